@@ -1,0 +1,1 @@
+"""The sample appliance and the story that `popgate demo` plays."""
