@@ -1,0 +1,43 @@
+"""What a test needs of the machine, by name: skipped where it is missing, failed under `scripts/test --all`.
+
+`need("dovecot", "curl")` returns the paths.  POPGATE_TEST_ALL=1 (set by `scripts/test --all`, which CI runs) turns a
+skip into a failure, so that a green run there means that everything ran.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"  # Debian keeps dovecot and postfix out of a user's path
+
+
+def need(*tools: str) -> list[str]:
+    """The paths of `tools`; skips or fails the calling test, naming what is missing.
+
+    "root" stands for the right to start Postfix; "perl" for Perl with Net::POP3 and Net::SMTP.
+    """
+    found = {tool: _find(tool) for tool in tools}
+    missing = [tool for tool, path in found.items() if not path]
+    if missing:
+        reason = f"not on this machine: {', '.join(missing)} (scripts/setup --test installs what it may)"
+        if os.environ.get("POPGATE_TEST_ALL") == "1":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    return list(found.values())
+
+
+def _find(tool: str) -> str:
+    if tool == "root":
+        return "/" if os.geteuid() == 0 else ""
+    path = shutil.which(tool, path=PATH) or ""
+    if tool == "dovecot" and not any(Path(f"/usr/{lib}/dovecot/pop3").exists() for lib in ("lib", "libexec")):
+        return ""
+    if tool == "perl" and path:
+        probe = subprocess.run([path, "-MNet::POP3", "-MNet::SMTP", "-e1"], capture_output=True, check=False)
+        return path if probe.returncode == 0 else ""
+    return path

@@ -1,0 +1,126 @@
+"""A private Postfix that relays for loopback: the real thing in the appliance's place.
+
+It takes example.com from anyone and everything from mynetworks, and hands all of it to a `Sink`, where tests look at
+what arrived.  An instance of its own (configuration, queue, data folder; no chroot), a `master` in the foreground, no
+DNS.  Starting Postfix takes root.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import subprocess
+from typing import TYPE_CHECKING
+
+from .dialogue import Dialogue
+from .folder import Folder
+from .needs import need
+from .ports import free, server_host
+from .process import Process
+from .sink import Sink
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_MAIN = """
+compatibility_level = 3.6
+queue_directory = {folder}/queue
+data_directory = {folder}/data
+mail_owner = postfix
+setgid_group = postdrop
+myhostname = appliance.example.com
+mydomain = example.com
+mydestination =
+local_recipient_maps =
+relay_domains = example.com
+alias_maps =
+alias_database =
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+mynetworks = 127.0.0.0/8 [::1]/128
+smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
+default_transport = smtp:[{sink_host}]:{sink_port}
+relay_transport = $default_transport
+disable_dns_lookups = yes
+smtp_dns_support_level = disabled
+smtp_tls_security_level = none
+smtpd_tls_security_level = {tls}
+{certificate}
+smtpd_peername_lookup = no
+message_size_limit = 104857600
+mailbox_size_limit = 0
+smtp_line_length_limit = 0
+smtpd_forbid_bare_newline = no
+maillog_file = /dev/stdout
+"""
+
+_MASTER = """
+{host}:{port} inet n - n - - smtpd
+pickup    unix  n - n 60 1 pickup
+cleanup   unix  n - n - 0 cleanup
+qmgr      unix  n - n 300 1 qmgr
+tlsmgr    unix  - - n 1000? 1 tlsmgr
+rewrite   unix  - - n - - trivial-rewrite
+bounce    unix  - - n - 0 bounce
+defer     unix  - - n - 0 bounce
+trace     unix  - - n - 0 bounce
+verify    unix  - - n - 1 verify
+flush     unix  n - n 1000? 0 flush
+proxymap  unix  - - n - - proxymap
+smtp      unix  - - n - - smtp
+error     unix  - - n - - error
+retry     unix  - - n - - error
+discard   unix  - - n - - discard
+anvil     unix  - - n - 1 anvil
+scache    unix  - - n - 1 scache
+postlog   unix-dgram n - n - 1 postlogd
+"""
+
+
+class Postfix:
+    """A running Postfix; `address` is (host, port), `sink` has what it passed on.
+
+    `trusting=False` makes it an appliance that does not relay for loopback.
+    """
+
+    def __init__(self, certificate: Path | None = None, trusting: bool = True) -> None:
+        program, _ = need("postfix", "root")
+        self._folder = Folder("postfix")
+        folder = self._folder.path
+        config = folder / "etc"
+        config.mkdir()
+        (folder / "queue").mkdir()
+        (folder / "data").mkdir(mode=0o700)
+        os.chown(folder / "data", pwd.getpwnam("postfix").pw_uid, grp.getgrnam("postfix").gr_gid)
+        self.sink = Sink(server_host())
+        host = server_host()
+        self.address = (host, free(host))
+        self.endpoint = f"{host}:{self.address[1]}"
+        text = _MAIN.format(
+            folder=folder,
+            sink_host=self.sink.address[0],
+            sink_port=self.sink.address[1],
+            tls="may" if certificate else "none",
+            certificate=f"smtpd_tls_chain_files = {certificate}" if certificate else "",
+        )
+        if not trusting:
+            text = text.replace("mynetworks = 127.0.0.0/8 [::1]/128", "mynetworks = 192.0.2.1/32")
+        (config / "main.cf").write_text(text)
+        (config / "master.cf").write_text(_MASTER.format(host=host, port=self.address[1]))
+        self._postfix = [program, "-c", str(config)]
+        self.process = Process([*self._postfix, "start-fg"])
+        try:
+            self.process.expect("daemon started")
+            with Dialogue(self.address) as first:
+                first.expect(b"220")
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        # The program is a shell above the daemon, and a signal to it would leave the daemon running.
+        subprocess.run([*self._postfix, "stop"], capture_output=True, check=False)
+        self.process.stop()
+        self.sink.close()
+        self._folder.cleanup()
