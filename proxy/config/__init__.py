@@ -1,0 +1,24 @@
+"""The configuration: conf.d/*.toml to one frozen value, and back.
+
+Read in this order: `schema` (what there is), `load` (how it is read), `values` and `places` (what a text may look
+like), `check` (what can't go together), `later` (what is not built yet), `files`, `section`, `dump`.
+"""
+
+from .dump import dump
+from .load import load
+from .schema import Admin, Config, Endpoint, Gate, Limits, Listener, Log, Store, Tls, Upstream
+
+__all__ = [
+    "Admin",
+    "Config",
+    "Endpoint",
+    "Gate",
+    "Limits",
+    "Listener",
+    "Log",
+    "Store",
+    "Tls",
+    "Upstream",
+    "dump",
+    "load",
+]

@@ -1,0 +1,142 @@
+"""Combinations that can't be meant: each value is fine, together they do nothing, do harm, or can't start.
+
+Judged on the finished `Config`, each problem with the keys that take part in it, the first being the one to name.  A
+problem with a key that already failed on its own is not told (load.py): nobody meant the default that stands in for it.
+
+Not here: anything that needs a look outside (certificates, users, hosts, free ports).
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from .schema import MEMORY, Config, Endpoint, Gate, Listener, Upstream
+from .values import duration_text, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# RULES N1: a trusted range that is wider needs `unsafe`.  /8 is IPv4's largest allocation; in IPv6 no site has a /16,
+# and registries have /12.  Unique local addresses (RFC 4193) are nobody's on the Internet, whatever the prefix.
+WIDEST: Final = {4: 8, 6: 16}
+UNIQUE_LOCAL: Final = IPv6Network("fc00::/7")
+
+
+class Impossible(NamedTuple):
+    """A problem of several keys; `keys[0]` is where it is told."""
+
+    keys: tuple[str, ...]
+    text: str
+
+
+def impossible(config: Config) -> Iterator[Impossible]:
+    """Everything about the configuration that can't be meant."""
+    if config.store.url == MEMORY and config.processes != 1:
+        how = f"workers = {config.workers} makes {config.processes} here" if config.workers == 0 else "they are several"
+        text = f'"memory:" can\'t be shared by workers, and {how}; use "sqlite:leases.db" or workers = 1'
+        yield Impossible(("store.url", "workers"), text)
+    yield from _gates(config)
+    yield from _binds(config)
+    for listener in config.listeners.values():
+        yield from _listener(listener, config)
+    for upstream in config.upstreams.values():
+        yield from _upstream(upstream, config)
+
+
+def _gates(config: Config) -> Iterator[Impossible]:
+    told: set[str] = set()
+    for where, gate in [
+        ("gate", config.gate),
+        *((f"listener.{one.name}.gate", one.gate) for one in config.listeners.values()),
+    ]:
+        for names, text in _gate(gate):
+            # A listener's gate that only inherits the fault has it told once, for [gate].
+            if text not in told:
+                told.add(text)
+                yield Impossible((*(f"{where}.{name}" for name in names), *(f"gate.{name}" for name in names)), text)
+
+
+def _gate(gate: Gate) -> Iterator[tuple[tuple[str, ...], str]]:
+    if gate.max_age < gate.window:
+        text = (
+            f"{duration_text(gate.max_age)} is less than window ({duration_text(gate.window)}); make it at least that"
+        )
+        yield ("max_age", "window"), text
+    for text in gate.trusted_networks:
+        network = ip_network(text, strict=False)
+        private = isinstance(network, IPv6Network) and network.subnet_of(UNIQUE_LOCAL)
+        if network.prefixlen < WIDEST[network.version] and not private and not gate.unsafe:
+            widest = WIDEST[network.version]
+            yield (
+                ("trusted_networks", "unsafe"),
+                f"{quoted(text)} is wider than /{widest}: it may relay for the world; name smaller networks, or, "
+                "if nobody else can reach popgate, set unsafe = true",
+            )
+
+
+def _binds(config: Config) -> Iterator[Impossible]:
+    taken: list[tuple[str, Endpoint]] = []
+    for listener in config.listeners.values():
+        key = f"listener.{listener.name}.bind"
+        for endpoint in listener.bind:
+            for other, earlier in taken:
+                if _clash(endpoint, earlier):
+                    yield Impossible(
+                        (key, other), f'"{endpoint}" is taken by "{earlier}" of {other}; change one of them'
+                    )
+            taken.append((key, endpoint))
+
+
+def _clash(one: Endpoint, other: Endpoint) -> bool:
+    """Whether the system would refuse the second: same port, and the same address or one of them a wildcard."""
+    if one.port != other.port or one.port == 0:
+        return False
+    here, there = ip_address(one.host), ip_address(other.host)
+    return here.version == there.version and (here == there or here.is_unspecified or there.is_unspecified)
+
+
+def _listener(listener: Listener, config: Config) -> Iterator[Impossible]:
+    where = f"listener.{listener.name}"
+    if listener.tls != "off" and not config.tls.certificates:
+        cure = 'name one in tls.certificates (popgate certs make NAME), or write "off"'
+        text = f'"{listener.tls}" needs a certificate; {cure}'
+        yield Impossible((f"{where}.tls", "tls.certificates"), text)
+    if listener.tls_required and listener.tls == "off":
+        text = 'TLS can\'t be required where it is off; set tls = "starttls" or "implicit"'
+        yield Impossible((f"{where}.tls_required", f"{where}.tls"), text)
+    if listener.local == "gate" and listener.protocol == "pop3":
+        text = 'local = "gate" is about recipients, and POP3 has none; take it out'
+        yield Impossible((f"{where}.local", f"{where}.protocol"), text)
+    if listener.upstream not in config.upstreams:
+        known = ", ".join(sorted(config.upstreams)) or "none"
+        cure = f"write [upstream.{listener.upstream}], or name another"
+        text = f"there is no upstream {quoted(listener.upstream)} (there is: {known}); {cure}"
+        yield Impossible((f"{where}.upstream", f"{where}.protocol", "upstream"), text)
+
+
+def _upstream(upstream: Upstream, config: Config) -> Iterator[Impossible]:
+    where = f"upstream.{upstream.name}"
+    users = [one for one in config.listeners.values() if one.upstream == upstream.name]
+    if len({one.protocol for one in users}) > 1:
+        names = " and ".join(f"{one.name} ({one.protocol})" for one in users)
+        keys = (where, *(f"listener.{one.name}.{name}" for one in users for name in ("protocol", "upstream")))
+        yield Impossible(keys, f"serves listeners of two protocols, {names}; give each protocol its own upstream")
+    checks = {"tls_ca": upstream.tls_ca, "tls_name": upstream.tls_name, "tls_pin": upstream.tls_pin}
+    for name, value in checks.items():
+        if value and upstream.tls == "off":
+            yield Impossible(
+                (f"{where}.{name}", f"{where}.tls"), 'does nothing with tls = "off"; set tls, or take it out'
+            )
+        elif value and name != "tls_name" and not upstream.tls_verify:
+            yield Impossible(
+                (f"{where}.{name}", f"{where}.tls_verify"), "contradicts tls_verify = false; take one of them out"
+            )
+    if upstream.tls_pin and upstream.tls_ca:
+        yield Impossible(
+            (f"{where}.tls_ca", f"{where}.tls_pin"), "does nothing beside tls_pin, which decides alone; take one out"
+        )
+    nameless = any(server.path for server in upstream.servers) and not upstream.tls_name and not upstream.tls_pin
+    if nameless and upstream.tls != "off" and upstream.tls_verify:
+        text = "a unix socket has no host name to verify; set tls_name or tls_pin"
+        yield Impossible((f"{where}.servers", f"{where}.tls", f"{where}.tls_verify", f"{where}.tls_name"), text)

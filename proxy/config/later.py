@@ -1,0 +1,80 @@
+"""Keys of features that popgate does not have yet, each with the value that is true of what it does now.
+
+Such a value is taken, because it says what happens; any other is an error: a key never does nothing in silence.  A
+feature that arrives takes its line out of here and its key into schema.py.  Values of known keys that do not exist yet
+(auth = "pop3", a redis:// store) are told by their parsers in load.py.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Off(NamedTuple):
+    """The value of a key that is not built, and what it says about popgate as it is."""
+
+    value: str | int | bool | list[str] | None  # None: no value would be true, the key has to stay out
+    meaning: str
+
+    def takes(self, value: object) -> bool:
+        """Whether the value given says the same; 0 and "0s" are one duration, but false is not 0."""
+        given = "0s" if self.value == "0s" and value == 0 and not isinstance(value, bool) else value
+        return self.value is not None and type(given) is type(self.value) and given == self.value
+
+
+# The outer key is the kind of table, as in `Section`: for [listener.NAME] it is "listener".
+LATER: Final[dict[str, dict[str, Off]]] = {
+    "gate": {
+        "mode": Off("enforce", "what is refused is refused"),
+        "shared_networks": Off([], "no network gets stricter rules"),
+        "max_logins_per_address": Off(0, "no limit"),
+        "no_relay_logins": Off([], "every login makes a lease"),
+        "lease_after_failures": Off(0, "off"),
+        "renew_on_use": Off(False, "relaying does not renew a lease"),
+        "ipv6_prefix": Off(128, "an IPv6 address stands for itself"),
+        "patience": Off("0s", "off"),
+        "patience_waiting": Off(0, "nobody waits"),
+        "sender": Off("any", "the sender is not looked at"),
+        "sender_map": Off("", "none"),
+        "auth_upstream": Off("", "none"),
+        "max_messages": Off(0, "no limit"),
+        "max_recipients": Off(0, "no limit"),
+    },
+    "store": {
+        "history": Off("0s", "what ended is forgotten"),
+    },
+    "listener": {
+        "accept_proxy_from": Off([], "no PROXY header is taken from anyone"),
+        "transparent": Off(False, "off"),
+    },
+    "upstream": {
+        "balance": Off("first", "servers are tried in their order"),
+        "max_connections": Off(0, "no limit"),
+        "send_proxy": Off("off", "off"),
+        "xclient": Off(False, "off"),
+        "source": Off("", "the system chooses"),
+        "show_client": Off(None, "the client's address is never shown upstream"),
+        "health_interval": Off("0s", "servers are not probed"),
+    },
+    "tls": {
+        "old_clients": Off([], "min_version holds for everyone"),
+    },
+    "limits": {
+        "proxy_timeout": Off("0s", "no PROXY header is waited for"),
+        "failed_logins_per_address": Off(0, "no limit"),
+    },
+    "whoson": {
+        "listen": Off([], "off"),
+        "allow": Off([], "nobody"),
+        "allow_login": Off([], "nobody"),
+        "ask": Off([], "nobody is asked"),
+        "tell": Off([], "nobody is told"),
+    },
+    "postfix": {
+        "policy": Off("", "off"),
+    },
+    "admin": {
+        "http": Off("", "off"),
+        "agent": Off("", "off"),
+    },
+}

@@ -1,0 +1,236 @@
+"""From files to a `Config`, or to every reason why not.
+
+`load` promises: what it returns is complete, consistent, and every key in the files has an effect; what it can't accept
+it tells all at once, one line a problem, "FILE: KEY: what is wrong; what to do".  It opens the configuration files and
+those that `local_domains_file` names, nothing else.
+
+Relative paths are relative to the parent of conf.d, or to the folder of a single file; for the store and the control
+socket $STATE_DIRECTORY and $RUNTIME_DIRECTORY (systemd.exec(5)) come first.  Not here: certificates and users, which
+`popgate check` looks at.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from ..errors import ConfigError
+from . import places, schema
+from .check import impossible
+from .files import Table, find, read
+from .later import LATER
+from .schema import Config, Gate, Limits, Listener, Log, Store, Tls, Upstream
+from .section import Problems, Section
+from .values import Wrong, boolean, choice, count, duration, each, line, quoted, refusal
+
+MAX_WORKERS = 1024  # processes; more is a typing error
+MAX_CONNECTIONS = 1_000_000  # a node's; Linux has fewer descriptors a process by default (fs.nr_open 1,048,576)
+MAX_ERRORS = 10_000  # per session; more would be no limit
+INSTANT = 0.001  # seconds; the shortest duration that can be written, for times that must not be 0
+
+
+def load(path: Path | None) -> Config:
+    """Read a folder or a file; None: ./conf.d, then /etc/popgate/conf.d.  Raises ConfigError with all problems."""
+    source = find(path)
+    root = read(source)
+    problems = Problems()
+    config = _config(Section(root, "", problems), source.base, source.files)
+    for keys, text in impossible(config):
+        if problems.bad.isdisjoint(keys):
+            problems.add(root.origin(keys[0]), keys[0], text)
+    if problems.lines:
+        raise ConfigError(problems.lines)
+    return config
+
+
+def _config(root: Section, base: Path, files: tuple[Path, ...]) -> Config:
+    default = Config()
+    gate_table = root.inner("gate")
+    config = Config(
+        workers=root.take("workers", count(0, MAX_WORKERS), default.workers),
+        user=root.take("user", line, default.user),
+        drain_timeout=root.take("drain_timeout", duration(0), default.drain_timeout),
+        gate=_gate(Section(gate_table, "gate", root.problems), base),
+        store=_store(Section(root.inner("store"), "store", root.problems), _directory("STATE_DIRECTORY", base)),
+        listeners=_listeners(root, gate_table, base),
+        upstreams=_upstreams(root, base),
+        tls=_tls(Section(root.inner("tls"), "tls", root.problems), base),
+        limits=_limits(Section(root.inner("limits"), "limits", root.problems)),
+        admin=_admin(Section(root.inner("admin"), "admin", root.problems), _directory("RUNTIME_DIRECTORY", base)),
+        log=_log(Section(root.inner("log"), "log", root.problems), base),
+        base=base,
+        files=files,
+    )
+    for sort in LATER.keys() & {"whoson", "postfix"}:  # tables of which nothing is built
+        Section(root.inner(sort), sort, root.problems).done()
+    root.done()
+    return config
+
+
+def _directory(variable: str, base: Path) -> Path:
+    """The folder that systemd gave us; it may list several, of which the first is ours."""
+    first = os.environ.get(variable, "").partition(":")[0]
+    return Path(first) if first else base
+
+
+def _gate(section: Section, base: Path) -> Gate:
+    default = Gate()
+    networks = each(places.network)
+    file = section.take("local_domains_file", places.path_or_none(base), default.local_domains_file)
+    domains = section.take("local_domains", each(places.domain), default.local_domains)
+    gate = Gate(
+        window=section.take("window", duration(1), default.window),
+        max_age=section.take("max_age", duration(1), default.max_age),
+        local_domains=tuple(dict.fromkeys(domains + (_domains_of(file, section) if file else ()))),
+        local_domains_file=file,
+        trusted_networks=section.take("trusted_networks", networks, default.trusted_networks),
+        unsafe=section.take("unsafe", boolean, default.unsafe),
+        never_lease=section.take("never_lease", networks, default.never_lease),
+        bare_newline=section.take("bare_newline", choice(schema.BARE_NEWLINES), default.bare_newline),
+        auth=section.take("auth", choice(schema.AUTHS, later=("pop3",)), default.auth),
+        refusal=section.take("refusal", refusal, default.refusal),
+    )
+    section.done()
+    return gate
+
+
+def _domains_of(file: Path, section: Section) -> tuple[str, ...]:
+    """The domains in a local_domains_file: one a line, # begins a comment."""
+    entry = section.table.entries["local_domains_file"]
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        section.problems.add(entry.file, entry.key, f"{file} can't be read ({reason}); mend it, or the path")
+        return ()
+    found: list[str] = []
+    for number, text in enumerate((one.partition("#")[0].strip() for one in lines), 1):
+        try:
+            found += [places.domain(text)] if text else []
+        except Wrong as error:
+            section.problems.add(str(file), f"line {number}", str(error))
+    return tuple(found)
+
+
+def _store(section: Section, folder: Path) -> Store:
+    default = Store()
+    parse_url = places.store_url(folder)
+    store = Store(
+        url=section.take("url", parse_url, parse_url(default.url)),
+        timeout=section.take("timeout", duration(INSTANT), default.timeout),
+    )
+    section.done()
+    return store
+
+
+def _named(root: Section, sort: str) -> dict[str, Table]:
+    """The tables [listener.NAME] or [upstream.NAME], by name."""
+    found: dict[str, Table] = {}
+    for name, entry in root.inner(sort).entries.items():
+        if not isinstance(entry, Table):
+            root.problems.add(entry.file, entry.key, f"{sort}s have names; write it under [{sort}.NAME]")
+        elif not re.fullmatch("[A-Za-z0-9_-]{1,40}", name):
+            root.problems.add(entry.file, sort, f"{quoted(name)} is no name; take up to 40 letters, digits, - and _")
+        else:
+            found[name] = entry
+    return found
+
+
+def _listeners(root: Section, gate: Table, base: Path) -> dict[str, Listener]:
+    tables = _named(root, "listener")
+    if not tables and "listener" not in root.problems.bad:
+        text = 'there is none, so nothing would be served; write [listener.smtp] with protocol = "smtp" and bind'
+        root.problems.add(root.table.file, "listener", text)
+    return {
+        name: _listener(Section(table, "listener", root.problems), name, gate, base) for name, table in tables.items()
+    }
+
+
+def _listener(section: Section, name: str, gate: Table, base: Path) -> Listener:
+    protocol: schema.MailProtocol = section.need("protocol", choice(schema.MAIL_PROTOCOLS), "smtp", '"smtp"')
+    listener = Listener(
+        name=name,
+        protocol=protocol,
+        bind=section.need("bind", each(places.bind, at_least=1), (), '["0.0.0.0:25"]'),
+        tls=section.take("tls", choice(schema.TLS_MODES), "starttls"),
+        tls_required=section.take("tls_required", boolean, False),
+        upstream=section.take("upstream", line, "") or protocol,
+        local=section.take("local", choice(schema.LOCAL_MAIL), "pass"),
+        gate=_gate(Section(section.inner("gate").over(gate), "gate", section.problems), base),
+    )
+    section.done()
+    return listener
+
+
+def _upstreams(root: Section, base: Path) -> dict[str, Upstream]:
+    tables = _named(root, "upstream")
+    return {name: _upstream(Section(table, "upstream", root.problems), name, base) for name, table in tables.items()}
+
+
+def _upstream(section: Section, name: str, base: Path) -> Upstream:
+    default = Upstream(name, ())
+    upstream = Upstream(
+        name=name,
+        servers=section.need("servers", each(places.server, at_least=1), (), '["192.0.2.10:25"]'),
+        tls=section.take("tls", choice(schema.TLS_MODES), default.tls),
+        tls_verify=section.take("tls_verify", boolean, default.tls_verify),
+        tls_min_version=section.take("tls_min_version", choice(schema.TLS_VERSIONS), default.tls_min_version),
+        tls_ca=section.take("tls_ca", places.path_or_none(base), default.tls_ca),
+        tls_name=section.take("tls_name", line, default.tls_name),
+        tls_pin=section.take("tls_pin", line, default.tls_pin),
+        connect_timeout=section.take("connect_timeout", duration(INSTANT), default.connect_timeout),
+    )
+    section.done()
+    return upstream
+
+
+def _tls(section: Section, base: Path) -> Tls:
+    default = Tls()
+    tls = Tls(
+        certificates=section.take(
+            "certificates", each(places.path(base)), tuple(base / one for one in default.certificates)
+        ),
+        min_version=section.take("min_version", choice(schema.TLS_VERSIONS), default.min_version),
+    )
+    section.done()
+    return tls
+
+
+def _limits(section: Section) -> Limits:
+    default = Limits()
+    connections, errors, time = count(1, MAX_CONNECTIONS), count(1, MAX_ERRORS), duration(INSTANT)
+    limits = Limits(
+        connections=section.take("connections", connections, default.connections),
+        connections_per_client=section.take("connections_per_client", connections, default.connections_per_client),
+        command_timeout=section.take("command_timeout", time, default.command_timeout),
+        data_timeout=section.take("data_timeout", time, default.data_timeout),
+        data_end_timeout=section.take("data_end_timeout", time, default.data_end_timeout),
+        session_timeout=section.take("session_timeout", time, default.session_timeout),
+        pop_idle_timeout=section.take("pop_idle_timeout", time, default.pop_idle_timeout),
+        login_timeout=section.take("login_timeout", time, default.login_timeout),
+        handshake_timeout=section.take("handshake_timeout", time, default.handshake_timeout),
+        refusals=section.take("refusals", errors, default.refusals),
+        errors=section.take("errors", errors, default.errors),
+        failed_logins=section.take("failed_logins", errors, default.failed_logins),
+    )
+    section.done()
+    return limits
+
+
+def _admin(section: Section, folder: Path) -> schema.Admin:
+    default = schema.Admin()
+    admin = schema.Admin(control=section.take("control", places.socket_path(folder), folder / default.control))
+    section.done()
+    return admin
+
+
+def _log(section: Section, base: Path) -> Log:
+    default = Log()
+    log = Log(
+        level=section.take("level", choice(schema.LOG_LEVELS), default.level),
+        format=section.take("format", choice(schema.LOG_FORMATS), default.format),
+        file=section.take("file", places.log_file(base), default.file),
+    )
+    section.done()
+    return log

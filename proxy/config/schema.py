@@ -1,0 +1,185 @@
+"""The configuration as values: one frozen class a table of the TOML files, one attribute a key, with its default.
+
+Promises: a `Config` that `load` returned is complete and consistent, and nothing in it refers to the folder it was read
+from: every path is absolute.  Durations are seconds (float), counts are integers, address ranges and domains are the
+texts as written, checked (floor 1 keeps them as texts; `wire.address.Networks` and `wire.recipients.LocalDomains` make
+them fast).
+
+Not here: what a text may look like (values.py), which combinations make no sense (check.py), files (files.py).
+The defaults below are the only ones in the program; the shipped conf.d repeats them for the reader (a test compares).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+TlsMode = Literal["off", "starttls", "implicit"]
+TlsVersion = Literal["TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"]
+MailProtocol = Literal["pop3", "smtp"]
+LocalMail = Literal["pass", "gate"]
+BareNewline = Literal["normalize", "reject"]
+Auth = Literal["upstream", "off"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["text", "json"]
+
+TLS_MODES: Final[tuple[TlsMode, ...]] = get_args(TlsMode)
+TLS_VERSIONS: Final[tuple[TlsVersion, ...]] = get_args(TlsVersion)
+MAIL_PROTOCOLS: Final[tuple[MailProtocol, ...]] = get_args(MailProtocol)
+LOCAL_MAIL: Final[tuple[LocalMail, ...]] = get_args(LocalMail)
+BARE_NEWLINES: Final[tuple[BareNewline, ...]] = get_args(BareNewline)
+AUTHS: Final[tuple[Auth, ...]] = get_args(Auth)
+LOG_LEVELS: Final[tuple[LogLevel, ...]] = get_args(LogLevel)
+LOG_FORMATS: Final[tuple[LogFormat, ...]] = get_args(LogFormat)
+
+SQLITE: Final = "sqlite:"
+MEMORY: Final = "memory:"
+
+
+def cores() -> int:
+    """CPU cores this process may use (a container's or systemd's CPU set counts, not the machine's)."""
+    return len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where to listen or to connect: an address and port, or, with `path` set, a unix socket."""
+
+    host: str  # as written, an IPv6 address without its brackets; "" for a unix socket
+    port: int  # 0 in a bind: the system chooses one
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """[gate]: who may relay, and what everyone else is told."""
+
+    window: float = 1800.0  # a lease lives so long past the login
+    max_age: float = 43200.0  # an open POP session keeps its lease alive at most so long
+    local_domains: tuple[str, ...] = ()  # those of local_domains_file are merged in behind
+    local_domains_file: Path | None = None
+    trusted_networks: tuple[str, ...] = ()
+    unsafe: bool = False  # lets trusted_networks be wider than check.py takes otherwise (RULES N1)
+    never_lease: tuple[str, ...] = ()
+    bare_newline: BareNewline = "normalize"
+    auth: Auth = "upstream"
+    # One line, a 5xx code, with no other fields than {recipient} and {client}, and no other braces: str.format is safe.
+    refusal: str = "554 5.7.1 <{recipient}>: Relay access denied. Check your mail first, then send again."
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """[store]: where leases are kept."""
+
+    url: str = "sqlite:leases.db"  # "memory:" or "sqlite:PATH"; from `load`, PATH is absolute
+    timeout: float = 0.5
+
+    @property
+    def path(self) -> Path | None:
+        """The SQLite file; None: the leases are in memory."""
+        return Path(self.url.removeprefix(SQLITE)) if self.url.startswith(SQLITE) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """[listener.NAME]: addresses to serve, and how."""
+
+    name: str
+    protocol: MailProtocol
+    bind: tuple[Endpoint, ...]
+    tls: TlsMode = "starttls"
+    tls_required: bool = False
+    upstream: str = ""  # the upstream's name; from `load` never empty: the protocol's name is the default
+    local: LocalMail = "pass"
+    gate: Gate = Gate()  # the effective one: [gate] with [listener.NAME.gate] over it
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """[upstream.NAME]: the servers behind, in the order in which they are tried."""
+
+    name: str
+    servers: tuple[Endpoint, ...]
+    tls: TlsMode = "off"
+    tls_verify: bool = True
+    tls_min_version: TlsVersion = "TLSv1.2"
+    tls_ca: Path | None = None  # instead of the system's authorities
+    tls_name: str = ""  # instead of the server's host name
+    tls_pin: str = ""  # instead of any authority; its form is net/tls.py's
+    connect_timeout: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """[tls]: what clients meet."""
+
+    certificates: tuple[Path, ...] = (Path("certs/mail.pem"),)  # existence and content: `popgate check`, not `load`
+    min_version: TlsVersion = "TLSv1.2"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """[limits]: bounds in time and number.  The times are RFC 5321 4.5.3.2's and RFC 1939 3's, each as a total."""
+
+    connections: int = 10_000
+    connections_per_client: int = 100
+    command_timeout: float = 300.0
+    data_timeout: float = 180.0
+    data_end_timeout: float = 600.0
+    session_timeout: float = 7200.0
+    pop_idle_timeout: float = 600.0
+    login_timeout: float = 180.0
+    handshake_timeout: float = 30.0
+    refusals: int = 20
+    errors: int = 20
+    failed_logins: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """[admin]: how the command line reaches the running popgate."""
+
+    control: Path = Path("popgate.sock")
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """[log]"""
+
+    level: LogLevel = "info"
+    format: LogFormat = "text"
+    file: str = ""  # "" is stderr; "syslog"; from `load`, a path is absolute
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole configuration.
+
+    Two are equal when they would do the same; where they were read does not count.
+    """
+
+    workers: int = 0  # as given; `processes` is how many that makes
+    user: str = ""
+    drain_timeout: float = 60.0
+    gate: Gate = Gate()
+    store: Store = Store()
+    listeners: dict[str, Listener] = field(default_factory=dict)
+    upstreams: dict[str, Upstream] = field(default_factory=dict)
+    tls: Tls = Tls()
+    limits: Limits = Limits()
+    admin: Admin = Admin()
+    log: Log = Log()
+    base: Path = field(default=Path(), compare=False)  # relative paths were taken from here
+    files: tuple[Path, ...] = field(default=(), compare=False)
+
+    @property
+    def processes(self) -> int:
+        """The number of worker processes: `workers`, or one a core."""
+        return self.workers or cores()

@@ -1,0 +1,122 @@
+"""Reading one table: hand out its values by key, note what is wrong, and at the end what nobody asked for.
+
+The keys that a table knows are exactly those that were asked for (and those of later.py), so there is no second list of
+them to keep in step.  Problems are collected, never raised: all of them reach the administrator at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import dataclass, field, fields
+from typing import Final, TypeVar
+
+from . import schema
+from .files import Given, Table
+from .later import LATER
+from .values import Parser, Wrong, kind, printable
+
+T = TypeVar("T")
+
+# For "window" written outside [gate]: the tables in which a key may have been meant.
+HOMES: Final = {
+    "gate": schema.Gate,
+    "store": schema.Store,
+    "listener.NAME": schema.Listener,
+    "upstream.NAME": schema.Upstream,
+    "tls": schema.Tls,
+    "limits": schema.Limits,
+    "admin": schema.Admin,
+    "log": schema.Log,
+}
+
+
+@dataclass(slots=True)
+class Problems:
+    """What was found wrong: the lines for the administrator, and the keys whose values can't be trusted since."""
+
+    lines: list[str] = field(default_factory=list)
+    bad: set[str] = field(default_factory=set)
+
+    def add(self, file: str, key: str, text: str) -> None:
+        """Note a problem once: a table that is read for several listeners yields the same line again."""
+        self.bad.add(key)
+        line = printable(f"{file}: {key}: {text}")
+        if line not in self.lines:
+            self.lines.append(line)
+
+
+class Section:
+    """One table on its way to a dataclass.
+
+    `sort` is the key of its kind in LATER: "listener" for [listener.smtp].
+    """
+
+    def __init__(self, table: Table, sort: str, problems: Problems) -> None:
+        self.table = table
+        self.problems = problems
+        self._later = LATER.get(sort, {})
+        self._asked: set[str] = set()
+
+    def take(self, name: str, parse: Parser[T], default: T) -> T:
+        """The value of the key; the default if it is not there, or if it is wrong (which is noted)."""
+        self._asked.add(name)
+        entry = self.table.entries.get(name)
+        if entry is None:
+            return default
+        if isinstance(entry, Table):
+            self.problems.add(entry.file, entry.key, f"must be a value, not a table; write {name} = ... in its place")
+            return default
+        try:
+            return parse(entry.value)
+        except Wrong as error:
+            for text in error.texts:
+                self.problems.add(entry.file, entry.key, text)
+            return default
+
+    def need(self, name: str, parse: Parser[T], stand_in: T, example: str) -> T:
+        """As `take`, for a key without a default; `stand_in` only lets reading go on to the other problems."""
+        if name not in self.table.entries:
+            self.problems.add(self.table.file, self._key(name), f"is missing; write for example {name} = {example}")
+        return self.take(name, parse, stand_in)
+
+    def inner(self, name: str) -> Table:
+        """The table inside; empty if it is not there or is no table (which is noted)."""
+        self._asked.add(name)
+        entry = self.table.entries.get(name)
+        if isinstance(entry, Given):
+            self.problems.add(entry.file, entry.key, f"must be a table, not {kind(entry.value)}; write [{entry.key}]")
+        return entry if isinstance(entry, Table) else Table(self._key(name), self.table.file)
+
+    def done(self) -> None:
+        """Note every key that nobody asked for."""
+        for name, entry in self.table.entries.items():
+            if name in self._asked:
+                continue
+            if name in self._later:
+                self._not_built(name, entry)
+            else:
+                self.problems.add(entry.file, entry.key, self._unknown(name, isinstance(entry, Table)))
+
+    def _key(self, name: str) -> str:
+        return f"{self.table.key}.{name}" if self.table.key else name
+
+    def _not_built(self, name: str, entry: Table | Given) -> None:
+        off = self._later[name]
+        if isinstance(entry, Given) and off.takes(entry.value):
+            return
+        cure = f"only {json.dumps(off.value)} ({off.meaning}) is taken"
+        if off.value is None:
+            cure = f"{off.meaning}; take the key out"
+        self.problems.add(entry.file, entry.key, f"not built yet; {cure}")
+
+    def _unknown(self, name: str, is_table: bool) -> str:
+        what = "unknown table" if is_table else "unknown key"
+        near = difflib.get_close_matches(name, sorted(self._asked | self._later.keys()), n=1)
+        if near:
+            return f'{what}; did you mean "{near[0]}"?'
+        for home, kept in HOMES.items():
+            keys = {one.name for one in fields(kept)} - {"name"}
+            if name in keys | LATER.get(home.partition(".")[0], {}).keys():
+                return f"{what}; it belongs in [{home}]"
+        return f"{what}; take it out"
