@@ -1,0 +1,125 @@
+"""The interface of every lease store, and the lease itself (RULES G1).
+
+Promises of every store:
+- `find` answers with a lease only while it is live: `left > 0`, a half-open interval, so at exactly its end it is gone.
+- `grant` answers None only when the lease is in the store, visible to every other user of that store (RULES G5).
+- Every `then` is called exactly once, from the thread of the loop, perhaps before the method returns, and no later than
+  the store's timeout (RULES G7).  A question that can't be answered is `StoreUnavailable`, never "no lease".
+- The number of leases, of waiting questions and of late grants has a bound.
+
+Callbacks instead of coroutines because a look-up takes a few microseconds and a task would cost more than the look-up.
+A store knows nothing of prefixes, windows, `never_lease` or budgets: whoever asks has applied those (`policy.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterable, Sequence
+
+    from ..errors import StoreUnavailable
+    from .clock import Clock
+
+MAX_LOGIN = 256  # octets of UTF-8; the sessions refuse longer logins (RULES G15: 255), so that a row has a bound
+
+Key: TypeAlias = tuple[bytes, str, str]
+"""What makes a lease one and the same: binary address (4 or 16 octets), login, source."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A live lease, as it was at the moment of the answer."""
+
+    address: bytes
+    """Binary form, 4 or 16 octets, v4-mapped folded (RULES G2)."""
+    login: str
+    source: str
+    """What made it: "pop3", "admin" ..."""
+    granted: float
+    """Wall clock, epoch seconds; for people."""
+    expires: float
+    """Wall clock, epoch seconds, by the wall clock of the answer; for people."""
+    left: float
+    """Seconds left at the moment of the answer; the only figure that a decision may use (RULES G8)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A lease to be written (or, for a renewal, the new end of one).
+
+    The end is reckoned when the question is asked, not when it is written: a grant that waited for its store never
+    outlives what it would have been (RULES G7).
+    """
+
+    key: Key
+    granted: float
+    """Wall clock, epoch seconds."""
+    expires: float
+    """Wall clock, epoch seconds: what is left of a deadline after a reboot."""
+    length: float
+    """Seconds: the lease's own length, beyond which no clock can stretch it."""
+    deadline: float
+    """On `Clock.now()`'s time line: what counts."""
+
+    @classmethod
+    def starting(cls, clock: Clock, address: bytes, login: str, source: str, length: float) -> Term:
+        """The term of `length` seconds that starts now.
+
+        Raises what `login_octets` raises.
+        """
+        assert len(address) in (4, 16)
+        assert len(login_octets(login)) <= MAX_LOGIN
+        wall = clock.wall()
+        return cls((address, login, source), wall, wall + length, length, clock.now() + length)
+
+
+class LeaseStore(Protocol):
+    """What `policy.py`, the POP side and the command line ask of a store."""
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Open for business, after the fork, in the process and thread that will ask.  Never raises for a store that is
+        down: the questions say so, and the store comes back by itself."""
+
+    def find(self, address: bytes, then: Callable[[Lease | StoreUnavailable | None], None]) -> None:
+        """The live lease of `address` with most time left, or None."""
+
+    def grant(
+        self, address: bytes, login: str, source: str, window: float, then: Callable[[StoreUnavailable | None], None]
+    ) -> None:
+        """Start the lease anew: `window` seconds from now, whatever it had (RULES G4).  None: it is in the store."""
+
+    def renew(self, batch: Sequence[tuple[bytes, str, str, float]]) -> None:
+        """(address, login, source, seconds ahead of now) each: an update of a live lease, never an insert (a revoked or
+        ended lease stays so), never a shortening (RULES G4).  No answer."""
+
+    def revoke(self, address: bytes | None, login: str | None, then: Callable[[int | StoreUnavailable], None]) -> None:
+        """End all leases of the address, of the login, or, if both are given, of that login at that address, whatever
+        their source; answers how many live ones there were.  ValueError if neither is given."""
+
+    def all(self, then: Callable[[list[Lease] | StoreUnavailable], None]) -> None:
+        """Every live lease, by address (IPv4 first), then login, then source."""
+
+    def close(self) -> None:
+        """Answer what is still unanswered and let go of everything.  Later questions get `StoreUnavailable`."""
+
+
+def login_octets(login: str) -> bytes:
+    """The octets of a login, those that are not UTF-8 included (they are surrogate escapes in the text).
+
+    Raises UnicodeEncodeError for any other lone surrogate, which no peer's octets decode to: shown to the caller at
+    once, not to the thread that would have written it.
+    """
+    return login.encode("utf-8", "surrogateescape")
+
+
+def login_text(octets: bytes) -> str:
+    """The other way."""
+    return octets.decode("utf-8", "surrogateescape")
+
+
+def in_order(leases: Iterable[Lease]) -> list[Lease]:
+    """The order of `LeaseStore.all`."""
+    return sorted(leases, key=lambda lease: (len(lease.address), lease.address, lease.login, lease.source))

@@ -1,0 +1,201 @@
+"""The writer thread of a SQLite lease store: it opens, writes, waits for locks, purges and mends (RULES G5, N8).
+
+Promises: whatever waits when the thread is free shares one commit, and the answers of one commit go back to the loop
+with one wake-up; an answer to a write is given after its COMMIT; an error of SQLite or the file system answers the
+questions of that turn and nothing else.  After an error that is not a lock, or when the path names another file than
+the one that is open (restored, or removed), everything is opened anew; a turn comes at least once a second.
+
+Not here: timeouts, the queue of late grants, and what is answered when the thread is stuck: `sqlite.py`, on the loop's
+side.  `concurrent.futures` was rejected: one future and one wake-up per question, and no way to gather a commit.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from ..errors import StoreUnavailable
+from .table import LeaseTable, StoreBusy
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+    from .clock import Clock
+
+T = TypeVar("T")
+
+_TICK = 1.0  # s between turns when nobody asks: the file is looked at, a broken store is tried again
+_COMMIT_MAX = 1000  # questions in one turn, so that one worker's backlog does not hold the lock for long
+_PURGE_EVERY = 60.0  # s
+_PURGE_MAX = 1000  # rows per turn; about 5 ms under the lock
+
+
+class Question(Generic[T]):
+    """One question on its way through the thread.  The loop makes and settles it; the thread only does `work`."""
+
+    __slots__ = ("due", "landed", "then", "work", "writes")
+
+    def __init__(
+        self,
+        work: Callable[[LeaseTable], T],
+        then: Callable[[T | StoreUnavailable], None] | None,
+        *,
+        writes: bool,
+        landed: Callable[[T | StoreUnavailable], None] | None = None,
+    ) -> None:
+        """`then` is told once, perhaps early ("no answer in time"); `landed` learns what really came of it."""
+        self.work = work
+        self.then = then
+        self.writes = writes
+        self.landed = landed
+        self.due = 0.0  # loop time
+
+    def settle(self, answer: T | StoreUnavailable) -> None:
+        """Give the answer to who asked, unless there has been one."""
+        then, self.then = self.then, None
+        if then is not None:
+            then(answer)
+
+
+# Any: one queue carries questions with different kinds of answers, and each goes back to its own `then`.
+Answers = list[tuple[Question[Any], Any]]
+
+
+class Writer:
+    """The thread.  `ask`, `reopen` and `close` are the loop's; `deliver` and `adopt` are called from the thread and
+    must do nothing but pass on to the loop."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        clock: Clock,
+        busy: float,
+        deliver: Callable[[Answers], None],
+        adopt: Callable[[LeaseTable], None],
+    ) -> None:
+        """`busy`: seconds to wait for another process's lock.  `adopt` is given each new reader for the loop."""
+        self._path = path
+        self._clock = clock
+        self._busy = busy
+        self._deliver = deliver
+        self._adopt = adopt
+        self._queue: queue.SimpleQueue[Question[Any] | None] = queue.SimpleQueue()  # None: only wake up
+        self._table: LeaseTable | None = None
+        self._reopen = False
+        self._closing = False
+        self._purge_at = 0.0  # boot time
+        # daemon: a thread that hangs in a dead disk must not keep the process from ending.
+        self._thread = threading.Thread(target=self._serve, name="leases", daemon=True)
+        self._thread.start()
+
+    def ask(self, question: Question[Any]) -> None:
+        self._queue.put(question)
+
+    def reopen(self) -> None:
+        """The loop's reader broke: open everything anew."""
+        self._reopen = True
+        self._queue.put(None)
+
+    def close(self, patience: float) -> None:
+        """Do what was asked, let go of the file, end; wait at most `patience` seconds for it."""
+        self._closing = True
+        self._queue.put(None)
+        self._thread.join(patience)
+
+    def _serve(self) -> None:
+        self._turn([])  # open at once, not at the first question
+        while not (self._closing and self._queue.empty()):
+            self._turn(self._waiting())
+        self._let_go()
+
+    def _waiting(self) -> list[Question[Any]]:
+        """What is asked now, or nothing after a tick."""
+        batch: list[Question[Any]] = []
+        try:
+            item = self._queue.get(timeout=_TICK)
+            while True:
+                if item is not None:
+                    batch.append(item)
+                if len(batch) == _COMMIT_MAX:
+                    break
+                item = self._queue.get_nowait()
+        except queue.Empty:
+            pass
+        return batch
+
+    def _turn(self, batch: list[Question[Any]]) -> None:
+        try:
+            table = self._open()
+        except StoreUnavailable as error:
+            self._deliver([(question, error) for question in batch])
+            return
+        # Reads first: they need no lock, and every write that somebody was told of is already committed.
+        self._deliver(self._read(table, [question for question in batch if not question.writes]))
+        self._deliver(self._write(table, [question for question in batch if question.writes]))
+        self._purge(table)
+
+    def _read(self, table: LeaseTable, questions: list[Question[Any]]) -> Answers:
+        """Answer each; after the first failure the rest fail alike, else each would wait for the same lock in turn."""
+        answers: Answers = []
+        failure: StoreUnavailable | None = None
+        for question in questions:
+            if failure is None and question.then is not None:  # None: out of time, nobody waits for it any more
+                try:
+                    answers.append((question, question.work(table)))
+                    continue
+                except StoreUnavailable as error:
+                    self._failed(error)
+                    failure = error
+            answers.append((question, failure))
+        return answers
+
+    def _write(self, table: LeaseTable, questions: list[Question[Any]]) -> Answers:
+        if not questions:
+            return []
+        try:
+            with table.transaction():
+                answers: Answers = [(question, question.work(table)) for question in questions]
+        except StoreUnavailable as error:
+            self._failed(error)
+            return [(question, error) for question in questions]
+        return answers
+
+    def _purge(self, table: LeaseTable) -> None:
+        now = self._clock.boottime()
+        if now < self._purge_at or self._reopen:
+            return
+        try:
+            deleted = table.purge(_PURGE_MAX)
+        except StoreUnavailable as error:
+            self._failed(error)
+            deleted = 0
+        if deleted < _PURGE_MAX:
+            self._purge_at = now + _PURGE_EVERY
+        else:
+            self._queue.put(None)  # more to do, after those who ask
+
+    def _open(self) -> LeaseTable:
+        if self._table is not None and (self._reopen or not self._table.is_current()):
+            self._let_go()
+        if self._table is None:
+            self._reopen = False
+            table = LeaseTable(self._path, self._clock, busy=self._busy)
+            try:
+                reader = LeaseTable(self._path, self._clock, busy=self._busy, read_only=True)
+                reader.never_wait()
+            except StoreUnavailable:
+                table.close()
+                raise
+            self._table = table
+            self._adopt(reader)
+        return self._table
+
+    def _failed(self, error: StoreUnavailable) -> None:
+        self._reopen = self._reopen or not isinstance(error, StoreBusy)
+
+    def _let_go(self) -> None:
+        if self._table is not None:
+            self._table.close()
+            self._table = None
