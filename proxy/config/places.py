@@ -108,7 +108,7 @@ def _host_and_port(text: str) -> tuple[str, int]:
             raise Wrong(
                 f'{quoted(text)}: only an IPv6 address is put in brackets; write for example "[2001:db8::1]:{port}"'
             )
-    elif ":" in host:
+    elif isinstance(address(host), IPv6Address):
         raise Wrong(f"{quoted(text)}: an IPv6 address needs brackets; write {quoted(f'[{host}]:{port}')}")
     return host, int(port)
 

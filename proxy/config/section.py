@@ -112,11 +112,11 @@ class Section:
 
     def _unknown(self, name: str, is_table: bool) -> str:
         what = "unknown table" if is_table else "unknown key"
-        near = difflib.get_close_matches(name, sorted(self._asked | self._later.keys()), n=1)
-        if near:
-            return f'{what}; did you mean "{near[0]}"?'
         for home, kept in HOMES.items():
             keys = {one.name for one in fields(kept)} - {"name"}
             if name in keys | LATER.get(home.partition(".")[0], {}).keys():
                 return f"{what}; it belongs in [{home}]"
+        near = difflib.get_close_matches(name, sorted(self._asked | self._later.keys()), n=1)
+        if near:
+            return f'{what}; did you mean "{near[0]}"?'
         return f"{what}; take it out"
