@@ -1,0 +1,338 @@
+"""TLS towards clients (certificate by name, tickets that outlive a reload) and upstream servers (four ways of trust).
+
+Promises, clients' side (`ServerTls`, one for all listeners of a protocol):
+- A certificate is chosen by SNI; without a match the first one is shown.  Where two have one name the first counts.
+- ALPN that is offered and does not name the listener's protocol ends the handshake with `no_application_protocol`
+  (RULES S11).
+- Tickets: made by one context that lives as long as the process and is made before the workers are forked, so that
+  every worker takes them, also after a reload (N7).  A ticket of the POP3 listeners means nothing to the SMTP
+  listeners: their contexts have other keys, and OpenSSL makes those keys at random.  All names of one protocol are one
+  service: a ticket got under one name is taken under another.
+- No renegotiation, no compression.  TLS 1.2 at least, unless the operator says otherwise, and then for that context
+  alone (N9).
+
+Promises, upstream's side (`UpstreamTls`): exactly one of four ways of trust decides (see `upstream_context`), and a
+failure says what to write into the configuration.
+
+How the clients' side works: the living context has no certificate.  Each handshake is switched by the SNI callback to
+a context that has one; a reload makes new such contexts and swaps them in by one assignment.  What is under way keeps
+what it has.
+
+Not here: the sockets and the pumping of octets (net/leg.py); files (certificates.py); reading the ClientHello
+(wire/clienthello.py).
+
+Rejected: loading a new pair into the living context.  A pair that does not fit breaks it, and a pair of another kind
+(RSA, ECDSA) does not replace the old one but stands beside it, so that some clients go on seeing the expired
+certificate.  `ssl`'s own ALPN: it goes on without a match, and does not tell that something was offered.  Asking for
+client certificates.  Changing the tickets' keys by time: `ssl` does not reach them; they live as long as the process.
+
+RFC 8446, RFC 5246, RFC 5746 (renegotiation), RFC 6066 (SNI), RFC 7301 (ALPN); RULES S11, N7, N9.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+import sys
+import warnings
+from typing import TYPE_CHECKING, NoReturn
+
+from ..certificates import fingerprint, read
+from ..errors import ConfigError, ProtocolError, UpstreamUnavailable
+from ..wire.clienthello import read as read_hello
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from ..certificates import Certificate
+
+VERSIONS = {
+    "TLSv1": ssl.TLSVersion.TLSv1,
+    "TLSv1.1": ssl.TLSVersion.TLSv1_1,
+    "TLSv1.2": ssl.TLSVersion.TLSv1_2,
+    "TLSv1.3": ssl.TLSVersion.TLSv1_3,
+}
+_OLD = ("TLSv1", "TLSv1.1")
+
+# What TLS 1.0 can do at all: SHA-1 and CBC, which Python's own list leaves out, and short keys.
+_OLD_CIPHERS = "DEFAULT:@SECLEVEL=0"
+# ssl.OP_LEGACY_SERVER_CONNECT is there from Python 3.12 on; the figure is OpenSSL's SSL_OP_LEGACY_SERVER_CONNECT.
+_LEGACY_SERVER_CONNECT = 0x4
+
+# Alerts, RFC 8446 6.2
+_UNEXPECTED_MESSAGE = 10
+_UNRECOGNIZED_NAME = 112
+_NO_APPLICATION_PROTOCOL = 120
+
+
+class ServerTls:
+    """TLS for the listeners of one protocol, "pop3" or "smtp"; it outlives every reload.
+
+    `certificates` is what is shown now, in the configured order.
+    """
+
+    certificates: tuple[Certificate, ...]
+
+    def __init__(self, protocol: str, certificates: Sequence[Path], min_version: str = "TLSv1.2") -> None:
+        """min_version: a key of VERSIONS.  Raises ConfigError with a line for each file that can't be used."""
+        self._protocol = protocol
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.sslobject_class = ClientSide
+        self._context.sni_callback = self._choose
+        self._min_version = min_version
+        self.reload(certificates)
+
+    def reload(self, certificates: Sequence[Path], min_version: str | None = None) -> None:
+        """From the next handshake on: these (None: the same version).  Raises ConfigError, having changed nothing."""
+        min_version = min_version or self._min_version
+        if not certificates:
+            raise ConfigError(["tls.certificates: empty; `popgate certs make NAME` makes a self-signed certificate"])
+        problems: list[str] = []
+        pairs: list[tuple[Certificate, ssl.SSLContext]] = []
+        for path in certificates:
+            try:
+                certificate = read(path)
+                pairs.append((certificate, _shown(certificate, self._protocol, min_version)))
+            except ConfigError as error:
+                problems += error.problems
+        if problems:
+            raise ConfigError(problems)
+        contexts: dict[str, ssl.SSLContext] = {}
+        for certificate, context in pairs:
+            for name in certificate.names:
+                contexts.setdefault(name, context)
+        # From here on nothing can fail.  The version is taken from the living context, before the SNI is known; ciphers
+        # and security level from the other, so that old ciphers which this one has kept from before do no harm.
+        _harden(self._context, self._protocol, min_version)
+        self._min_version = min_version
+        self._first, self._contexts = pairs[0][1], contexts
+        self.certificates = tuple(certificate for certificate, _ in pairs)
+
+    def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ClientSide:
+        """The TLS of one connection; the way in, because the ALPN of the client is judged there and nowhere else."""
+        side = self._context.wrap_bio(incoming, outgoing, server_side=True)
+        assert isinstance(side, ClientSide)
+        side.stand_before(incoming, outgoing, self._protocol)
+        return side
+
+    def _choose(self, side: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+        # Called by OpenSSL in every handshake, with or without SNI.  An exception here would go to stderr.
+        side.context = self._context_for(name or "")
+
+    def _context_for(self, name: str) -> ssl.SSLContext:
+        name = name.lower().rstrip(".")
+        # The wildcard stands for one label, the leftmost (RFC 6125 6.4.3).
+        wildcard = "*." + name.partition(".")[2]
+        return self._contexts.get(name) or self._contexts.get(wildcard) or self._first
+
+
+class ClientSide(ssl.SSLObject):
+    """An SSLObject whose first step is to judge what the client asks for.
+
+    Contract: `do_handshake` is called until it returns, before anything is read or written.  After an SSLError the
+    outgoing BIO holds the alert; send it and close.
+    """
+
+    def stand_before(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, protocol: str) -> None:
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._allowed = protocol.encode()
+        self._heard: bytearray | None = bytearray()  # the ClientHello so far; None: it was judged good
+
+    def do_handshake(self) -> None:
+        """As SSLObject's; raises SSLError with `reason` set if the client's first message is refused."""
+        if self._heard is not None:
+            self._listen(self._heard)
+        super().do_handshake()
+
+    def _listen(self, heard: bytearray) -> None:
+        # OpenSSL has taken all that was handed on before, so what waits in the BIO is new.  All of it is taken: what
+        # stayed there would reach OpenSSL together with what was judged.
+        data = self._incoming.read()
+        heard += data
+        try:
+            hello = read_hello(heard)
+        except ProtocolError as error:
+            self._refuse(_UNEXPECTED_MESSAGE, "UNEXPECTED_MESSAGE", str(error))
+        if hello is not None:
+            if hello.protocols is not None and self._allowed not in hello.protocols:
+                self._refuse(_NO_APPLICATION_PROTOCOL, "NO_APPLICATION_PROTOCOL", "ALPN names another protocol")
+            if hello.server_name is not None and not hello.server_name.isascii():
+                # `ssl` would fail on it all the same, with a traceback on stderr for every such client
+                self._refuse(_UNRECOGNIZED_NAME, "UNRECOGNIZED_NAME", "SNI is not ASCII")
+            self._heard = None
+        if data:
+            self._incoming.write(data)
+
+    def _refuse(self, alert: int, reason: str, text: str) -> NoReturn:
+        # The octets are not put back: OpenSSL never sees them, and a second call ends here again.
+        self._outgoing.write(bytes((21, 3, 3, 0, 2, 2, alert)))  # one record: alert, version, length; fatal
+        error = ssl.SSLError(ssl.SSL_ERROR_SSL, text)
+        error.library, error.reason = "SSL", reason
+        raise error
+
+
+class UpstreamTls:
+    """TLS towards the servers of one upstream; made by `upstream_context`."""
+
+    def __init__(self, context: ssl.SSLContext, name: str, pin: str) -> None:
+        self.context = context
+        self._name = name
+        self._pin = pin
+
+    def server_hostname(self, host: str) -> str | None:
+        """What `wrap_bio` gets: `tls_name`, else the host as configured; None for a Unix socket.
+
+        Raises UpstreamUnavailable where a name must be compared and there is none.
+        """
+        name = self._name or host
+        if not name and self.context.check_hostname:
+            raise UpstreamUnavailable("no host name to check the certificate against; set tls_name or tls_pin")
+        return name or None
+
+    def check(self, side: ssl.SSLObject) -> None:
+        """The pin, after the handshake, before anything is sent.  Raises UpstreamUnavailable with the pin seen."""
+        if not self._pin:
+            return
+        seen = shown_pin(side)
+        if seen != self._pin:
+            raise UpstreamUnavailable(f'the server shows another certificate; if that is right: tls_pin = "{seen}"')
+
+    def refused(self, error: ssl.SSLError, side: ssl.SSLObject) -> UpstreamUnavailable:
+        """A handshake that failed, in words for the log, with the setting that mends it where there is one.
+
+        Before Python 3.13 `ssl` shows no certificate of a handshake that failed; then the words point to `popgate
+        selftest`, which connects again by `unverified` to see it.
+        """
+        if isinstance(error, ssl.SSLCertVerificationError):
+            pin = _pin_seen(side)
+            cure = (
+                f'tls_pin = "{pin}" would trust it'
+                if pin
+                else "`popgate selftest` shows the tls_pin that would trust it"
+            )
+            return UpstreamUnavailable(f"the server's certificate is refused: {error.verify_message}; {cure}")
+        reason = getattr(error, "reason", None) or str(error)
+        cure = '; for an old server set tls_min_version = "TLSv1"' if reason in _OLD_SERVER else ""
+        return UpstreamUnavailable(f"TLS with the server failed: {reason.lower().replace('_', ' ')}{cure}")
+
+    def unverified(self) -> UpstreamTls:
+        """The same server, trusted blindly: for `selftest`, to see its certificate and to send nothing."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.set_ciphers(_OLD_CIPHERS)
+        _set_minimum(context, "TLSv1")
+        context.options |= _LEGACY_SERVER_CONNECT
+        return UpstreamTls(context, self._name, "")
+
+
+# What OpenSSL says of a server that is too old for the context's version, ciphers, keys or renegotiation.
+_OLD_SERVER = frozenset(
+    {
+        "UNSUPPORTED_PROTOCOL",
+        "WRONG_SSL_VERSION",
+        "TLSV1_ALERT_PROTOCOL_VERSION",
+        "SSLV3_ALERT_HANDSHAKE_FAILURE",
+        "NO_PROTOCOLS_AVAILABLE",
+        "NO_CIPHERS_AVAILABLE",
+        "DH_KEY_TOO_SMALL",
+        "EE_KEY_TOO_SMALL",
+        "CA_MD_TOO_WEAK",
+        "WRONG_SIGNATURE_TYPE",
+        "LEGACY_SIGALG_DISALLOWED_OR_UNSUPPORTED",
+        "UNSAFE_LEGACY_RENEGOTIATION_DISABLED",
+    }
+)
+
+
+def upstream_context(
+    tls_verify: bool = True,
+    tls_min_version: str = "TLSv1.2",
+    tls_ca: Path | None = None,
+    tls_name: str = "",
+    tls_pin: str = "",
+) -> UpstreamTls:
+    """TLS towards an upstream.  Of the four ways of trust, the first that is set decides, alone:
+
+    tls_pin: the server's certificate has this SHA-256 (`sha256:` and 64 hex digits; colons, upper case and no prefix
+    are taken too); expiry, issuer and name don't matter.  tls_verify false: anything, the traffic is only encrypted.
+    tls_ca: a PEM file or a folder (`openssl rehash`) of the only issuers that count.  Else the system's issuers.
+    The last two also compare the name: tls_name, or the host as configured.
+
+    tls_min_version below TLSv1.2 also takes old ciphers, short keys and servers without RFC 5746, here and nowhere
+    else.
+
+    Raises ConfigError: a pin or a tls_ca that can't be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    pin = _pin(tls_pin) if tls_pin else ""
+    if pin or not tls_verify:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    elif tls_ca is not None:
+        try:
+            context.load_verify_locations(**{"capath" if tls_ca.is_dir() else "cafile": str(tls_ca)})
+        except OSError as error:  # SSLError too: no certificate inside
+            problem = "no certificate inside (PEM is wanted)" if isinstance(error, ssl.SSLError) else error.strerror
+            raise ConfigError([f"tls_ca: {tls_ca}: {problem}"]) from error
+    else:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    if tls_min_version in _OLD:
+        context.set_ciphers(_OLD_CIPHERS)
+        context.options |= _LEGACY_SERVER_CONNECT
+    _set_minimum(context, tls_min_version)
+    return UpstreamTls(context, tls_name, pin)
+
+
+def shown_pin(side: ssl.SSLObject) -> str:
+    """The pin of the certificate that the server showed in a handshake that succeeded."""
+    der = side.getpeercert(binary_form=True)
+    if der is None:
+        raise UpstreamUnavailable("the server shows no certificate")
+    return fingerprint(der)
+
+
+def _pin(text: str) -> str:
+    digits = text.lower().removeprefix("sha256:").replace(":", "")
+    if not re.fullmatch("[0-9a-f]{64}", digits):
+        raise ConfigError(
+            [f"tls_pin: {text!a} is not sha256: and 64 hex digits; `popgate selftest` shows the right one"]
+        )
+    return "sha256:" + digits
+
+
+def _pin_seen(side: ssl.SSLObject) -> str:
+    """The pin after a handshake that failed; "" where the interpreter can't tell."""
+    if sys.version_info >= (3, 13):
+        chain = side.get_unverified_chain()
+        return fingerprint(chain[0]) if chain else ""
+    return ""
+
+
+def _shown(certificate: Certificate, protocol: str, min_version: str) -> ssl.SSLContext:
+    """A context with this certificate, else made as the living one is: a handshake takes settings from both."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _harden(context, protocol, min_version)
+    try:
+        # With a pass phrase given OpenSSL never asks on the terminal, whatever the file has become since it was read.
+        context.load_cert_chain(certificate.chain, certificate.key, password=b"")
+    except OSError as error:
+        problem = getattr(error, "reason", None) or error
+        raise ConfigError([f"{certificate.path}: OpenSSL does not take it: {problem}"]) from error
+    return context
+
+
+def _harden(context: ssl.SSLContext, protocol: str, min_version: str) -> None:
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    context.set_alpn_protocols([protocol])
+    if min_version in _OLD:
+        context.set_ciphers(_OLD_CIPHERS)
+    _set_minimum(context, min_version)
+
+
+def _set_minimum(context: ssl.SSLContext, version: str) -> None:
+    with warnings.catch_warnings():
+        # Python calls the old versions deprecated; who writes them into the configuration knows.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = VERSIONS[version]
