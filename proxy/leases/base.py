@@ -120,6 +120,13 @@ def login_text(octets: bytes) -> str:
     return octets.decode("utf-8", "surrogateescape")
 
 
+def check_revocation(address: bytes | None, login: str | None) -> None:
+    """ValueError unless there is something to revoke, and something that can be a login."""
+    if address is None and login is None:
+        raise ValueError("revoke what?  An address, a login, or both")
+    login_octets(login or "")
+
+
 def in_order(leases: Iterable[Lease]) -> list[Lease]:
     """The order of `LeaseStore.all`."""
     return sorted(leases, key=lambda lease: (len(lease.address), lease.address, lease.login, lease.source))

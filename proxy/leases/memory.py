@@ -14,7 +14,7 @@ import heapq
 from typing import TYPE_CHECKING
 
 from ..errors import StoreUnavailable
-from .base import Key, Lease, Term, in_order
+from .base import Key, Lease, Term, check_revocation, in_order
 
 if TYPE_CHECKING:
     import asyncio
@@ -75,8 +75,7 @@ class MemoryStore:
                 self._put(Term(old.key, old.granted, new.expires, length, new.deadline))
 
     def revoke(self, address: bytes | None, login: str | None, then: Callable[[int | StoreUnavailable], None]) -> None:
-        if address is None and login is None:
-            raise ValueError("revoke what?  An address, a login, or both")
+        check_revocation(address, login)
         if self._closed:
             then(StoreUnavailable("the store is closed"))
             return

@@ -19,7 +19,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ..errors import StoreUnavailable
-from .base import Key, Lease, Term, login_octets
+from .base import Key, Lease, Term, check_revocation
 from .table import LeaseTable, StoreBusy
 from .writer import Answers, Question, Writer
 
@@ -54,6 +54,7 @@ class SqliteStore:
         self._late: dict[Key, Term] = {}
         self._late_renewals: dict[Key, Term] = {}
         self._retry_timer: asyncio.TimerHandle | None = None
+        self._revocations = 0  # asked and not yet delivered
 
     @property
     def late(self) -> int:
@@ -103,15 +104,18 @@ class SqliteStore:
         self._ask(Question(lambda table: table.renew(terms), None, writes=True, landed=landed))
 
     def revoke(self, address: bytes | None, login: str | None, then: Callable[[int | StoreUnavailable], None]) -> None:
-        if address is None and login is None:
-            raise ValueError("revoke what?  An address, a login, or both")
-        login_octets(login or "")  # raises here, not in the thread
+        check_revocation(address, login)
 
         def landed(_answer: int | StoreUnavailable) -> None:
-            # What waited for the store since before the revocation must not come back after it.
+            # A grant that failed before the revocation must not come back after it: its failure was delivered before
+            # this, and was not tried again since the revocation was asked for.
+            self._revocations -= 1
             for waiting in (self._late, self._late_renewals):
                 for key in [key for key in waiting if address in (None, key[0]) and login in (None, key[1])]:
                     del waiting[key]
+            self._retry()
+
+        self._revocations += 1
 
         self._ask(Question(lambda table: table.revoke(address, login), then, writes=True, landed=landed))
 
@@ -228,6 +232,8 @@ class SqliteStore:
 
     def _retry(self) -> None:
         """Ask again for everything that is late and has not ended meanwhile."""
+        if self._revocations:
+            return  # it calls again
         if self._retry_timer is not None:
             self._retry_timer.cancel()
             self._retry_timer = None

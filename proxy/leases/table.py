@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import StoreUnavailable
-from .base import Lease, Term, in_order, login_octets, login_text
+from .base import Lease, Term, check_revocation, in_order, login_octets, login_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -158,8 +158,7 @@ class LeaseTable:
 
     def revoke(self, address: bytes | None, login: str | None) -> int:
         """End the leases of the address, the login, or both together; how many were live."""
-        if address is None and login is None:
-            raise ValueError("revoke what?  An address, a login, or both")
+        check_revocation(address, login)
         match: dict[str, bytes | str | float | None] = {"address": address, "login": None}
         if login is not None:
             match["login"] = login_octets(login)

@@ -50,7 +50,7 @@ class FakeClock(Clock):
 
 
 def answer(loop: asyncio.AbstractEventLoop, ask: Callable[[Callable[[Any], None]], None]) -> Any:
-    """Put the question and run the loop until `then` is called.  A second call of `then` is an error (InvalidStateError)."""
+    """Put the question and run the loop until `then` is called.  A second call of `then` is an InvalidStateError."""
     future: asyncio.Future[Any] = loop.create_future()
     ask(future.set_result)
     return loop.run_until_complete(asyncio.wait_for(future, PATIENCE))

@@ -1,0 +1,179 @@
+"""The lease stores as a state machine against a dictionary: whatever is granted, renewed and revoked in whatever order,
+while time passes, clocks are set and (SQLite) the program and the machine start anew, the store says what the model
+says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from proxy.leases.base import Lease
+from proxy.leases.memory import MemoryStore
+from proxy.leases.sqlite import SqliteStore
+from tests.support.clocks import FakeClock, answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.leases.base import Key, LeaseStore
+
+addresses = st.sampled_from([b"\xc0\x00\x02\x01", b"\xc0\x00\x02\x02", b"\x20\x01" + bytes(14)])
+logins = st.sampled_from(["al", "bo", "J\udcfcrgen"])
+sources = st.sampled_from(["pop3", "admin"])
+seconds = st.integers(1, 4000).map(float)
+steps = st.integers(-100_000, 100_000).map(float)
+
+
+@dataclass
+class Entry:
+    granted: float
+    expires: float
+    length: float
+    deadline: float
+
+
+class MemoryLeases(RuleBasedStateMachine):
+    """The rules that hold for every store."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = FakeClock()
+        self.loop = asyncio.new_event_loop()
+        self.model: dict[Key, Entry] = {}
+        self.store: LeaseStore = self.opened()
+
+    def opened(self) -> LeaseStore:
+        return MemoryStore(self.clock)
+
+    def ask(self, question: Callable[[Callable[[Any], None]], None]) -> Any:
+        return answer(self.loop, question)
+
+    def left(self, entry: Entry) -> float:
+        return min(entry.deadline - self.clock.boottime(), entry.length)
+
+    def live(self) -> dict[Key, Entry]:
+        return {key: entry for key, entry in self.model.items() if self.left(entry) > 0}
+
+    def lease(self, key: Key) -> Lease:
+        left = self.left(self.model[key])
+        return Lease(*key, granted=self.model[key].granted, expires=self.clock.wall() + left, left=left)
+
+    @initialize()
+    def start(self) -> None:
+        self.store.start(self.loop)
+
+    @rule(address=addresses, login=logins, source=sources, window=seconds)
+    def grant(self, address: bytes, login: str, source: str, window: float) -> None:
+        assert self.ask(lambda then: self.store.grant(address, login, source, window, then)) is None
+        now, wall = self.clock.boottime(), self.clock.wall()
+        self.model[address, login, source] = Entry(wall, wall + window, window, now + window)
+
+    @rule(batch=st.lists(st.tuples(addresses, logins, sources, seconds), max_size=4))
+    def renew(self, batch: list[tuple[bytes, str, str, float]]) -> None:
+        self.store.renew(batch)
+        assert self.ask(lambda then: self.store.revoke(bytes(4), None, then)) == 0  # answered after the renewal is done
+        now, wall = self.clock.boottime(), self.clock.wall()
+        for address, login, source, ahead in batch:
+            entry = self.live().get((address, login, source))
+            if entry is not None and now + ahead > entry.deadline:
+                entry.deadline, entry.expires = now + ahead, wall + ahead
+                entry.length = max(entry.length, ahead)
+
+    @rule(address=st.none() | addresses, login=st.none() | logins)
+    def revoke(self, address: bytes | None, login: str | None) -> None:
+        if address is None and login is None:
+            return
+        ended = [key for key in self.live() if address in (None, key[0]) and login in (None, key[1])]
+        assert self.ask(lambda then: self.store.revoke(address, login, then)) == len(ended)
+        for key in ended:
+            del self.model[key]
+
+    @rule(seconds=seconds)
+    def time_passes(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    @rule()
+    def the_first_lease_ends(self) -> None:
+        """To the second, where the mistakes are."""
+        if self.live():
+            self.clock.advance(min(self.left(entry) for entry in self.live().values()))
+
+    @rule(seconds=steps)
+    def somebody_sets_the_wall_clock(self, seconds: float) -> None:
+        self.clock.step_wall(seconds)
+
+    @rule(address=addresses)
+    def find(self, address: bytes) -> None:
+        candidates = [self.lease(key) for key in self.live() if key[0] == address]
+        found = self.ask(lambda then: self.store.find(address, then))
+        if not candidates:
+            assert found is None
+        else:
+            assert found in candidates
+            assert found.left == max(lease.left for lease in candidates)
+
+    @invariant()
+    def all_is_all(self) -> None:
+        found = self.ask(self.store.all)
+        assert found == sorted(
+            (self.lease(key) for key in self.live()),
+            key=lambda lease: (len(lease.address), lease.address, lease.login, lease.source),
+        )
+
+    def teardown(self) -> None:
+        self.store.close()
+        self.loop.close()
+
+
+class SqliteLeases(MemoryLeases):
+    """And those of a store that outlives its process and its machine."""
+
+    def __init__(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.boots = 1
+        super().__init__()
+
+    def opened(self) -> LeaseStore:
+        # 30 s: a loaded machine must not turn an answer into "not in time".
+        return SqliteStore(Path(self.folder.name) / "leases.db", self.clock, 30.0)
+
+    @rule()
+    def restart(self) -> None:
+        self.store.close()
+        self.store = self.opened()
+        self.store.start(self.loop)
+
+    @rule(down=steps)
+    def reboot(self, down: float) -> None:
+        self.store.close()
+        live = self.live()
+        self.boots += 1
+        self.clock.reboot(down, f"boot-{self.boots}")
+        self.model = {}
+        for key, entry in live.items():
+            left = min(entry.expires - self.clock.wall(), entry.length)
+            if left > 0:
+                ends = self.clock.wall() + left
+                self.model[key] = Entry(entry.granted, ends, entry.length, self.clock.boottime() + left)
+        self.store = self.opened()
+        self.store.start(self.loop)
+
+    def teardown(self) -> None:
+        super().teardown()
+        self.folder.cleanup()
+
+
+class TestG1G4G8MemoryLeases(MemoryLeases.TestCase):  # type: ignore[misc, name-defined]
+    settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+
+
+class TestG1G4G8SqliteLeases(SqliteLeases.TestCase):  # type: ignore[misc, name-defined]
+    settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

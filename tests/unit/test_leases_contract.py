@@ -1,0 +1,276 @@
+"""What every lease store promises (proxy/leases/base.py), on every store and both event loops."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxy.errors import StoreUnavailable
+from proxy.leases.base import Lease, LeaseStore
+from proxy.leases.memory import MemoryStore
+from proxy.leases.sqlite import SqliteStore
+from tests.support.clocks import LOOPS, FakeClock, answer
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HOME = b"\xc0\x00\x02\x01"
+OFFICE = b"\xc0\x00\x02\x02"
+SIX = bytes.fromhex("20010db8000000000000000000000001")
+
+
+@dataclass
+class House:
+    """A store with its clock and loop, and its methods as plain calls."""
+
+    store: LeaseStore
+    clock: FakeClock
+    loop: asyncio.AbstractEventLoop
+
+    def find(self, address: bytes) -> Lease | StoreUnavailable | None:
+        return answer(self.loop, lambda then: self.store.find(address, then))
+
+    def grant(self, address: bytes, login: str, source: str = "pop3", window: float = 1800.0) -> None:
+        assert answer(self.loop, lambda then: self.store.grant(address, login, source, window, then)) is None
+
+    def renew(self, *batch: tuple[bytes, str, str, float]) -> None:
+        self.store.renew(batch)
+        self.grant(bytes(4), "barrier")  # a renewal has no answer; what is asked after it is answered after it
+        self.revoke(bytes(4), None)
+
+    def revoke(self, address: bytes | None, login: str | None) -> int | StoreUnavailable:
+        return answer(self.loop, lambda then: self.store.revoke(address, login, then))
+
+    def all(self) -> list[Lease]:
+        return answer(self.loop, lambda then: self.store.all(then))
+
+    def left(self, address: bytes) -> float | None:
+        found = self.find(address)
+        assert found is None or isinstance(found, Lease)
+        return found and found.left
+
+
+@pytest.fixture(params=LOOPS)
+def loop(request: pytest.FixtureRequest) -> Iterator[asyncio.AbstractEventLoop]:
+    loop = LOOPS[request.param]()
+    errors: list[object] = []
+    loop.set_exception_handler(lambda _loop, context: errors.append(context))
+    yield loop
+    loop.close()
+    assert errors == []
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def house(request: pytest.FixtureRequest, tmp_path: Path, loop: asyncio.AbstractEventLoop) -> Iterator[House]:
+    clock = FakeClock()
+    # 5 s: no answer here may be "not in time" because the machine that tests is loaded.
+    store: LeaseStore = MemoryStore(clock) if request.param == "memory" else SqliteStore(tmp_path / "l.db", clock, 5.0)
+    store.start(loop)
+    yield House(store, clock, loop)
+    store.close()
+
+
+def test_an_empty_store_finds_nothing(house: House) -> None:
+    assert house.find(HOME) is None
+    assert house.all() == []
+    assert house.revoke(HOME, None) == 0
+
+
+def test_G1_a_lease_has_all_its_figures(house: House) -> None:
+    start = house.clock.wall()
+    house.grant(HOME, "al", window=1800.0)
+    house.clock.advance(100)
+    expected = Lease(HOME, "al", "pop3", granted=start, expires=start + 1800, left=1700.0)
+    assert house.find(HOME) == expected
+    assert house.all() == [expected]
+
+
+def test_G1_several_logins_hold_one_address_each_with_its_own_clock(house: House) -> None:
+    house.grant(HOME, "al", window=100.0)
+    house.grant(HOME, "bo", window=300.0)
+    house.grant(HOME, "al", source="admin", window=200.0)
+    assert [(lease.login, lease.source, lease.left) for lease in house.all()] == [
+        ("al", "admin", 200.0),
+        ("al", "pop3", 100.0),
+        ("bo", "pop3", 300.0),
+    ]
+    found = house.find(HOME)
+    assert isinstance(found, Lease)
+    assert found.login == "bo"
+    house.clock.advance(250)
+    assert house.left(HOME) == 50.0
+    house.clock.advance(50)
+    assert house.left(HOME) is None
+
+
+def test_G1_the_address_is_open_while_the_longer_lease_of_two_is_live(house: House) -> None:
+    house.grant(HOME, "bo", window=300.0)
+    house.grant(HOME, "al", window=100.0)
+    assert house.left(HOME) == 300.0
+
+
+def test_G2_addresses_of_both_families_are_apart(house: House) -> None:
+    house.grant(SIX, "al")
+    house.grant(HOME, "bo")
+    assert house.left(SIX) == 1800.0
+    assert house.left(SIX[-4:]) is None
+    assert house.left(OFFICE) is None
+    assert [lease.address for lease in house.all()] == [HOME, SIX]
+
+
+@pytest.mark.parametrize("window", [1.0, 1800.0, 43200.0])
+def test_G4_a_lease_ends_at_its_second(house: House, window: float) -> None:
+    house.grant(HOME, "al", window=window)
+    house.clock.advance(window - 0.5)
+    assert house.left(HOME) == 0.5
+    house.clock.advance(0.5)
+    assert house.left(HOME) is None
+    assert house.all() == []
+
+
+def test_G4_each_login_starts_its_lease_anew(house: House) -> None:
+    house.grant(HOME, "al", window=100.0)
+    house.clock.advance(60)
+    house.grant(HOME, "al", window=100.0)
+    assert house.left(HOME) == 100.0
+    (lease,) = house.all()
+    assert lease.granted == house.clock.wall()
+    house.grant(HOME, "al", window=10.0)  # the window was made shorter: so is the lease
+    assert house.left(HOME) == 10.0
+
+
+def test_G4_a_renewal_moves_the_end_and_keeps_the_start(house: House) -> None:
+    start = house.clock.wall()
+    house.grant(HOME, "al", window=100.0)
+    house.grant(OFFICE, "bo", window=100.0)
+    house.clock.advance(60)
+    house.renew((HOME, "al", "pop3", 60.0), (OFFICE, "bo", "pop3", 300.0))
+    assert house.find(HOME) == Lease(HOME, "al", "pop3", start, start + 120, 60.0)
+    assert house.left(OFFICE) == 300.0  # further than the lease was long
+    house.clock.advance(299)
+    assert house.left(OFFICE) == 1.0
+
+
+def test_G4_a_renewal_never_shortens(house: House) -> None:
+    house.grant(HOME, "al", window=100.0)
+    house.renew((HOME, "al", "pop3", 60.0))
+    assert house.left(HOME) == 100.0
+
+
+def test_G4_a_renewal_is_never_an_insert(house: House) -> None:
+    house.renew((HOME, "al", "pop3", 60.0))
+    assert house.left(HOME) is None
+    house.grant(HOME, "al")
+    house.renew((HOME, "bo", "pop3", 9000.0), (HOME, "al", "admin", 9000.0), (OFFICE, "al", "pop3", 9000.0))
+    assert house.left(HOME) == 1800.0
+    assert len(house.all()) == 1
+
+
+def test_G4_a_revoked_lease_stays_revoked(house: House) -> None:
+    house.grant(HOME, "al")
+    assert house.revoke(HOME, None) == 1
+    house.renew((HOME, "al", "pop3", 60.0))
+    assert house.left(HOME) is None
+
+
+def test_G4_an_ended_lease_stays_ended(house: House) -> None:
+    house.grant(HOME, "al", window=100.0)
+    house.clock.advance(100)
+    house.renew((HOME, "al", "pop3", 60.0))
+    assert house.left(HOME) is None
+
+
+def test_an_empty_batch_of_renewals_is_nothing(house: House) -> None:
+    house.renew()
+    assert house.all() == []
+
+
+def test_revoking_by_address_by_login_and_by_both(house: House) -> None:
+    def fill() -> None:
+        for address in (HOME, OFFICE):
+            for login in ("al", "bo"):
+                house.grant(address, login)
+        house.grant(HOME, "al", source="admin")
+
+    def kept() -> list[tuple[bytes, str, str]]:
+        return [(lease.address, lease.login, lease.source) for lease in house.all()]
+
+    fill()
+    assert house.revoke(HOME, None) == 3
+    assert kept() == [(OFFICE, "al", "pop3"), (OFFICE, "bo", "pop3")]
+    fill()
+    assert house.revoke(None, "al") == 3
+    assert kept() == [(HOME, "bo", "pop3"), (OFFICE, "bo", "pop3")]
+    fill()
+    assert house.revoke(HOME, "al") == 2
+    assert kept() == [(HOME, "bo", "pop3"), (OFFICE, "al", "pop3"), (OFFICE, "bo", "pop3")]
+    assert house.revoke(HOME, "nobody") == 0
+
+
+def test_revoking_counts_live_leases_only(house: House) -> None:
+    house.grant(HOME, "al", window=10.0)
+    house.grant(HOME, "bo", window=100.0)
+    house.clock.advance(10)
+    assert house.revoke(HOME, None) == 1
+    assert house.revoke(HOME, None) == 0
+
+
+def test_revoking_nothing_in_particular_is_an_error(house: House) -> None:
+    with pytest.raises(ValueError, match="revoke what"):
+        house.store.revoke(None, None, print)
+
+
+def test_G8_steps_of_the_wall_clock_change_nothing(house: House) -> None:
+    house.grant(HOME, "al", window=100.0)
+    house.clock.step_wall(+86400)
+    assert house.left(HOME) == 100.0
+    house.clock.step_wall(-10 * 86400)
+    house.clock.advance(99)
+    assert house.left(HOME) == 1.0
+    found = house.find(HOME)
+    assert isinstance(found, Lease)
+    assert found.expires == house.clock.wall() + 1.0  # people read it beside the clock as it is now
+    house.clock.advance(1)
+    assert house.left(HOME) is None
+
+
+@pytest.mark.parametrize("login", ["", "Jürgen", "J\udcfcrgen", "a'b\"c;--", "nul\0in it", "x" * 256])
+def test_a_login_comes_back_as_it_went_in(house: House, login: str) -> None:
+    house.grant(HOME, login)
+    found = house.find(HOME)
+    assert isinstance(found, Lease)
+    assert found.login == login
+    assert house.all() == [found]
+    assert house.revoke(None, login) == 1
+
+
+def test_logins_that_differ_in_case_differ(house: House) -> None:
+    house.grant(HOME, "al")
+    house.grant(HOME, "AL")
+    assert len(house.all()) == 2
+
+
+def test_an_impossible_login_is_the_callers_error(house: House) -> None:
+    with pytest.raises(UnicodeEncodeError):
+        house.store.grant(HOME, "\ud800", "pop3", 10.0, print)
+    with pytest.raises(UnicodeEncodeError):
+        house.store.revoke(None, "\ud800", print)
+    house.grant(HOME, "al")  # and the store goes on
+
+
+def test_a_closed_store_is_unavailable_and_not_empty(house: House) -> None:
+    house.grant(HOME, "al")
+    house.store.close()
+    house.store.close()
+    answers = [
+        house.find(HOME),
+        answer(house.loop, lambda then: house.store.grant(HOME, "al", "pop3", 1.0, then)),
+        house.revoke(HOME, None),
+        house.all(),
+    ]
+    assert [type(found) for found in answers] == [StoreUnavailable] * 4
+    house.store.renew([(HOME, "al", "pop3", 60.0)])

@@ -1,0 +1,616 @@
+"""proxy/leases/sqlite.py and writer.py: trouble, timeouts, late grants, workers side by side.
+
+Answers in good weather are in test_leases_contract.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import proxy
+from proxy.errors import StoreUnavailable
+from proxy.leases import sqlite as module
+from proxy.leases import writer as writer_module
+from proxy.leases.base import Lease, Term
+from proxy.leases.clock import Clock
+from proxy.leases.sqlite import SqliteStore
+from proxy.leases.table import LeaseTable, StoreBusy
+from tests.support.clocks import LOOPS, PATIENCE, FakeClock, answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(proxy.__file__).parents[1]
+HOME = b"\xc0\x00\x02\x01"
+OFFICE = b"\xc0\x00\x02\x02"
+WINDOW = 1800.0
+SLACK = 2.0  # s that a loaded machine may add to a timeout
+
+
+class Worker:
+    """A store on a loop, and its methods as plain calls."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, path: Path, clock: FakeClock, timeout: float) -> None:
+        self.loop = loop
+        self.store = SqliteStore(path, clock, timeout)
+        self.store.start(loop)
+
+    def find(self, address: bytes) -> Lease | StoreUnavailable | None:
+        return answer(self.loop, lambda then: self.store.find(address, then))
+
+    def grant(self, address: bytes, login: str, window: float = WINDOW) -> StoreUnavailable | None:
+        return answer(self.loop, lambda then: self.store.grant(address, login, "pop3", window, then))
+
+    def revoke(self, address: bytes | None, login: str | None) -> int | StoreUnavailable:
+        return answer(self.loop, lambda then: self.store.revoke(address, login, then))
+
+    def all(self) -> list[Lease] | StoreUnavailable:
+        return answer(self.loop, self.store.all)
+
+    def logins(self) -> list[tuple[str, float]]:
+        leases = self.all()
+        assert isinstance(leases, list)
+        return [(lease.login, lease.left) for lease in leases]
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline
+            self.loop.run_until_complete(asyncio.sleep(0))
+
+    def settled(self) -> None:
+        """Wait until the loop has a reader of its own: the thread opens it after the writer."""
+        assert not isinstance(self.all(), StoreUnavailable)
+        assert self.store._reader is not None
+
+
+Start = Any  # Callable with a default argument; see `start`
+
+
+@pytest.fixture(params=LOOPS)
+def loop(request: pytest.FixtureRequest) -> Iterator[asyncio.AbstractEventLoop]:
+    loop = LOOPS[request.param]()
+    errors: list[object] = []
+    loop.set_exception_handler(lambda _loop, context: errors.append(context))
+    yield loop
+    loop.close()
+    assert errors == []
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "leases.db"
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def start(loop: asyncio.AbstractEventLoop, path: Path, clock: FakeClock) -> Iterator[Start]:
+    workers: list[Worker] = []
+
+    def start(timeout: float = 5.0) -> Worker:
+        workers.append(Worker(loop, path, clock, timeout))
+        return workers[-1]
+
+    yield start
+    for worker in workers:
+        worker.store.close()
+
+
+@pytest.fixture
+def lock(path: Path) -> Iterator[Callable[[], sqlite3.Connection]]:
+    """Another process's write lock (SQLite treats another connection the same)."""
+    connections: list[sqlite3.Connection] = []
+
+    def lock() -> sqlite3.Connection:
+        connections.append(sqlite3.connect(path, isolation_level=None))
+        connections[-1].execute("BEGIN EXCLUSIVE")
+        return connections[-1]
+
+    yield lock
+    for connection in connections:
+        connection.close()
+
+
+# Workers side by side
+
+
+def test_G5_a_grant_that_was_answered_is_found_by_every_worker_at_once(start: Start) -> None:
+    one, two = start(), start()
+    one.settled()
+    two.settled()
+    for number in range(1000):
+        giver, asker = (one, two) if number % 2 else (two, one)
+        address = number.to_bytes(4, "big")
+        assert giver.grant(address, "al") is None
+        found: list[object] = []
+        asker.store.find(address, found.append)
+        assert isinstance(found[0], Lease), number  # at once: no turn of the loop lies between
+
+
+def test_G5_nothing_is_answered_before_its_commit(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = start()
+    worker.settled()
+    reached, may_commit = threading.Event(), threading.Event()
+    plain = LeaseTable.write
+
+    def slow(table: LeaseTable, term: Term) -> None:
+        plain(table, term)
+        reached.set()
+        may_commit.wait(10)
+
+    monkeypatch.setattr(LeaseTable, "write", slow)
+    answers: list[object] = []
+    worker.store.grant(HOME, "al", "pop3", WINDOW, answers.append)
+    assert reached.wait(10)
+    assert worker.find(HOME) is None
+    assert answers == []
+    may_commit.set()
+    assert worker.grant(OFFICE, "bo") is None
+    assert answers == [None]
+    assert isinstance(worker.find(HOME), Lease)
+
+
+def test_N8_waiting_grants_share_a_commit_and_a_wake_up(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = start()
+    worker.settled()
+    commits, wakes = 0, 0
+    transaction, wake = LeaseTable.transaction, SqliteStore._wake
+
+    def counted(table: LeaseTable) -> Any:
+        nonlocal commits
+        commits += 1
+        return transaction(table)
+
+    def counted_wake(store: SqliteStore, callback: Callable[[], None]) -> None:
+        nonlocal wakes
+        wakes += 1
+        wake(store, callback)
+
+    monkeypatch.setattr(LeaseTable, "transaction", counted)
+    monkeypatch.setattr(SqliteStore, "_wake", counted_wake)
+    reached, go_on = threading.Event(), threading.Event()
+
+    def hold(table: LeaseTable) -> None:
+        reached.set()
+        go_on.wait(10)
+
+    worker.store._ask(writer_module.Question(hold, None, writes=True))
+    assert reached.wait(10)
+    answers: list[object] = []
+    for number in range(100):
+        worker.store.grant(number.to_bytes(4, "big"), "al", "pop3", WINDOW, answers.append)
+    go_on.set()
+    assert worker.grant(HOME, "bo") is None
+    assert answers == [None] * 100
+    assert commits <= 3  # the one that held, the hundred, and perhaps the last
+    assert wakes <= 3
+
+
+def test_N8_a_store_opens_nothing_before_start(path: Path) -> None:
+    threads = threading.active_count()
+    SqliteStore(path, FakeClock())
+    assert not path.exists()
+    assert threading.active_count() == threads
+
+
+def test_N8_a_look_up_that_meets_a_lock_goes_to_the_thread(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = start()
+    worker.settled()
+    assert worker.grant(HOME, "al") is None
+    plain, main = LeaseTable.find, threading.current_thread()
+
+    def busy_in_the_loop(table: LeaseTable, address: bytes) -> Lease | None:
+        if threading.current_thread() is main:
+            raise StoreBusy("database is locked")
+        return plain(table, address)
+
+    monkeypatch.setattr(LeaseTable, "find", busy_in_the_loop)
+    reader = worker.store._reader
+    assert isinstance(worker.find(HOME), Lease)
+    assert worker.store._reader is reader  # it was sound
+
+
+def test_N8_a_broken_reader_is_opened_anew(start: Start) -> None:
+    worker = start()
+    worker.settled()
+    assert worker.grant(HOME, "al") is None
+    broken = worker.store._reader
+    assert broken is not None
+    broken._db.close()
+    assert isinstance(worker.find(HOME), Lease)
+    worker.settled()
+    assert worker.store._reader is not broken
+
+
+# Timeouts
+
+
+def test_G7_a_locked_store_is_unavailable_in_time_and_comes_back(
+    start: Start, lock: Callable[[], sqlite3.Connection]
+) -> None:
+    worker = start(timeout=0.1)
+    worker.settled()
+    assert worker.grant(HOME, "al") is None
+    holder = lock()
+    asked = time.monotonic()
+    assert isinstance(worker.grant(OFFICE, "bo"), StoreUnavailable)
+    assert isinstance(worker.revoke(HOME, None), StoreUnavailable)
+    assert time.monotonic() - asked < 0.2 + SLACK
+    assert isinstance(worker.find(HOME), Lease)  # WAL: reading goes on
+    holder.execute("ROLLBACK")
+    assert worker.grant(HOME, "al") is None
+
+
+def test_G7_a_stuck_thread_is_unavailable_in_time(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = start(timeout=0.1)
+    worker.settled()
+    stuck = threading.Event()
+    plain = LeaseTable.write
+
+    def slow(table: LeaseTable, term: Term) -> None:
+        stuck.wait(20)
+        plain(table, term)
+
+    monkeypatch.setattr(LeaseTable, "write", slow)
+    asked = time.monotonic()
+    for ask in (lambda: worker.grant(HOME, "al"), worker.all, lambda: worker.revoke(OFFICE, None)):
+        found = ask()
+        assert isinstance(found, StoreUnavailable)
+        assert str(found) == "no answer within 100 ms"
+    assert 0.29 < time.monotonic() - asked < 0.3 + SLACK
+    stuck.set()
+    assert worker.grant(OFFICE, "bo") is None
+    assert isinstance(worker.find(HOME), Lease)  # a grant may land late, and is told of once
+
+
+def test_G7_questions_asked_together_time_out_together(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = start(timeout=0.1)
+    worker.settled()
+    stuck = threading.Event()
+    monkeypatch.setattr(LeaseTable, "write", lambda table, term: stuck.wait(20))
+    answers: list[object] = []
+    for number in range(500):
+        worker.store.grant(number.to_bytes(4, "big"), "al", "pop3", WINDOW, answers.append)
+    assert isinstance(worker.grant(HOME, "al"), StoreUnavailable)
+    assert len(answers) == 500
+    stuck.set()
+
+
+def test_G7_what_waits_for_the_thread_has_a_bound(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAITING_MAX", 3)
+    worker = start()
+    worker.settled()
+    reached, stuck = threading.Event(), threading.Event()
+    plain = LeaseTable.write
+
+    def slow(table: LeaseTable, term: Term) -> None:
+        reached.set()
+        stuck.wait(20)
+        plain(table, term)
+
+    monkeypatch.setattr(LeaseTable, "write", slow)
+    answers: list[object] = []
+    for number in range(4):
+        worker.store.grant(number.to_bytes(4, "big"), "al", "pop3", WINDOW, answers.append)
+    assert [str(found) for found in answers] == ["too many questions are waiting"]
+    assert worker.store.late == 1  # and even that grant is not lost
+    stuck.set()
+    worker.until(lambda: worker.store.late == 0 and len(answers) == 4)
+    assert answers[1:] == [None] * 3
+    assert worker.grant(HOME, "bo") is None
+    assert len(worker.logins()) == 5
+
+
+# Late grants
+
+
+def test_G7_a_grant_that_failed_is_written_when_the_store_is_back_with_its_own_end(
+    start: Start, lock: Callable[[], sqlite3.Connection], clock: FakeClock
+) -> None:
+    worker = start(timeout=0.05)
+    worker.settled()
+    holder = lock()
+    assert isinstance(worker.grant(HOME, "al", 100.0), StoreUnavailable)
+    assert isinstance(worker.grant(HOME, "bo", 30.0), StoreUnavailable)
+    clock.advance(40)
+    assert isinstance(worker.grant(OFFICE, "cy", 100.0), StoreUnavailable)
+    clock.advance(10)
+    holder.execute("ROLLBACK")
+    worker.until(lambda: worker.store.late == 0 and worker.logins() == [("al", 50.0), ("cy", 90.0)])
+    assert worker.find(HOME) == Lease(HOME, "al", "pop3", clock.wall() - 50, clock.wall() + 50, 50.0)
+
+
+def test_G7_the_newest_of_several_late_grants_of_one_login_counts(
+    start: Start, lock: Callable[[], sqlite3.Connection], clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_RETRY", 3600.0)  # only a success of another grant brings them back
+    worker = start(timeout=0.05)
+    worker.settled()
+    holder = lock()
+    assert isinstance(worker.grant(HOME, "al", 100.0), StoreUnavailable)
+    clock.advance(10)
+    assert isinstance(worker.grant(HOME, "al", 100.0), StoreUnavailable)
+    worker.until(lambda: worker.store._with_thread == 0)
+    assert worker.store.late == 1
+    holder.execute("ROLLBACK")
+    assert worker.grant(OFFICE, "bo") is None
+    assert worker.grant(OFFICE, "bo") is None
+    assert worker.logins() == [("al", 100.0), ("bo", WINDOW)]
+
+
+def test_G7_late_grants_have_a_bound(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LATE_MAX", 3)
+    worker = start()
+    worker.store.close()
+    for number in range(5):
+        assert isinstance(worker.grant(HOME, str(number)), StoreUnavailable)
+    assert [key[1] for key in worker.store._late] == ["2", "3", "4"]
+
+
+@pytest.mark.parametrize("ended_first", [True, False])
+def test_G7_a_late_grant_does_not_come_back_after_a_revocation(
+    start: Start, lock: Callable[[], sqlite3.Connection], monkeypatch: pytest.MonkeyPatch, ended_first: bool
+) -> None:
+    monkeypatch.setattr(module, "_RETRY", 3600.0)
+    worker = start(timeout=0.05)
+    worker.settled()
+    holder = lock()
+    assert isinstance(worker.grant(HOME, "al"), StoreUnavailable)
+    assert isinstance(worker.grant(HOME, "bo"), StoreUnavailable)
+    if ended_first:
+        worker.until(lambda: worker.store.late == 2)
+    holder.execute("ROLLBACK")
+    assert worker.revoke(HOME, "al") in (0, 1)
+    assert worker.grant(OFFICE, "cy") is None
+    assert worker.grant(OFFICE, "cy") is None
+    assert [login for login, _left in worker.logins()] == ["bo", "cy"]
+
+
+def test_G4_a_renewal_that_failed_is_tried_again(
+    start: Start, lock: Callable[[], sqlite3.Connection], clock: FakeClock
+) -> None:
+    worker = start(timeout=0.05)
+    worker.settled()
+    assert worker.grant(HOME, "al", 100.0) is None
+    clock.advance(90)
+    holder = lock()
+    worker.store.renew([(HOME, "al", "pop3", 60.0), (HOME, "bo", "pop3", 60.0)])
+    assert isinstance(worker.grant(OFFICE, "cy"), StoreUnavailable)
+    holder.execute("ROLLBACK")
+    worker.until(lambda: worker.logins() == [("al", 60.0), ("cy", WINDOW)])
+
+
+# Trouble with the file
+
+
+def test_G7_a_full_disk_is_unavailable_and_mends(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    class SmallDisk(LeaseTable):
+        full = True
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            if self.full:
+                self._db.execute("PRAGMA max_page_count = 8")
+
+    monkeypatch.setattr(writer_module, "LeaseTable", SmallDisk)
+    worker = start()
+    written, failure = 0, None
+    while failure is None:
+        failure = worker.grant(written.to_bytes(4, "big"), "x" * 256)
+        written += failure is None
+        assert written < 1000
+    assert "full" in str(failure)
+    assert isinstance(worker.find(bytes(4)), Lease)  # reading goes on
+    SmallDisk.full = False
+    assert len(worker.logins()) == written  # what was answered is kept
+    assert worker.grant(HOME, "al") is None
+    assert worker.grant(HOME, "al") is None
+    assert len(worker.logins()) == written + 2  # with the one that was late
+
+
+def test_G7_a_folder_that_is_missing_is_unavailable_and_mends(loop: asyncio.AbstractEventLoop, tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "leases.db"
+    worker = Worker(loop, path, FakeClock(), 5.0)
+    assert isinstance(worker.find(HOME), StoreUnavailable)
+    assert isinstance(worker.grant(HOME, "al"), StoreUnavailable)
+    assert isinstance(worker.all(), StoreUnavailable)
+    path.parent.mkdir()
+    assert worker.grant(OFFICE, "bo") is None
+    worker.settled()
+    worker.until(lambda: len(worker.logins()) == 2)  # with the late one
+    worker.store.close()
+
+
+def test_G7_a_store_of_rubbish_is_unavailable_and_mends(start: Start, path: Path) -> None:
+    path.write_bytes(b"rubbish" * 1000)
+    worker = start()
+    assert isinstance(worker.find(HOME), StoreUnavailable)
+    assert isinstance(worker.grant(HOME, "al"), StoreUnavailable)
+    assert path.read_bytes() == b"rubbish" * 1000
+    path.unlink()
+    assert worker.grant(OFFICE, "bo") is None
+    worker.settled()
+    assert isinstance(worker.find(OFFICE), Lease)
+
+
+def test_G7_a_store_replaced_by_rubbish_in_mid_run(start: Start, path: Path, tmp_path: Path) -> None:
+    worker = start()
+    worker.settled()
+    assert worker.grant(HOME, "al") is None
+    (tmp_path / "new").write_bytes(b"rubbish" * 1000)
+    for name in ("leases.db-wal", "leases.db-shm"):  # with its WAL in place SQLite would mend the store from that
+        (tmp_path / name).unlink()
+    os.replace(tmp_path / "new", path)
+    assert isinstance(worker.grant(OFFICE, "bo"), StoreUnavailable)
+    for name in ("leases.db", "leases.db-wal", "leases.db-shm"):
+        (tmp_path / name).unlink(missing_ok=True)
+    assert worker.grant(OFFICE, "cy") is None
+    worker.settled()
+    assert isinstance(worker.find(OFFICE), Lease)
+
+
+def test_G7_a_store_overwritten_in_place_never_raises(start: Start, path: Path, tmp_path: Path) -> None:
+    worker = start(timeout=0.5)
+    worker.settled()
+    for number in range(200):
+        assert worker.grant(number.to_bytes(4, "big"), "al") is None
+    path.write_bytes(b"rubbish" * 1000)
+    for number in range(200):
+        worker.find(number.to_bytes(4, "big"))  # any answer, but one answer
+        worker.grant(number.to_bytes(4, "big"), "bo")
+    for name in ("leases.db", "leases.db-wal", "leases.db-shm"):
+        (tmp_path / name).unlink(missing_ok=True)
+    assert worker.grant(HOME, "al") is None
+    worker.settled()
+    assert isinstance(worker.find(HOME), Lease)
+
+
+def test_a_store_that_was_removed_is_made_anew_for_all_workers(start: Start, path: Path, tmp_path: Path) -> None:
+    one, two = start(), start()
+    one.settled()
+    two.settled()
+    assert one.grant(HOME, "al") is None
+    for name in ("leases.db", "leases.db-wal", "leases.db-shm"):
+        (tmp_path / name).unlink(missing_ok=True)
+    assert one.grant(OFFICE, "bo") is None
+    two.until(lambda: isinstance(two.find(OFFICE), Lease))  # within a tick of its thread
+
+
+# Ends
+
+
+def test_G8_a_restart_keeps_exact_deadlines(start: Start, clock: FakeClock) -> None:
+    first = start()
+    assert first.grant(HOME, "al") is None
+    first.store.close()
+    clock.advance(1799)
+    second = start()
+    assert second.logins() == [("al", 1.0)]
+    clock.advance(1)
+    assert second.logins() == []
+
+
+def test_closing_answers_what_is_unanswered(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = start(timeout=0.1)
+    worker.settled()
+    stuck, written = threading.Event(), threading.Event()
+
+    def slow(table: LeaseTable, term: Term) -> None:
+        stuck.wait(20)
+        written.set()
+
+    monkeypatch.setattr(LeaseTable, "write", slow)
+    answers: list[object] = []
+    worker.store.grant(HOME, "al", "pop3", WINDOW, answers.append)
+    worker.store.close()
+    assert [str(found) for found in answers] == ["the store is closed"]
+    stuck.set()
+    assert written.wait(10)
+    assert len(answers) == 1
+
+
+def test_closing_writes_what_was_asked_and_what_is_late(
+    start: Start, lock: Callable[[], sqlite3.Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_RETRY", 3600.0)
+    worker = start(timeout=0.2)
+    worker.settled()
+    holder = lock()
+    assert isinstance(worker.grant(HOME, "al"), StoreUnavailable)
+    worker.until(lambda: worker.store.late == 1)
+    holder.execute("ROLLBACK")
+    answers: list[object] = []
+    worker.store.grant(OFFICE, "bo", "pop3", WINDOW, answers.append)
+    worker.store.close()
+    assert answers == [None]
+    assert [login for login, _left in start().logins()] == ["al", "bo"]
+
+
+def test_a_then_that_raises_costs_nobody_else_the_answer(loop: asyncio.AbstractEventLoop, start: Start) -> None:
+    worker = start()
+    worker.settled()
+    errors: list[object] = []
+    loop.set_exception_handler(lambda _loop, context: errors.append(context["exception"]))
+
+    def broken(_answer: object) -> None:
+        raise ZeroDivisionError
+
+    answers: list[object] = []
+    worker.store.grant(HOME, "al", "pop3", WINDOW, answers.append)
+    worker.store.grant(HOME, "bo", "pop3", WINDOW, broken)
+    worker.store.grant(HOME, "cy", "pop3", WINDOW, answers.append)
+    assert worker.grant(HOME, "di") is None
+    assert answers == [None, None]
+    assert [type(error) for error in errors] == [ZeroDivisionError]
+
+
+def test_ended_rows_are_purged_once_a_minute(
+    start: Start, path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "_PURGE_MAX", 7)
+
+    def rows() -> int:
+        database = sqlite3.connect(path)
+        ((count,),) = database.execute("SELECT count(*) FROM lease").fetchall()
+        database.close()
+        return int(count)
+
+    worker = start()
+    worker.settled()
+    for number in range(20):
+        assert worker.grant(number.to_bytes(4, "big"), "al", 10.0) is None
+    clock.advance(59)
+    assert worker.grant(HOME, "bo") is None
+    assert rows() == 21
+    clock.advance(1)
+    assert worker.grant(HOME, "bo") is None
+    worker.until(lambda: rows() == 1)
+
+
+_GRANT_FOR_EVER = """
+import asyncio, itertools, sys
+from proxy.leases.clock import Clock
+from proxy.leases.sqlite import SqliteStore
+
+async def main():
+    store = SqliteStore(sys.argv[1], Clock())
+    store.start(asyncio.get_running_loop())
+    for number in itertools.count():
+        landed = asyncio.get_running_loop().create_future()
+        store.grant(number.to_bytes(4, "big"), "al", "pop3", 1800.0, landed.set_result)
+        assert await landed is None
+        print(number, flush=True)
+
+asyncio.run(main())
+"""
+
+
+def test_G5_a_killed_worker_loses_nothing_that_was_answered(tmp_path: Path) -> None:
+    path = tmp_path / "leases.db"
+    worker = subprocess.Popen([sys.executable, "-c", _GRANT_FOR_EVER, str(path)], cwd=ROOT, stdout=subprocess.PIPE)
+    assert worker.stdout is not None
+    printed = [int(worker.stdout.readline()) for _ in range(300)]
+    worker.send_signal(signal.SIGKILL)
+    printed += [int(line) for line in worker.stdout.read().splitlines(keepends=True) if line.endswith(b"\n")]
+    worker.stdout.close()
+    assert worker.wait(10) == -signal.SIGKILL
+    table = LeaseTable(path, Clock())
+    kept = {int.from_bytes(lease.address, "big") for lease in table.all()}
+    table.close()
+    assert kept >= set(printed)
+    assert len(kept) <= len(printed) + 1  # at most the one that was committed and not yet printed
