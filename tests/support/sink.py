@@ -58,7 +58,8 @@ class Sink:
         return any(recipient.encode() in message.recipients for message in self.messages)
 
     async def _play(self, call: Call) -> None:
-        sender, recipients = b"", []
+        sender = b""
+        recipients: list[bytes] = []
         line = await call.ask(b"220 sink.example.net ESMTP\r\n")
         while line:
             assert line.endswith(b"\r\n"), line

@@ -1,0 +1,57 @@
+"""Fixtures of more than one test folder.  The real servers are started once a run: they keep nothing that a test
+could trip over.
+
+Everything in tests/e2e is marked `e2e`, so `pytest -m "not e2e"` is the quick run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .support.appliance import SampleAppliance
+from .support.dovecot import Dovecot
+from .support.postfix import Postfix
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "e2e" in item.path.parts:
+            item.add_marker("e2e")
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A self-signed certificate with its key, for mail.example.com, localhost and 127.0.0.1; one PEM file."""
+    from proxy import certificates
+
+    folder = tmp_path_factory.mktemp("certs")
+    return certificates.make(["mail.example.com", "localhost", "127.0.0.1"], folder)
+
+
+@pytest.fixture(scope="session")
+def dovecot() -> Iterator[Dovecot]:
+    """A private Dovecot without TLS."""
+    server = Dovecot()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def postfix() -> Iterator[Postfix]:
+    """A private Postfix that relays for loopback, without TLS."""
+    server = Postfix()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def appliance() -> Iterator[SampleAppliance]:
+    """The demo's appliance."""
+    with SampleAppliance() as house:
+        yield house

@@ -1,0 +1,38 @@
+"""Fixtures of the end-to-end tests: a gate for each test, in front of the real servers or of the quick ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ..support.popgate import Popgate, config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ..support.appliance import SampleAppliance
+    from ..support.dovecot import Dovecot
+    from ..support.postfix import Postfix
+
+
+@pytest.fixture
+def real_gate(dovecot: Dovecot, postfix: Postfix) -> Iterator[Popgate]:
+    """popgate in front of Dovecot and Postfix, nobody logged in; plain listeners pop3 and smtp."""
+    with Popgate(config(dovecot.endpoint, postfix.endpoint)) as gate:
+        yield gate
+
+
+@pytest.fixture
+def gate(appliance: SampleAppliance) -> Iterator[Popgate]:
+    """popgate in front of the demo's appliance; plain listeners pop3 and smtp."""
+    with Popgate(config(appliance.pop3, appliance.smtp)) as gate:
+        yield gate
+
+
+@pytest.fixture
+def tls_gate(appliance: SampleAppliance, certificate: Path) -> Iterator[Popgate]:
+    """The same with a certificate: STLS and STARTTLS on pop3 and smtp, and TLS from the start on pop3s and smtps."""
+    with Popgate(config(appliance.pop3, appliance.smtp, certificate)) as gate:
+        yield gate
