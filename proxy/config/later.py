@@ -19,7 +19,7 @@ class Off(NamedTuple):
     def takes(self, value: object) -> bool:
         """Whether the value given says the same; 0 and "0s" are one duration, but false is not 0."""
         given = "0s" if self.value == "0s" and value == 0 and not isinstance(value, bool) else value
-        return self.value is not None and type(given) is type(self.value) and given == self.value
+        return type(given) is type(self.value) and given == self.value
 
 
 # The outer key is the kind of table, as in `Section`: for [listener.NAME] it is "listener".

@@ -64,6 +64,8 @@ def test_a_bind_is_taken_and_written_as_it_was(text: str, endpoint: Endpoint) ->
         ("*:25", '"0.0.0.0:25" or "[::]:25"'),
         (":25", '"0.0.0.0:25" or "[::]:25"'),
         ("[127.0.0.1]:25", "only an IPv6 address"),
+        ("[::1:25", "does not begin with an IP address"),
+        ("::1]:25", "does not begin with an IP address"),
         ("[fe80::1%eth0]:25", "only an IPv6 address"),
         ("192.0.2.300:25", "IP address"),
         ("010.0.0.1:25", "IP address"),
@@ -154,6 +156,7 @@ def test_G16_domains_are_taken_as_written() -> None:
         "xn--mnchen-3ya.example",
     ):
         assert domain(text) == text
+    assert domain("a" * 255) == "a" * 255
 
 
 @pytest.mark.parametrize(
@@ -188,7 +191,10 @@ def test_paths_start_at_the_base_unless_they_are_absolute() -> None:
 
 def test_the_control_socket_fits_a_unix_address() -> None:
     assert socket_path(BASE)("popgate.sock") == BASE / "popgate.sock"
-    assert "at most 107 octets" in said(socket_path(BASE), "x" * 100)
+    longest = "/" + "x" * 106
+    assert str(socket_path(BASE)(longest)) == server(f"unix:{longest}").path == longest
+    assert "at most 107 octets" in said(socket_path(BASE), longest + "x")
+    assert "at most 107 octets" in said(server, f"unix:{longest}x")
 
 
 def test_the_log_goes_to_stderr_syslog_or_a_file() -> None:

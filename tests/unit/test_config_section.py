@@ -25,9 +25,10 @@ def test_a_value_is_taken_and_a_missing_one_is_the_default() -> None:
 
 def test_a_wrong_value_is_noted_once_and_the_default_stands_in() -> None:
     read = section({"a": 10, "l": [1, True], "t": {"x": 1}})
+    none: tuple[str, ...] = ()
     for _ in range(2):
         assert read.take("a", count(0, 9), 1) == 1
-    assert read.take("l", each(line), ()) == ()
+    assert read.take("l", each(line), none) == none
     assert read.take("t", boolean, True) is True
     assert read.problems.lines == [
         "f: gate.a: 10 is out of range; take 0 to 9",
