@@ -1,0 +1,77 @@
+"""How many connections the node has, in all and from each address: counted in memory that its workers share (RULES N5).
+
+Each worker writes only its own slot, so nothing is locked; a sum over the slots is the node's figure.  Addresses are hashed
+with a secret into `CELLS` counters, twice, and the smaller sum counts: two addresses that meet in one cell can make a count
+too high, never too low, and a client would have to meet a crowd in both rows to be refused for it.  A count by address needs no
+dictionary that grows with the addresses of an attack.
+
+Made by the supervisor before it forks; a dead worker's slot is cleared by the supervisor.  Heartbeats stand here too.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from hashlib import blake2b
+from typing import Final
+
+CELLS: Final = 32768
+"""Counters in a row, two octets each: 10,000 connections fill a third."""
+_ROWS: Final = 2
+_HEAD: Final = 8  # unsigned 32-bit figures at the head of a slot
+_CONNECTIONS, _BEATS = 0, 1
+
+
+class Census:
+    """The node's counters; `slot(n)` is worker n's view."""
+
+    def __init__(self, workers: int) -> None:
+        size = _HEAD * 4 + _ROWS * CELLS * 2
+        self._memory = memoryview(mmap.mmap(-1, size * workers))
+        self._secret = os.urandom(16)
+        self._heads: list[memoryview] = []
+        self._cells: list[memoryview] = []
+        self._slots = [self._memory[size * number : size * (number + 1)] for number in range(workers)]
+        for slot in self._slots:
+            self._heads.append(slot[: _HEAD * 4].cast("I"))
+            self._cells.append(slot[_HEAD * 4 :].cast("H"))
+
+    def connections(self) -> int:
+        """All connections of the node now."""
+        return sum([head[_CONNECTIONS] for head in self._heads])
+
+    def beats(self, worker: int) -> int:
+        """How often the loop of a worker has said that it lives; wraps at 2**32."""
+        return self._heads[worker][_BEATS]
+
+    def forget(self, worker: int) -> None:
+        """A worker has died: its connections are gone."""
+        slot = self._slots[worker]
+        slot[:] = bytes(len(slot))
+
+    def beat(self, worker: int) -> None:
+        head = self._heads[worker]
+        head[_BEATS] = (head[_BEATS] + 1) & 0xFFFFFFFF
+
+    def enter(self, worker: int, address: bytes) -> None:
+        """A connection from `address` has begun in this worker."""
+        self._heads[worker][_CONNECTIONS] += 1
+        cells = self._cells[worker]
+        for cell in self._where(address):
+            if cells[cell] < 65535:
+                cells[cell] += 1
+
+    def leave(self, worker: int, address: bytes) -> None:
+        self._heads[worker][_CONNECTIONS] -= 1
+        cells = self._cells[worker]
+        for cell in self._where(address):
+            if cells[cell]:
+                cells[cell] -= 1
+
+    def of(self, address: bytes) -> int:
+        """Connections from `address` in all workers; rarely too high, never too low."""
+        return min([sum([cells[cell] for cells in self._cells]) for cell in self._where(address)])
+
+    def _where(self, address: bytes) -> tuple[int, int]:
+        digest = int.from_bytes(blake2b(address, digest_size=8, key=self._secret).digest(), "big")
+        return digest % CELLS, CELLS + (digest >> 32) % CELLS

@@ -1,0 +1,127 @@
+"""A listening socket of one worker: takes connections, applies the limits on their number, and makes links of them.
+
+All workers accept from the same inherited socket (RULES N4); at most `ACCEPTS` a turn, so that an onslaught can't starve the
+sessions that are there.  When descriptors run out it pauses for a moment and goes on, without spinning and without dying.
+
+Over `connections` or `connections_per_client` a client gets one line (421, -ERR [SYS/TEMP]) and is closed; under implicit TLS
+it is just closed, a handshake would cost more than the connection is worth.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import TYPE_CHECKING, Final
+
+from ..wire.address import packed, shown
+from .poller import READ
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from ..log import Log
+    from .census import Census
+    from .link import Service
+    from .poller import Poller
+
+ACCEPTS: Final = 16
+"""Connections a turn, RULES N4."""
+PAUSE: Final = 0.2
+"""Seconds without accepting when descriptors or memory have run out."""
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_TOO_MANY = {
+    "smtp": b"421 4.7.0 Too many connections, try again later\r\n",
+    "pop3": b"-ERR [SYS/TEMP] Too many connections, try again later\r\n",
+}
+_CLOSING = {
+    "smtp": b"421 4.3.2 Service is closing, try again later\r\n",
+    "pop3": b"-ERR [SYS/TEMP] Service is closing, try again later\r\n",
+}
+
+
+class Listener:
+    """One bound socket in one worker."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        service: Service,
+        *,
+        poller: Poller,
+        loop: asyncio.AbstractEventLoop,
+        log: Log,
+        census: Census,
+        worker: int,
+        connections: int,
+        per_client: int,
+        welcome: Callable[[Service, socket.socket, bytes, str], None],
+    ) -> None:
+        """`welcome(service, socket, address, shown)` makes the link; the limits are the node's."""
+        self.service = service
+        self.connections, self.per_client = connections, per_client
+        self.draining = False
+        self._sock = sock
+        self._poller, self._loop, self._log = poller, loop, log
+        self._census, self._worker = census, worker
+        self._welcome = welcome
+        self._listening = True
+        poller.add(sock.fileno(), READ, self._ready)
+
+    def close(self) -> None:
+        """Stop accepting; the socket itself stays open for the other workers."""
+        if self._listening:
+            self._listening = False
+            self._poller.remove(self._sock.fileno())
+
+    def _ready(self, events: int) -> None:
+        for _ in range(ACCEPTS):
+            try:
+                sock, peer = self._sock.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    self._pause(error)
+                    return
+                continue  # of this connection (accept(2): treat network errors as EAGAIN)
+            sock.setblocking(False)
+            self._take(sock, peer)
+
+    def _take(self, sock: socket.socket, peer: object) -> None:
+        text = peer[0] if isinstance(peer, tuple) else "127.0.0.1"  # a unix socket: who may open it is local
+        try:
+            address = packed(text)
+        except ValueError:  # a zone id: link-local, never leasable (RULES G2)
+            self._turn_away(sock, text, b"", "link-local address")
+            return
+        text = shown(address)
+        if self.draining:
+            self._turn_away(sock, text, _CLOSING[self.service.protocol], "draining")
+        elif self._census.connections() >= self.connections:
+            self._turn_away(sock, text, _TOO_MANY[self.service.protocol], "limits.connections")
+        elif self._census.of(address) >= self.per_client:
+            self._turn_away(sock, text, _TOO_MANY[self.service.protocol], "limits.connections_per_client")
+        else:
+            self._census.enter(self._worker, address)
+            self._welcome(self.service, sock, address, text)
+
+    def _turn_away(self, sock: socket.socket, text: str, reply: bytes, why: str) -> None:
+        words = (("client", text), ("listener", self.service.name), ("why", why))
+        self._log.line("info", self.service.protocol, "turned-away", *words)
+        try:
+            if reply and not self.service.implicit_tls:
+                sock.send(reply)
+        except OSError:
+            pass  # it has gone already
+        sock.close()
+
+    def _pause(self, error: OSError) -> None:
+        self._log.line("error", "popgate", "accept-failed", ("listener", self.service.name), ("why", error.strerror))
+        self.close()
+        self._loop.call_later(PAUSE, self._resume)
+
+    def _resume(self) -> None:
+        if not self._listening and not self.draining:
+            self._listening = True
+            self._poller.add(self._sock.fileno(), READ, self._ready)

@@ -1,0 +1,75 @@
+"""Who may relay, and who gets a lease: the gate's decisions, and nothing else.
+
+`RelayPolicy.judge` answers an SMTP session's question from the lease store; `grant` enters a POP login there.  A store that
+does not answer means "can't tell" (451), never yes and never no (RULES G7, DESIGN promise 3).
+
+Recipients that are local never come here (session/smtp.py), nor do sessions that the upstream authenticated.  Times are the
+store's (leases/clock.py): what comes back is seconds left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .errors import StoreUnavailable
+from .session.events import Outcome, Verdict
+
+if TYPE_CHECKING:
+    from .leases.base import Lease, LeaseStore
+    from .wire.address import Networks
+
+FOREVER = float("inf")
+_TRUSTED = Verdict(Outcome.ALLOW, "trusted network")
+_NO_LEASE = Verdict(Outcome.REFUSE, "no lease")
+POP3 = "pop3"
+"""The source of a lease that a POP login made (RULES G1)."""
+
+
+class RelayPolicy:
+    """The decisions for one listener."""
+
+    def __init__(
+        self,
+        store: LeaseStore,
+        *,
+        window: float,
+        trusted: Networks,
+        never_lease: Networks,
+        is_own: Callable[[bytes], bool],
+    ) -> None:
+        """`window`: seconds; `is_own(address)`: whether it is one of popgate's own addresses, loopback apart (RULES G3)."""
+        self._store = store
+        self.window = window
+        self._trusted = trusted
+        self._never_lease = never_lease
+        self._is_own = is_own
+
+    def standing(self, address: bytes) -> Verdict | None:
+        """The verdict that a client is born with, or None: it will be asked for when it matters."""
+        return _TRUSTED if address in self._trusted else None
+
+    def judge(self, address: bytes, then: Callable[[Verdict, float], None]) -> None:
+        """Call `then` with the verdict and for how many seconds it holds; at once, or from the loop."""
+
+        def found(answer: Lease | StoreUnavailable | None) -> None:
+            if answer is None:
+                then(_NO_LEASE, FOREVER)
+            elif isinstance(answer, StoreUnavailable):
+                then(Verdict(Outcome.DEFER, f"store down: {answer}"), FOREVER)
+            else:
+                then(Verdict(Outcome.ALLOW, f"lease of {answer.login}", answer.login), answer.left)
+
+        self._store.find(address, found)
+
+    def unleasable(self, address: bytes) -> str:
+        """Why a login from `address` makes no lease; empty when it does (RULES G3)."""
+        if address in self._never_lease:
+            return "never_lease"
+        if self._is_own(address):
+            return "own address"
+        return ""
+
+    def grant(self, address: bytes, login: str, then: Callable[[StoreUnavailable | None], None]) -> None:
+        """Make the lease of a POP login; `then` when it is in the store, or can't be."""
+        self._store.grant(address, login, POP3, self.window, then)

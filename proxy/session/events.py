@@ -1,0 +1,165 @@
+"""What a session tells the link beside octets, and the shape that both sessions have.
+
+A session is synchronous and knows no socket, clock, log or store.  Octets come out in `to_client` and `to_upstream`; decisions
+and facts come out in `events`, in the order in which they happened; the link answers with a method call.  Nothing here carries
+a password.
+
+Kinds of event: a *question* (`LoggedIn`, `RelayAsked`, `TlsAsked`) is answered by the link, the session holds until then;
+a *fact* (`Refused`, `Relayed`, `LoginFailed`) is logged; `UpstreamAborted` and `Finished` end connections.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+
+class Wait(Enum):
+    """What a session waits for: says which limit of [limits] bounds the wait (net/timers.py)."""
+
+    GREETING = "greeting"
+    COMMAND = "command"
+    LOGIN = "login"
+    MESSAGE = "message"
+    """The next block of a message body."""
+    MESSAGE_REPLY = "message reply"
+    """The upstream's reply to the end of data."""
+    MAILBOX = "mailbox"
+    """Anything at all, after a POP login."""
+
+
+class Outcome(Enum):
+    """The three answers of the gate."""
+
+    ALLOW = "allow"
+    REFUSE = "refuse"
+    """5xx: the client must do something first."""
+    DEFER = "defer"
+    """4xx: popgate can't tell now; the client tries again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """May this client relay?  Made by policy.py, applied by the SMTP session."""
+
+    outcome: Outcome
+    why: str
+    """The reason, for the log: "lease of anna", "no lease", "store down"."""
+    login: str = ""
+    """Whose lease allows it; empty where no login does."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedIn:
+    """The upstream's positive reply to a POP login; it is held until `lease_settled()`."""
+
+    login: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoginFailed:
+    """The upstream said no to a login, by POP or by SMTP AUTH."""
+
+    login: str
+
+
+@dataclass(frozen=True, slots=True)
+class RelayAsked:
+    """May the client send to this recipient, which is not local?  Answer: `relay_answered(verdict)`."""
+
+    sender: str
+    recipient: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A recipient was answered by the gate and not by the upstream."""
+
+    sender: str
+    recipient: str
+    reply: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """A message with at least one recipient that is not local has had its final reply: the audit trail (RULES N11)."""
+
+    sender: str
+    recipients: tuple[str, ...]
+    """Every recipient that the upstream accepted, local ones too."""
+    octets: int
+    reply: str
+    """The upstream's final reply, with its queue id."""
+    why: str
+    login: str
+
+
+@dataclass(frozen=True, slots=True)
+class TlsAsked:
+    """The reply to STARTTLS or STLS is in `to_client`; TLS comes behind it.  Answer: `tls_started()`."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamAborted:
+    """The upstream connection must end at once and without an end of data; the client is still talked to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The session is over once what is in `to_client` and `to_upstream` has gone out."""
+
+    why: str
+    clean: bool = False
+    """The client took its leave (QUIT, or its end after everything was said): no need to linger for unread octets."""
+
+
+Event = LoggedIn | LoginFailed | RelayAsked | Refused | Relayed | TlsAsked | UpstreamAborted | Finished
+
+
+class Session(Protocol):
+    """The shape of `SmtpSession` and `PopSession`: two protocols on one link, no base class."""
+
+    to_client: list[bytes]
+    """Octets for the client; the link takes them after every call."""
+    to_upstream: list[bytes]
+    events: list[Event]
+    step: int
+    """Grows with every command, reply and block of a body: the present wait began when it last changed."""
+    client_done: bool
+    """Nothing more will come for the client: half-close that side."""
+    upstream_done: bool
+
+    @property
+    def holding(self) -> bool:
+        """No octet of the client can be used now: stop reading it."""
+
+    @property
+    def streaming(self) -> bool:
+        """Message text is passing: read in large chunks."""
+
+    @property
+    def doing(self) -> str:
+        """A phrase for the log: "waiting for the reply to RCPT"."""
+
+    @property
+    def wait(self) -> Wait:
+        """What the session waits for now."""
+
+    def client_bytes(self, data: bytes) -> None: ...
+    def upstream_bytes(self, data: bytes) -> None: ...
+    def client_eof(self) -> None: ...
+    def upstream_eof(self) -> None: ...
+    def upstream_failed(self) -> None:
+        """There is no upstream connection; said before the greeting."""
+
+    def out_of_time(self) -> None:
+        """The present wait is over its limit."""
+
+    def drain(self) -> None:
+        """Finish when it can be done without cutting anything; may be called again."""
+
+    def tls_started(self) -> None: ...
+    def facts(self) -> list[tuple[str, str | int]]:
+        """What the session did, as words for its log line."""

@@ -1,0 +1,42 @@
+"""One mail transaction, from MAIL to the reply to its end of data (RFC 5321 3.3), and which recipients are local.
+
+A reply may come when the client is already a transaction further (pipelining), so every reply owed holds the transaction it
+belongs to, and what is known about recipients stands there and not in the session.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..wire.path import Path
+from ..wire.recipients import LocalDomains, is_routing
+from .events import Verdict
+
+
+@dataclass(slots=True)
+class Transaction:
+    """The envelope so far."""
+
+    sender: bytes
+    """The reverse-path, as it was sent on."""
+    smtputf8: bool
+    unanswered: int = 0
+    """Recipients that were sent on and have no reply yet."""
+    accepted: list[bytes] = field(default_factory=list)
+    """Recipients that the upstream took."""
+    foreign: bool = False
+    """Whether one of them is not local: the message is relayed."""
+    verdict: Verdict | None = None
+    """The gate's answer for this transaction; None: not asked, or the lease that it came from has ended."""
+    octets: int = 0
+    """Length of the message as it was sent on, its end of data included."""
+
+
+def is_local(path: Path, smtputf8: bool, domains: LocalDomains) -> bool:
+    """Whether mail to `path` stays on the appliance, however an old server may read it (RULES G16).
+
+    A bare user name without routing characters is local, `postmaster` among them (RFC 5321 4.5.1).
+    """
+    if path.routed or is_routing(path.local):
+        return False
+    return not path.domain or domains.covers(path.domain, smtputf8)

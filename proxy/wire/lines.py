@@ -1,0 +1,79 @@
+"""Command lines out of a stream of octets.
+
+`LineBuffer` cuts what a client sends into lines.  A line ends in CRLF and in nothing else (RFC 5321 2.3.8, RFC 1939 3): a CR,
+LF or NUL anywhere else stays *inside* the line, where `is_clean` tells the session that no server can be trusted to read it
+as we do (RULES S1, P2).
+
+It promises to hold at most `limit` octets of an unfinished line plus what one `feed` brought, and to take time linear in what
+it was fed.  A longer line is swallowed up to its CRLF and reported once, as `TOO_LONG`: the tail of a long line never turns
+into a command of its own (the trap that `StreamReader.readline` falls into).
+
+It knows no commands; limits by verb are the sessions' business.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+TOO_LONG: Final = b"\r\n"
+"""What `take` returns for a line over the limit: no line can contain CRLF, so no line can be mistaken for it."""
+
+
+def is_clean(line: bytes) -> bool:
+    """Whether a line holds none of the octets that some server takes for a line's end: CR, LF, NUL."""
+    return b"\r" not in line and b"\n" not in line and b"\0" not in line
+
+
+class LineBuffer:
+    """Octets that were received and not yet used, and the lines in them."""
+
+    __slots__ = ("_data", "_limit", "_position", "_swallowing")
+
+    def __init__(self, limit: int) -> None:
+        self._data = b""
+        self._position = 0  # where the unused octets begin in _data
+        self._limit = limit  # octets of a line, its CRLF not counted
+        self._swallowing = False  # the head of a line over the limit was thrown away, its CRLF has not come yet
+
+    def __len__(self) -> int:
+        """How many octets wait to be used."""
+        return len(self._data) - self._position
+
+    def feed(self, data: bytes) -> None:
+        if self._position == len(self._data):
+            self._data = data
+        else:
+            self._data = self._data[self._position :] + data
+        self._position = 0
+
+    def take(self) -> bytes | None:
+        """Return the next line without its CRLF, `TOO_LONG` for one over the limit, or None when no line is complete."""
+        end = self._data.find(b"\r\n", self._position)
+        if end < 0:
+            if len(self) > self._limit:
+                self._swallow()
+            return None
+        line = self._data[self._position : end]
+        self._position = end + 2
+        if self._swallowing or len(line) > self._limit:
+            self._swallowing = False
+            return TOO_LONG
+        return line
+
+    def rest(self) -> bytes:
+        """Hand over all unused octets: they are no lines any more (a message body, a mailbox passing through)."""
+        rest = self._data[self._position :]
+        self.clear()
+        return rest
+
+    def clear(self) -> None:
+        """Throw all unused octets away."""
+        self._data = b""
+        self._position = 0
+        self._swallowing = False
+
+    def _swallow(self) -> None:
+        """Drop an unfinished line that is over the limit, but for a CR that may be half of its end."""
+        self._data = b"\r" if self._data.endswith(b"\r") else b""
+        self._position = 0
+        self._swallowing = True

@@ -1,0 +1,93 @@
+"""SMTP replies out of what an upstream sends (RFC 5321 4.2), and the ones popgate itself gives.
+
+`ReplyBuffer` cuts the stream into whole replies, multi-line ones in one piece, so that nothing of ours can land inside one.
+It is strict (RULES S6): three ASCII digits from 200 to 599, a space, a hyphen or the end of the line behind them, the same
+code on every line, CRLF, no CR, LF or NUL elsewhere, at most 100 lines and 64 KiB.  Anything else is a `ProtocolError`: an
+upstream whose replies can be read in two ways can make client and proxy count differently.
+
+What a reply answers is not known here (session/ledger.py), what is changed in it neither (session/smtp.py, wire/esmtp.py).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from ..errors import ProtocolError
+
+MAX_LINES = 100  # RULES S6; the longest EHLO replies in the field have about 20
+MAX_OCTETS = 65536  # RULES S6: of one reply, all its lines together
+
+_LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])[^\r\n\0]*)?\r\n")
+_ONE_LINE = re.compile(rb"([2-5][0-9][0-9])(?: [^\r\n\0]*)?\r\n")
+
+
+class Reply(NamedTuple):
+    """One whole reply: its code and its octets, every line with its CRLF."""
+
+    code: int
+    octets: bytes
+
+    def texts(self) -> list[bytes]:
+        """The text of each line, without code and separator."""
+        return [line[4:] for line in self.octets.split(b"\r\n")[:-1]]
+
+
+class ReplyBuffer:
+    """What the upstream sent and was not yet taken as a reply."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self) -> None:
+        self._data = b""
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def feed(self, data: bytes) -> None:
+        self._data = self._data + data if self._data else data
+
+    def clear(self) -> None:
+        self._data = b""
+
+    def take(self) -> Reply | None:
+        """Return the next whole reply or None; raise ProtocolError for what is no reply."""
+        data = self._data
+        if not data:
+            return None
+        match = _ONE_LINE.match(data)
+        if match is None:
+            return self._take_many()
+        end = match.end()
+        self._data = data[end:]
+        return Reply(int(match[1]), data[:end] if self._data else data)
+
+    def _take_many(self) -> Reply | None:
+        data, position, code = self._data, 0, None
+        for _ in range(MAX_LINES):
+            match = _LINE.match(data, position)
+            if match is None:
+                self._check_unfinished(position)
+                return None
+            if code not in (None, match[1]):
+                raise ProtocolError("a reply whose lines have different codes")
+            code, position = match[1], match.end()
+            if position > MAX_OCTETS:
+                break
+            if match[2] != b"-":
+                self._data = data[position:]
+                return Reply(int(code), data[:position])
+        raise ProtocolError(f"a reply of more than {MAX_LINES} lines or {MAX_OCTETS} octets")
+
+    def _check_unfinished(self, position: int) -> None:
+        """Raise when the line at `position` is complete, or already too long, and so not just still on its way."""
+        if self._data.find(b"\n", position) >= 0:
+            raise ProtocolError("a line that is no reply")
+        if len(self._data) > MAX_OCTETS:
+            raise ProtocolError(f"a reply of more than {MAX_OCTETS} octets")
+
+
+def fold(reply: Reply) -> bytes:
+    """A multi-line greeting as one line: HAProxy's smtpchk takes `220-` for a dead server (RULES S6)."""
+    first, _, _ = reply.octets.partition(b"\r\n")
+    return b"%d %b\r\n" % (reply.code, first[4:])

@@ -1,0 +1,113 @@
+"""The SASL exchange as popgate overhears it, in SMTP (RFC 4954) and POP3 (RFC 5034).
+
+`MECHANISMS` is the allow-list (RULES S10): mechanisms that prove a password or token to the upstream and that send nothing but
+base64 lines.  ANONYMOUS and EXTERNAL would give a lease to everybody; GSSAPI and NTLM may put a security layer on the
+connection that popgate can't see through.
+
+`Exchange` follows one AUTH command and names the login.  It checks the form of each line (base64, `=` or `*`), bounds
+the rounds, and never keeps more of a response than the login: the password is not held, logged or returned.  Whether
+the exchange succeeded is said by the upstream alone.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+
+MECHANISMS = frozenset(
+    {b"PLAIN", b"LOGIN", b"CRAM-MD5", b"SCRAM-SHA-1", b"SCRAM-SHA-256", b"XOAUTH2", b"OAUTHBEARER"},
+)
+MAX_LINE = 12288  # octets of one line, RFC 4954 4
+MAX_ROUNDS = 10  # RULES S10: SCRAM needs 3, LOGIN 2
+MAX_LOGIN = 256  # octets of a login that is kept; a longer one is cut, with a mark that no real login ends in
+
+_BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+
+
+def is_base64(text: bytes) -> bool:
+    """Whether `text` is base64 in full groups (an empty line is: a response of no octets)."""
+    return _BASE64.fullmatch(text) is not None
+
+
+def shown_login(name: bytes) -> str:
+    """A login as text, its octets kept whatever they are (surrogate escapes), at most MAX_LOGIN of them."""
+    cut = name if len(name) <= MAX_LOGIN else name[: MAX_LOGIN - 3] + b"..."
+    return cut.decode("utf-8", "surrogateescape")
+
+
+class Exchange:
+    """One AUTH command from its first line to the reply that ends it."""
+
+    __slots__ = ("_mechanism", "_rounds", "login")
+
+    def __init__(self, mechanism: bytes) -> None:
+        self._mechanism = mechanism
+        self._rounds = 0
+        self.login = "?" + mechanism.decode("ascii")
+        """The authorisation identity if given, else the authentication identity; `?MECHANISM` where it can't be read."""
+
+    def response(self, line: bytes) -> bytes:
+        """Take a line of the client (the initial response too); return the line to send on.
+
+        What is no base64, `=` or `*`, and every line after MAX_ROUNDS, is replaced by `*`: the upstream then ends the
+        exchange.
+        """
+        self._rounds += 1
+        if line == b"*" or self._rounds > MAX_ROUNDS:
+            return b"*"
+        if line != b"=" and not is_base64(line):
+            return b"*"
+        if self._rounds == 1:
+            name = _LOGINS[self._mechanism](b"" if line == b"=" else binascii.a2b_base64(line))
+            if name:
+                self.login = shown_login(name)
+        return line
+
+
+def _plain(response: bytes) -> bytes:
+    """RFC 4616: authzid NUL authcid NUL passwd."""
+    parts = response.split(b"\0")
+    return (parts[0] or parts[1]) if len(parts) == 3 else b""
+
+
+def _cram_md5(response: bytes) -> bytes:
+    """RFC 2195: user SP digest."""
+    return response.rpartition(b" ")[0]
+
+
+def _gs2(response: bytes) -> bytes:
+    """RFC 5801 header `n,a=authzid,`; then SCRAM's `n=user,` (RFC 5802) or a bearer token (RFC 7628)."""
+    head = response.split(b",", 3)
+    if len(head) < 3:
+        return b""
+    if head[1].startswith(b"a="):
+        return _saslname(head[1][2:])
+    if head[2].startswith(b"n="):
+        return _saslname(head[2][2:])
+    return b""
+
+
+def _saslname(name: bytes) -> bytes:
+    return name.replace(b"=2C", b",").replace(b"=3D", b"=")
+
+
+def _xoauth2(response: bytes) -> bytes:
+    """Google's form: user=NAME ^A auth=Bearer TOKEN ^A ^A."""
+    first = response.partition(b"\1")[0]
+    return first[5:] if first.startswith(b"user=") else b""
+
+
+def _login(response: bytes) -> bytes:
+    """The first response of LOGIN is the name."""
+    return response
+
+
+_LOGINS = {
+    b"PLAIN": _plain,
+    b"LOGIN": _login,
+    b"CRAM-MD5": _cram_md5,
+    b"SCRAM-SHA-1": _gs2,
+    b"SCRAM-SHA-256": _gs2,
+    b"XOAUTH2": _xoauth2,
+    b"OAUTHBEARER": _gs2,
+}
