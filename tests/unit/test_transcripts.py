@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from ..support.play import Transcript, play, transcripts
+from ..support.play import play
+from ..support.transcript import Transcript, transcripts
 
 
 @pytest.mark.parametrize("transcript", transcripts("smtp"), ids=lambda transcript: transcript.name)

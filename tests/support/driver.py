@@ -1,0 +1,118 @@
+"""A session without sockets, driven by a test: what it said is kept for each side; it is fed as the link feeds it."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from proxy.session.events import Event, Finished, Outcome, Verdict
+from proxy.session.pop3 import PopSession, PopSettings
+from proxy.session.smtp import SmtpSession, SmtpSettings
+from proxy.wire.esmtp import EhloEditor
+from proxy.wire.recipients import LocalDomains
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+REFUSAL = "554 5.7.1 <{recipient}>: Relay access denied"
+
+
+class Driver:
+    """A session with its two sides kept: what it said to whom, and its events, until someone takes them."""
+
+    def __init__(self, session: SmtpSession | PopSession) -> None:
+        self.session = session
+        self.to_client = b""
+        self.to_upstream = b""
+        self.events: list[Event] = []
+        self._unread: deque[bytes | None] = deque()  # from the client while the session holds; None: its end
+
+    def client(self, *pieces: bytes) -> None:
+        self._unread += [piece for piece in pieces if piece]
+        self.settle()
+
+    def client_eof(self) -> None:
+        self._unread.append(None)
+        self.settle()
+
+    def upstream(self, *pieces: bytes) -> None:
+        for piece in pieces:
+            self.session.upstream_bytes(piece)
+            self.settle()
+
+    def call(self, method: Callable[[], None]) -> None:
+        """An input that is no octets: upstream_eof, out_of_time, lease_settled ..."""
+        method()
+        self.settle()
+
+    def answer(self, verdict: Verdict) -> None:
+        assert isinstance(self.session, SmtpSession)
+        self.session.relay_answered(verdict)
+        self.settle()
+
+    def settle(self) -> None:
+        """Take what the session said; give it what the client sent, as long as it takes it."""
+        session = self.session
+        self._take()
+        while self._unread and not session.holding:
+            piece = self._unread.popleft()
+            if piece is None:
+                session.client_eof()
+            else:
+                session.client_bytes(piece)
+            self._take()
+
+    @property
+    def finished(self) -> Finished | None:
+        """The end of the session, if it has not been taken out of `events`."""
+        return next((event for event in self.events if isinstance(event, Finished)), None)
+
+    def _take(self) -> None:
+        session = self.session
+        self.to_client += b"".join(session.to_client)
+        self.to_upstream += b"".join(session.to_upstream)
+        self.events += session.events
+        session.to_client.clear()
+        session.to_upstream.clear()
+        session.events.clear()
+
+
+def new_session(protocol: str, words: Iterable[str] = ()) -> SmtpSession | PopSession:
+    """A session for a client at 192.0.2.7.
+
+    Words: tls (implicit), starttls (POP3: stls), tls_required, noauth, bare_newline=MODE, local=DOMAIN,DOMAIN (default
+    local.test), ask_local, standing=OUTCOME, max_refusals=N, max_errors=N, max_failed_logins=N.
+    """
+    given = dict(word.partition("=")[::2] for word in words)
+
+    def number(key: str, default: int) -> int:
+        return int(given.pop(key, default))
+
+    def flag(key: str) -> bool:
+        return given.pop(key, None) is not None
+
+    tls, required = flag("tls"), flag("tls_required")
+    session: SmtpSession | PopSession
+    if protocol == "pop3":
+        pop = PopSettings(stls=flag("stls"), tls_required=required, max_failed_logins=number("max_failed_logins", 5))
+        session = PopSession(pop, tls=tls)
+    else:
+        auth = not flag("noauth")
+        standing = given.pop("standing", None)
+        settings = SmtpSettings(
+            LocalDomains(given.pop("local", "local.test").split(",")),
+            EhloEditor(auth),
+            REFUSAL,
+            bare_newline="reject" if given.pop("bare_newline", "normalize") == "reject" else "normalize",
+            auth=auth,
+            starttls=flag("starttls"),
+            tls_required=required,
+            ask_local=flag("ask_local"),
+            max_refusals=number("max_refusals", 20),
+            max_errors=number("max_errors", 20),
+        )
+        verdict = Verdict(Outcome(standing), "standing") if standing else None
+        session = SmtpSession(settings, "192.0.2.7", b"[192.0.2.7]", tls=tls, standing=verdict)
+    if given:
+        raise ValueError(f"no such settings: {', '.join(given)}")
+    return session
