@@ -66,6 +66,8 @@ class Service:
     """Seconds for each kind of wait."""
     handshake_timeout: float
     session_timeout: float
+    max_age: float
+    """Seconds after the login that an open POP session keeps its lease alive."""
 
 
 @dataclass(slots=True)
@@ -79,26 +81,25 @@ class Shared:
     """Seconds that go on in suspend and never go back (leases/clock.py)."""
     closed: Callable[[Link], None]
     """Called once at the end of every link."""
-    leased: Callable[[Link], None]
-    """Called when a POP session with a lease opens: it keeps the lease alive (RULES G4)."""
+    leased: Callable[[Link, str], None]
+    """Called with the login when a POP session with a lease opens: it keeps the lease alive (RULES G4)."""
 
 
 class Link:
     """See the module; its parts call `received`, `ended`, `lost`, `drained`, `secured`, `insecure` and `expired`."""
 
     __slots__ = ("_addresses", "_began", "_client", "_final", "_greeting_wait", "_left", "_lingering",
-                 "_opening", "_pumping", "_service", "_shared",
+                 "_opening", "_pumping", "_shared",
                  "_step", "_tls", "_upstream", "_upstream_name", "_verdict_ends", "_wait", "address", "deadlines", "id",
-                 "leased_at", "session", "shown")  # fmt: skip
+                 "service", "session", "shown")  # fmt: skip
 
     def __init__(
         self, shared: Shared, service: Service, sock: socket.socket, address: bytes, shown: str, id_: str
     ) -> None:
         """`sock`: accepted, non-blocking; `address`: the client's (wire/address.py), `shown` the same as text."""
-        self._shared, self._service = shared, service
+        self._shared, self.service = shared, service
         self.address, self.shown, self.id = address, shown, id_
         self.deadlines: Queue | None = None
-        self.leased_at: float | None = None  # when the POP login that holds a lease was made
         self._addresses: list[Address] | None = None  # of the upstream, not yet tried; None: not asked for yet
         self._upstream: Leg | None = None
         self._upstream_name = ""
@@ -177,12 +178,12 @@ class Link:
     def secured(self, leg: Leg) -> None:
         if leg is self._client:
             self._tls = _tls_words(leg)
-            if self._service.implicit_tls:
+            if self.service.implicit_tls:
                 self._find_upstream()
             else:
                 self._call(self.session.tls_started)
             return
-        upstream = self._service.upstream
+        upstream = self.service.upstream
         assert upstream.tls is not None
         assert leg.tls is not None
         try:
@@ -200,7 +201,7 @@ class Link:
             self._final = Finished(f"TLS handshake failed: {reason}")
             self._finish()
             return
-        upstream = self._service.upstream
+        upstream = self.service.upstream
         assert upstream.tls is not None
         assert leg.tls is not None
         self._try_next(leg, str(upstream.tls.refused(error, leg.tls)))
@@ -215,7 +216,7 @@ class Link:
         elif self._wait is Wait.GREETING and self._upstream is not None:
             if not self._greeting_wait and self._upstream.connected() and self._opening is None:
                 self._greeting_wait = True  # it is there, but slow to greet: RFC 5321 4.5.3.2.1 grants it five minutes
-                self._shared.deadlines.arm(self, self._service.waits[Wait.COMMAND])
+                self._shared.deadlines.arm(self, self.service.waits[Wait.COMMAND])
             else:
                 self._try_next(self._upstream, "no answer in time")
         else:
@@ -238,7 +239,7 @@ class Link:
     def _find_upstream(self) -> None:
         self._addresses = []
         self._arm_if_changed()
-        self._service.upstream.addresses(self._found_upstream)
+        self.service.upstream.addresses(self._found_upstream)
 
     def _found_upstream(self, addresses: list[Address]) -> None:
         if self._final is None:
@@ -247,7 +248,7 @@ class Link:
 
     def _dial(self) -> None:
         """Try the next server, or give up."""
-        upstream = self._service.upstream
+        upstream = self.service.upstream
         assert self._addresses is not None
         while self._addresses:
             address = self._addresses.pop(0)
@@ -273,7 +274,7 @@ class Link:
 
     def _complain(self, why: str) -> None:
         words = (("client", self.shown), ("id", self.id), ("upstream", self._upstream_name), ("why", why))
-        self._shared.log.line("warning", self._service.protocol, "upstream-failed", *words)
+        self._shared.log.line("warning", self.service.protocol, "upstream-failed", *words)
 
     def _open_upstream(self, opening: Opening, data: bytes) -> None:
         leg = self._upstream
@@ -290,12 +291,13 @@ class Link:
             self._start_upstream_tls(leg)
 
     def _start_upstream_tls(self, leg: Leg) -> None:
-        tls = self._service.upstream.tls
+        tls = self.service.upstream.tls
         assert tls is not None
         try:
             name = tls.server_hostname(self._host())
-        except UpstreamUnavailable:
-            self._shared.poller.soon(lambda: self._try_next(leg, str(error)))
+        except UpstreamUnavailable as error:
+            why = str(error)
+            self._shared.poller.soon(lambda: self._try_next(leg, why))
             return
         leg.start_tls(lambda incoming, outgoing: tls.context.wrap_bio(incoming, outgoing, server_hostname=name))
 
@@ -322,7 +324,7 @@ class Link:
         )
         # Names of functions and the class only: the text of an exception may hold what a peer sent.
         words = (("client", self.shown), ("id", self.id), ("error", type(error).__name__), ("at", places))
-        self._shared.log.line("error", self._service.protocol, "bug", *words)
+        self._shared.log.line("error", self.service.protocol, "bug", *words)
         self._final = Finished("a bug in popgate")
         self._finish()
 
@@ -360,14 +362,14 @@ class Link:
     def _treat(self, event: Event) -> None:
         match event:
             case RelayAsked():
-                self._service.policy.judge(self.address, self._judged)
+                self.service.policy.judge(self.address, self._judged)
             case LoggedIn():
                 self._logged_in(event)
             case TlsAsked():
-                assert self._service.tls is not None
-                self._shared.deadlines.arm(self, self._service.handshake_timeout)
+                assert self.service.tls is not None
+                self._shared.deadlines.arm(self, self.service.handshake_timeout)
                 self._step, self._wait = self.session.step, self.session.wait
-                self._client.start_tls(self._service.tls.wrap)
+                self._client.start_tls(self.service.tls.wrap)
             case UpstreamAborted():
                 if self._upstream is not None:
                     self._upstream.close()
@@ -390,7 +392,7 @@ class Link:
             self._call(self._smtp().relay_answered, verdict)
 
     def _logged_in(self, event: LoggedIn) -> None:
-        policy = self._service.policy
+        policy = self.service.policy
         if why := policy.unleasable(self.address):
             self._say("warning", "no-lease", ("login", event.login), ("why", why))
             self._lease_settled(event.login, why)
@@ -399,10 +401,9 @@ class Link:
 
     def _lease_settled(self, login: str, problem: str | StoreUnavailable | None) -> None:
         if problem is None:
-            self.leased_at = self._shared.clock()
-            self._say("info", "leased", ("login", login), ("seconds", round(self._service.policy.window)))
+            self._say("info", "leased", ("login", login), ("seconds", round(self.service.policy.window)))
             if self._final is None:
-                self._shared.leased(self)
+                self._shared.leased(self, login)
         elif isinstance(problem, StoreUnavailable):
             self._say("warning", "not-leased", ("login", login), ("why", str(problem)))
         if self._final is None:
@@ -431,8 +432,8 @@ class Link:
         if session.step != self._step or wait is not self._wait:
             self._step, self._wait = session.step, wait
             if wait is not Wait.GREETING or self._upstream is None:
-                left = self._began + self._service.session_timeout - self._shared.clock()
-                seconds = self._service.waits[wait]
+                left = self._began + self.service.session_timeout - self._shared.clock()
+                seconds = self.service.waits[wait]
                 self._shared.deadlines.arm(self, seconds if seconds < left else max(1.0, round(left)))
 
     def _finish(self) -> None:
@@ -446,7 +447,7 @@ class Link:
         if client.closed:
             return
         if client.full:
-            self._shared.deadlines.arm(self, self._service.waits[Wait.COMMAND])
+            self._shared.deadlines.arm(self, self.service.waits[Wait.COMMAND])
         elif self._final.clean:
             client.say_goodbye()
             self._close()
@@ -466,7 +467,7 @@ class Link:
 
     def _say(self, level: str, event: str, *words: tuple[str, str | int | None]) -> None:
         self._shared.log.line(
-            level, self._service.protocol, event, ("client", self.shown), ("id", self.id), *words
+            level, self.service.protocol, event, ("client", self.shown), ("id", self.id), *words
         )  # fmt: skip
 
     def _log_end(self) -> None:
@@ -474,7 +475,7 @@ class Link:
         silent = self._left and not self._client.received  # a health check: connect, perhaps a look, and away
         seconds = self._shared.clock() - self._began
         self._say(
-            "debug" if silent else "info", "end", ("listener", self._service.name), ("tls", self._tls or "off"),
+            "debug" if silent else "info", "end", ("listener", self.service.name), ("tls", self._tls or "off"),
             ("upstream", self._upstream_name), *self.session.facts(), ("in", self._client.received),
             ("out", self._client.sent), ("seconds", f"{seconds:.3f}"), ("why", self._final.why),
         )  # fmt: skip

@@ -68,6 +68,19 @@ class Listener:
         self._listening = True
         poller.add(sock.fileno(), READ, self._ready)
 
+    def adopt(self, service: Service, connections: int, per_client: int, log: Log) -> None:
+        """Serve by a new configuration from the next connection on."""
+        self.service = service
+        self.connections, self.per_client = connections, per_client
+        self._log = log
+
+    def drain(self) -> None:
+        """Turn away who has connected already, then stop accepting (RULES N6)."""
+        self.draining = True
+        while self._listening and self._accept():
+            pass
+        self.close()
+
     def close(self) -> None:
         """Stop accepting; the socket itself stays open for the other workers."""
         if self._listening:
@@ -76,17 +89,23 @@ class Listener:
 
     def _ready(self, events: int) -> None:
         for _ in range(ACCEPTS):
-            try:
-                sock, peer = self._sock.accept()
-            except (BlockingIOError, ConnectionAbortedError):
+            if not self._accept():
                 return
-            except OSError as error:
-                if error.errno in _EXHAUSTED:
-                    self._pause(error)
-                    return
-                continue  # of this connection (accept(2): treat network errors as EAGAIN)
-            sock.setblocking(False)
-            self._take(sock, peer)
+
+    def _accept(self) -> bool:
+        """Take one connection; return whether there may be more."""
+        try:
+            sock, peer = self._sock.accept()
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno in _EXHAUSTED:
+                self._pause(error)
+                return False
+            return True  # of this connection alone (accept(2): treat network errors as EAGAIN)
+        sock.setblocking(False)
+        self._take(sock, peer)
+        return True
 
     def _take(self, sock: socket.socket, peer: object) -> None:
         text = peer[0] if isinstance(peer, tuple) else "127.0.0.1"  # a unix socket: who may open it is local

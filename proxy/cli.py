@@ -1,0 +1,305 @@
+"""The command line (DESIGN 7).  Exit codes: 0 good, 1 it failed while running, 2 usage or configuration.
+
+Errors are one line each on stderr.  What a command does is elsewhere; here are its words and its exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from . import __version__, certificates, control, questions
+from .config import dump, load
+from .config.values import Wrong, duration
+from .errors import ConfigError, PopgateError, StoreUnavailable
+from .leases.clock import Clock
+from .leases.table import LeaseTable
+from .net.own import listens_there
+from .runtime import build_services, make_tls, open_store
+from .why import explain
+from .wire.address import packed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .config import Config
+
+GOOD: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit code."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return USAGE
+    except PopgateError as error:
+        print(f"popgate: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return FAILED
+    except BrokenPipeError:
+        return FAILED
+
+
+def _run(options: argparse.Namespace) -> int:
+    from .supervisor import Supervisor
+
+    config = load(options.config)
+    return Supervisor(config, options.config).run()
+
+
+def _check(options: argparse.Namespace) -> int:
+    config = load(options.config)
+    bound = frozenset(
+        [(end.host, end.port) for listener in config.listeners.values() for end in listener.bind if end.port]
+    )
+    problems: list[str] = []
+    tls = {}
+    try:
+        tls = make_tls(config)
+    except ConfigError as error:
+        problems += error.problems
+    try:
+        build_services(config, open_store(config, Clock()), tls, bound)
+    except ConfigError as error:
+        problems += error.problems
+    problems += [
+        f"upstream.{name}: {server} is popgate itself: a loop; give the mail server's own address"
+        for name, upstream in config.upstreams.items()
+        for server in upstream.servers
+        if not server.path and listens_there(server.host, server.port, bound)
+    ]
+    if problems:
+        raise ConfigError(problems)
+    print(dump(config), end="")
+    for side in tls.values():
+        for certificate in side.certificates:
+            if certificate.expired(time.time()):
+                print(f"warning: {certificate.path}: the certificate has expired", file=sys.stderr)
+    if config.tls.min_version in ("TLSv1", "TLSv1.1") and tls:
+        print(f"warning: tls.min_version = {config.tls.min_version!r} lets everyone use broken TLS", file=sys.stderr)
+    return GOOD
+
+
+def _selftest(options: argparse.Namespace) -> int:
+    from .selftest import run
+
+    return run(load(options.config), sys.stdout)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from .demo import play
+
+    return play(not options.once, sys.stdout)
+
+
+def _leases(options: argparse.Namespace) -> int:
+    config = load(options.config)
+    answer = _ask(config, {"do": "leases"})
+    if options.json:
+        print(json.dumps(answer["leases"], indent=1))
+        return GOOD
+    rows = [("ADDRESS", "LOGIN", "SOURCE", "SINCE", "LEFT")]
+    for lease in answer["leases"]:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(lease["granted"]))
+        rows.append((lease["address"], _printable(lease["login"]), lease["source"], since, f"{lease['left']:.0f} s"))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    for row in rows:
+        print("  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=True)]).rstrip())
+    return GOOD
+
+
+def _grant(options: argparse.Namespace) -> int:
+    config = load(options.config)
+    window = options.window if options.window is not None else config.gate.window
+    login = options.login or questions.ADMIN_LOGIN
+    answer = _ask(config, {"do": "grant", "address": options.address, "login": login, "window": window})
+    print(f"{answer['granted']} may relay for {window:.0f} s")
+    return GOOD
+
+
+def _revoke(options: argparse.Namespace) -> int:
+    question: dict[str, Any] = {"do": "revoke"}
+    try:
+        packed(options.whom)
+    except ValueError:
+        question["login"] = options.whom
+    else:
+        question["address"] = options.whom
+    answer = _ask(load(options.config), question)
+    print(f"{answer['revoked']} leases ended")
+    return GOOD if answer["revoked"] else FAILED
+
+
+def _why(options: argparse.Namespace) -> int:
+    config = load(options.config)
+    try:
+        leases: list[dict[str, Any]] | str = _ask(config, {"do": "leases"})["leases"]
+    except PopgateError as error:
+        leases = str(error)
+    explanations = explain(config, packed(options.address), options.recipient, leases)
+    if options.json:
+        print(json.dumps([{"listener": e.listener, "verdict": e.verdict, "reasons": e.reasons} for e in explanations]))
+    else:
+        for explanation in explanations:
+            reasons = _printable("; ".join(explanation.reasons))
+            print(f"{options.address} at listener {explanation.listener}: {explanation.verdict}: {reasons}")
+    return GOOD if all(explanation.verdict == "allow" for explanation in explanations) else FAILED
+
+
+def _status(options: argparse.Namespace) -> int:
+    answer = control.ask(load(options.config).admin.control, {"do": "status"})
+    if options.json:
+        print(json.dumps(answer))
+        return GOOD
+    ready = sum([worker["ready"] for worker in answer["workers"]])
+    state = "draining" if answer["draining"] else "serving"
+    print(f"{state}: pid {answer['pid']}, {ready} of {len(answer['workers'])} workers ready, "
+          f"{answer['connections']} connections")  # fmt: skip
+    return GOOD
+
+
+def _order(options: argparse.Namespace) -> int:
+    answer = control.ask(load(options.config).admin.control, {"do": options.order})
+    if "error" in answer:
+        print(answer["error"], file=sys.stderr)
+        return FAILED
+    print(answer["done"])
+    return GOOD
+
+
+def _make_certificate(options: argparse.Namespace) -> int:
+    path = certificates.make(options.names, Path(options.folder), file=options.file, force=options.force)
+    print(f'{path}: a self-signed certificate for {", ".join(options.names)}; in conf.d: certificates = ["{path}"]')
+    return GOOD
+
+
+def _ask(config: Config, question: dict[str, Any]) -> dict[str, Any]:
+    """Ask the running popgate, or the store itself where none runs (RULES N8)."""
+    try:
+        answer = control.ask(config.admin.control, question)
+    except control.NotRunning:
+        answer = _ask_store(config, question)
+    if "error" in answer:
+        raise PopgateError(str(answer["error"]))
+    return answer
+
+
+def _ask_store(config: Config, question: dict[str, Any]) -> dict[str, Any]:
+    path = config.store.path
+    if path is None:
+        raise PopgateError("popgate does not run, and leases in memory: live only in the running program")
+    if question["do"] == "leases" and not path.exists():
+        return {"leases": []}
+    try:
+        table = LeaseTable(path, Clock(), read_only=question["do"] == "leases")
+        try:
+            if question["do"] == "leases":
+                return questions.listed(table.all())
+            if question["do"] == "grant":
+                address, login = packed(question["address"]), question["login"]
+                table.grant(address, login, questions.ADMIN_SOURCE, question["window"])
+                return {"granted": question["address"]}
+            address_text = question.get("address")
+            return {"revoked": table.revoke(packed(address_text) if address_text else None, question.get("login"))}
+        finally:
+            table.close()
+    except StoreUnavailable as problem:
+        return questions.down(problem)
+
+
+def _printable(text: str) -> str:
+    """Text with what a peer chose in it, for a terminal."""
+    return "".join([c if c.isprintable() else "?" for c in text])
+
+
+def _address(text: str) -> str:
+    try:
+        packed(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an IP address") from None
+    return text
+
+
+def _seconds(text: str) -> float:
+    try:
+        return duration(1)(int(text) if text.isdigit() else text)
+    except Wrong as wrong:
+        raise argparse.ArgumentTypeError(str(wrong)) from None
+
+
+def _version() -> str:
+    import ssl
+    from importlib import metadata
+
+    try:
+        loop = "uvloop " + metadata.version("uvloop")
+    except metadata.PackageNotFoundError:
+        loop = "asyncio's own loop"
+    python = ".".join([str(part) for part in sys.version_info[:3]])
+    return f"popgate {__version__} (Python {python}, {ssl.OPENSSL_VERSION}, {loop})"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="popgate", description="POP before SMTP in front of a mail server that can't be changed."
+    )  # noqa: E501
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    configured = argparse.ArgumentParser(add_help=False)
+    configured.add_argument(
+        "-c", "--config", type=Path, help="a folder or file; without it ./conf.d, then /etc/popgate/conf.d"
+    )
+    as_json = argparse.ArgumentParser(add_help=False)
+    as_json.add_argument("--json", action="store_true", help="for programs")
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], words: str, *parents: Any) -> Any:
+        made = commands.add_parser(name, help=words, description=words, parents=list(parents))
+        made.set_defaults(command=run)
+        return made
+
+    command("run", _run, "serve; SIGHUP reloads, SIGTERM drains and stops", configured)
+    command("check", _check, "print the whole effective configuration, or every error in it", configured)
+    command("selftest", _selftest, "find out what the mail servers are and whether they relay for us", configured)
+    demo = command("demo", _demo, "play the story with a sample appliance on this machine")
+    demo.add_argument("--once", action="store_true", help="end when the story is told")
+    leases = command("leases", _leases, "list, grant and revoke leases", configured, as_json)
+    actions = leases.add_subparsers(metavar="ACTION")
+    actions.add_parser("list", help="all live leases (the default)", parents=[configured, as_json])
+    grant = actions.add_parser("grant", help="let an address relay", parents=[configured])
+    grant.add_argument("address", type=_address, metavar="ADDRESS")
+    grant.add_argument("--login", help="in whose name; default (admin)")
+    grant.add_argument("--for", dest="window", type=_seconds, metavar="30m", help="how long; default gate.window")
+    grant.set_defaults(command=_grant)
+    revoke = actions.add_parser("revoke", help="end all leases of an address or a login", parents=[configured])
+    revoke.add_argument("whom", metavar="ADDRESS|LOGIN")
+    revoke.set_defaults(command=_revoke)
+    why = command("why", _why, "may an address relay, and why (exit 0 if it may, 1 if not)", configured, as_json)
+    why.add_argument("address", type=_address, metavar="ADDRESS")
+    why.add_argument("--recipient", default="", help="to whom; without it: to the world")
+    command("status", _status, "is it serving", configured, as_json)
+    for name, words in (("drain", "finish what is under way and stop"), ("reload", "read the configuration again")):
+        command(name, _order, words, configured).set_defaults(order=name)
+    certs = commands.add_parser("certs", help="certificates").add_subparsers(metavar="ACTION", required=True)
+    make = certs.add_parser("make", help="make a self-signed certificate for these names")
+    make.add_argument("names", nargs="+", metavar="NAME")
+    make.add_argument("--folder", default="certs", help="where to; default ./certs")
+    make.add_argument("--file", default="", help="file name; default NAME.pem")
+    make.add_argument("--force", action="store_true", help="replace what is there")
+    make.set_defaults(command=_make_certificate)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""Open POP sessions keep their leases alive (RULES G4).
+
+A lease is made for `window`.  While the session that made it is open, it is renewed when less than `margin` is left, to
+`margin` ahead of now, and never past `max_age` after the login; so the leases of a worker that is killed end within `margin`.
+All that are due go to the store in one batch.  A renewal is an update: a lease that was revoked stays so.
+
+The end of a session writes nothing: the lease runs out by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from .base import Key, LeaseStore
+
+MARGIN: Final = 60.0
+"""Seconds, RULES G4; half of the window where that is less."""
+_SPARE: Final = 0.75
+"""Share of the margin below which a lease is renewed, so that a session writes every fourth of a margin and not every tick."""
+
+
+@dataclass(slots=True)
+class _Tenancy:
+    key: Key
+    margin: float
+    ends: float  # what the store was last told, on the clock's time line
+    last: float  # max_age after the login
+
+
+class Renewals:
+    """The leases of this worker's open POP sessions."""
+
+    def __init__(self, store: LeaseStore, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._clock = clock
+        self._tenancies: dict[Hashable, _Tenancy] = {}
+
+    def __len__(self) -> int:
+        return len(self._tenancies)
+
+    def begin(self, session: Hashable, key: Key, window: float, max_age: float) -> None:
+        """`session` holds the lease `key`, which was made just now for `window` seconds."""
+        now = self._clock()
+        self._tenancies[session] = _Tenancy(key, min(MARGIN, window / 2), now + window, now + max_age)
+
+    def end(self, session: Hashable) -> None:
+        self._tenancies.pop(session, None)
+
+    def tick(self) -> None:
+        """Renew what is due; call about once a second."""
+        now = self._clock()
+        batch = []
+        for tenancy in self._tenancies.values():
+            if tenancy.ends - now < tenancy.margin * _SPARE:
+                ends = min(now + tenancy.margin, tenancy.last)
+                if ends > tenancy.ends:
+                    tenancy.ends = ends
+                    batch.append((*tenancy.key, ends - now))
+        if batch:
+            self._store.renew(batch)

@@ -1,0 +1,165 @@
+"""From the configuration to the objects that serve: stores, TLS, and one `Service` for each listener.
+
+A reload builds new services completely and then swaps references; links that live keep theirs (RULES N7).  What outlives a
+reload is made once and handed in: the store, and the TLS contexts with their ticket keys, made before the fork.
+
+`needs_restart` names what a reload can't change.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .errors import ConfigError
+from .leases.memory import MemoryStore
+from .leases.sqlite import SqliteStore
+from .net.link import Service
+from .net.own import is_own, listens_there
+from .net.tls import ServerTls, upstream_context
+from .net.upstream import Server, Upstream
+from .policy import RelayPolicy
+from .session.events import Wait
+from .session.pop3 import PopSettings
+from .session.smtp import SmtpSettings
+from .wire.address import Networks
+from .wire.esmtp import EhloEditor
+from .wire.recipients import LocalDomains
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .config import Config, Gate, Listener
+    from .config import Upstream as UpstreamConfig
+    from .leases.base import LeaseStore
+    from .leases.clock import Clock
+
+Bound = frozenset[tuple[str, int]]
+"""Addresses and ports at which popgate listens."""
+
+
+def open_store(config: Config, clock: Clock) -> LeaseStore:
+    """The lease store, not yet started (leases/base.py)."""
+    path = config.store.path
+    return MemoryStore(clock) if path is None else SqliteStore(path, clock, config.store.timeout)
+
+
+def make_tls(config: Config) -> dict[str, ServerTls]:
+    """TLS for each protocol that a listener speaks under TLS; raise ConfigError for certificates that can't be used."""
+    protocols = sorted({listener.protocol for listener in config.listeners.values() if listener.tls != "off"})
+    return {name: ServerTls(name, config.tls.certificates, config.tls.min_version) for name in protocols}
+
+
+def build_services(config: Config, store: LeaseStore, tls: Mapping[str, ServerTls], bound: Bound) -> dict[str, Service]:
+    """One Service a listener, by name; raise ConfigError with every problem."""
+    problems: list[str] = []
+    upstreams: dict[str, Upstream] = {}
+    for name, upstream in config.upstreams.items():
+        protocols = {listener.protocol for listener in config.listeners.values() if listener.upstream == name}
+        for protocol in protocols:
+            try:
+                upstreams[name] = _upstream(upstream, protocol, bound)
+            except (ConfigError, OSError) as error:
+                problems.append(f"upstream.{name}: {error}")
+    if problems:
+        raise ConfigError(problems)
+    return {
+        name: _service(config, listener, upstreams[listener.upstream], store, tls)
+        for name, listener in config.listeners.items()
+    }
+
+
+def _upstream(upstream: UpstreamConfig, protocol: str, bound: Bound) -> Upstream:
+    tls = None
+    if upstream.tls != "off":
+        tls = upstream_context(
+            upstream.tls_verify, upstream.tls_min_version, upstream.tls_ca, upstream.tls_name, upstream.tls_pin
+        )
+    return Upstream(
+        upstream.name,
+        protocol,
+        [Server(server.host, server.port, server.path) for server in upstream.servers],
+        tls=tls,
+        implicit=upstream.tls == "implicit",
+        connect_timeout=upstream.connect_timeout,
+        is_ours=lambda host, port: listens_there(host, port, bound),
+    )
+
+
+def _service(
+    config: Config, listener: Listener, upstream: Upstream, store: LeaseStore, tls: Mapping[str, ServerTls]
+) -> Service:
+    gate, limits = listener.gate, config.limits
+    starttls = listener.tls == "starttls"
+    settings: SmtpSettings | PopSettings
+    if listener.protocol == "smtp":
+        settings = SmtpSettings(
+            local_domains=LocalDomains(gate.local_domains),
+            editor=EhloEditor(gate.auth == "upstream"),
+            refusal=gate.refusal,
+            bare_newline=gate.bare_newline,
+            auth=gate.auth == "upstream",
+            starttls=starttls,
+            tls_required=listener.tls_required,
+            ask_local=listener.local == "gate",
+            max_refusals=limits.refusals,
+            max_errors=limits.errors,
+        )
+    else:
+        settings = PopSettings(starttls, listener.tls_required, limits.failed_logins)
+    return Service(
+        name=listener.name,
+        protocol=listener.protocol,
+        settings=settings,
+        policy=_policy(gate, store),
+        upstream=upstream,
+        tls=tls.get(listener.protocol) if listener.tls != "off" else None,
+        implicit_tls=listener.tls == "implicit",
+        waits={
+            Wait.GREETING: upstream.connect_timeout,
+            Wait.COMMAND: limits.command_timeout,
+            Wait.LOGIN: limits.login_timeout,
+            Wait.MESSAGE: limits.data_timeout,
+            Wait.MESSAGE_REPLY: limits.data_end_timeout,
+            Wait.MAILBOX: limits.pop_idle_timeout,
+        },
+        handshake_timeout=limits.handshake_timeout,
+        session_timeout=limits.session_timeout,
+        max_age=gate.max_age,
+    )
+
+
+def _policy(gate: Gate, store: LeaseStore) -> RelayPolicy:
+    return RelayPolicy(
+        store,
+        window=gate.window,
+        trusted=Networks(gate.trusted_networks),
+        never_lease=Networks(gate.never_lease),
+        is_own=is_own,
+    )
+
+
+def needs_restart(old: Config, new: Config) -> list[str]:
+    """What of `new` a reload can't bring about, by name."""
+    found = [
+        key
+        for key, before, after in (
+            ("workers", old.processes, new.processes),
+            ("user", old.user, new.user),
+            ("store.url", old.store.url, new.store.url),
+            ("admin.control", old.admin.control, new.admin.control),
+        )
+        if before != after
+    ]
+    for name in sorted(old.listeners.keys() | new.listeners.keys()):
+        before, after = old.listeners.get(name), new.listeners.get(name)
+        if before is None or after is None:
+            found.append(f"listener.{name}")
+        else:
+            if before.bind != after.bind:
+                found.append(f"listener.{name}.bind")
+            if before.protocol != after.protocol:
+                found.append(f"listener.{name}.protocol")
+    had = {listener.protocol for listener in old.listeners.values() if listener.tls != "off"}
+    wants = {listener.protocol for listener in new.listeners.values() if listener.tls != "off"}
+    found += [f"the first TLS of a {protocol} listener" for protocol in sorted(wants - had)]
+    return [f"{key} changes: that needs a restart" for key in found]

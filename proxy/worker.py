@@ -1,0 +1,257 @@
+"""One worker process: an event loop, the store, the listeners, and the links between them.
+
+`run` is called in the child after the fork and returns the exit code.  The worker takes orders from its supervisor through a
+socket pair (channel.py): `reload` with a configuration that the supervisor has checked, `drain`, questions about leases.  When
+that pair closes the supervisor has died, and the worker drains: nobody would restart it or count its connections.
+
+The loop is uvloop's where it is installed, asyncio's own where not (POPGATE_LOOP=asyncio chooses it).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from .channel import Frames, config_of, packed
+from .errors import ConfigError
+from .leases.clock import Clock
+from .leases.renewals import Renewals
+from .log import Log, open_log
+from .net.leg import LINGER
+from .net.link import Link, Service, Shared
+from .net.listener import Listener
+from .net.poller import Poller
+from .net.timers import TICK, Deadlines
+from .policy import POP3
+from .questions import ask
+from .runtime import Bound, build_services, open_store
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping, Sequence
+
+    from .channel import Message
+    from .config import Config
+    from .net.census import Census
+    from .net.tls import ServerTls
+
+_RENEW_EVERY: Final = 10
+"""Ticks between two looks at the leases of open POP sessions: a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outfit:
+    """What a worker is given: all of it made before the fork."""
+
+    number: int
+    config: Config
+    sockets: Sequence[tuple[str, socket.socket]]
+    """(listener, bound socket) each."""
+    bound: Bound
+    tls: Mapping[str, ServerTls]
+    census: Census
+    channel: socket.socket
+
+
+def run(outfit: Outfit) -> int:
+    """Serve until drained; the exit code of the process."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the supervisor passes on what concerns us
+    signal.set_wakeup_fd(-1)
+    loop = new_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        worker = Worker(outfit, loop)
+        gc.collect()
+        gc.freeze()  # what was made so far lives as long as the process
+        return loop.run_until_complete(worker.serve())
+    finally:
+        loop.close()
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's loop, or asyncio's where uvloop is missing or not wanted."""
+    if os.environ.get("POPGATE_LOOP") != "asyncio":
+        try:
+            import uvloop
+        except ImportError:
+            pass
+        else:
+            return uvloop.new_event_loop()
+    return asyncio.new_event_loop()
+
+
+class Worker:
+    """See the module."""
+
+    def __init__(self, outfit: Outfit, loop: asyncio.AbstractEventLoop) -> None:
+        self._outfit, self._loop = outfit, loop
+        self._config = config = outfit.config
+        self._log = _open(config)
+        clock = Clock()
+        self._clock = clock.now
+        self._store = open_store(config, clock)
+        self._poller = Poller(loop)
+        self._deadlines = Deadlines(self._clock)
+        self._renewals = Renewals(self._store, self._clock)
+        self._links: set[Link] = set()
+        self._serial = 0
+        self._ticks = 0
+        self._drain_until: float | None = None
+        self._cut = False
+        self._done: asyncio.Future[int] = loop.create_future()
+        self._shared = Shared(
+            poller=self._poller,
+            deadlines=self._deadlines,
+            log=self._log,
+            clock=self._clock,
+            closed=self._closed,
+            leased=self._leased,
+        )
+        services = build_services(config, self._store, outfit.tls, outfit.bound)
+        self._listeners = [self._listen(sock, services[name]) for name, sock in outfit.sockets]
+        self._frames = Frames()
+        self._store.start(loop)
+        outfit.channel.setblocking(False)
+        loop.add_reader(outfit.channel.fileno(), self._orders)
+        loop.call_later(TICK, self._tick)
+
+    async def serve(self) -> int:
+        """Serve until drained; return the exit code."""
+        self._tell({"ready": self._outfit.number})
+        try:
+            return await self._done
+        finally:
+            self._loop.remove_reader(self._outfit.channel.fileno())
+            self._store.close()
+            self._poller.shut()
+            self._log.flush()
+
+    def _listen(self, sock: socket.socket, service: Service) -> Listener:
+        limits = self._config.limits
+        return Listener(
+            sock,
+            service,
+            poller=self._poller,
+            loop=self._loop,
+            log=self._log,
+            census=self._outfit.census,
+            worker=self._outfit.number,
+            connections=limits.connections,
+            per_client=limits.connections_per_client,
+            welcome=self._welcome,
+        )
+
+    # Links
+
+    def _welcome(self, service: Service, sock: socket.socket, address: bytes, shown: str) -> None:
+        self._serial += 1
+        link = Link(self._shared, service, sock, address, shown, f"{self._outfit.number}-{self._serial:x}")
+        self._links.add(link)
+
+    def _closed(self, link: Link) -> None:
+        self._links.discard(link)
+        self._renewals.end(link)
+        self._outfit.census.leave(self._outfit.number, link.address)
+
+    def _leased(self, link: Link, login: str) -> None:
+        service = link.service
+        self._renewals.begin(link, (link.address, login, POP3), service.policy.window, service.max_age)
+
+    # Time
+
+    def _tick(self) -> None:
+        self._loop.call_later(TICK, self._tick)
+        self._ticks += 1
+        self._outfit.census.beat(self._outfit.number)
+        self._deadlines.tick()
+        if self._ticks % _RENEW_EVERY == 0:
+            self._renewals.tick()
+        if self._drain_until is not None:
+            self._drain_on(self._drain_until)
+        self._log.flush()
+
+    # Orders of the supervisor
+
+    def _orders(self) -> None:
+        try:
+            data = self._outfit.channel.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:  # the supervisor is gone
+            self._loop.remove_reader(self._outfit.channel.fileno())
+            self._log.line("error", "popgate", "supervisor-lost", ("worker", self._outfit.number))
+            self._drain(self._config.drain_timeout)
+            return
+        for message in self._frames.feed(data):
+            self._obey(message)
+
+    def _obey(self, message: Message) -> None:
+        order = message.get("order")
+        if order == "drain":
+            self._drain(float(message["seconds"]))
+        elif order == "reload":
+            self._reload(config_of(message["config"]))
+        elif order == "ask":
+            tag = message["tag"]
+            ask(self._store, message["question"], lambda answer: self._tell({"tag": tag, "answer": answer}))
+
+    def _tell(self, message: Message) -> None:
+        """Say something to the supervisor; it reads all the time, so what the socket does not take is waited for."""
+        channel = self._outfit.channel
+        try:
+            channel.setblocking(True)
+            channel.sendall(packed(message))
+        except OSError:
+            pass  # it is gone; `_orders` hears of it
+        finally:
+            channel.setblocking(False)
+
+    def _reload(self, config: Config) -> None:
+        """Swap in a configuration that the supervisor has checked; living sessions keep theirs (RULES N7)."""
+        outfit = self._outfit
+        try:
+            for tls in outfit.tls.values():
+                tls.reload(config.tls.certificates, config.tls.min_version)
+            services = build_services(config, self._store, outfit.tls, outfit.bound)
+        except ConfigError as error:
+            for problem in error.problems:
+                self._log.line("error", "popgate", "reload-failed", ("why", problem))
+            return
+        self._log.flush()
+        self._config = config
+        self._log = self._shared.log = _open(config)
+        for (name, _), listener in zip(outfit.sockets, self._listeners, strict=True):
+            listener.adopt(services[name], config.limits.connections, config.limits.connections_per_client, self._log)
+
+    def _drain(self, seconds: float) -> None:
+        """Take no more work, finish what is under way, and cut the rest after `seconds` (RULES N6)."""
+        if self._drain_until is None:
+            for listener in self._listeners:
+                listener.drain()
+            self._drain_until = self._clock() + seconds
+        else:
+            self._drain_until = min(self._drain_until, self._clock() + seconds)
+        self._drain_on(self._drain_until)
+
+    def _drain_on(self, until: float) -> None:
+        now = self._clock()
+        for link in list(self._links):
+            if now >= until and not self._cut:
+                link.cut()
+            else:
+                link.drain()
+        if now >= until:
+            self._cut = True
+        if (not self._links or now >= until + LINGER) and not self._done.done():
+            self._done.set_result(0)
+
+
+def _open(config: Config) -> Log:
+    return open_log(config.log.level, config.log.format, config.log.file)
