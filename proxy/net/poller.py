@@ -105,5 +105,5 @@ class Poller:
                 for sock in self._closing:
                     sock.close()
                 self._closing.clear()
-        if self._handshakes or self._soon:
-            self._loop.call_soon(self._turn)
+            if self._handshakes or self._soon:  # also when a handler has raised: the loop reports it, the rest goes on
+                self._loop.call_soon(self._turn)
