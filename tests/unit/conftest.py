@@ -1,0 +1,21 @@
+"""The bench for the tests of net/, once on asyncio's loop and once on uvloop's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ..support.clocks import LOOPS
+from ..support.workshop import Workshop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(params=sorted(LOOPS))
+def workshop(request: pytest.FixtureRequest) -> Iterator[Workshop]:
+    """A Workshop; what reached the loop's exception handler fails the test."""
+    bench = Workshop(LOOPS[request.param])
+    yield bench
+    bench.close()
