@@ -14,7 +14,6 @@ and octets lost or injected around their `start_tls`).
 
 from __future__ import annotations
 
-import os
 import socket
 import ssl
 from enum import IntFlag
@@ -110,18 +109,6 @@ class Leg:
     @property
     def tls(self) -> ssl.SSLObject | None:
         return None if self._tls is None else self._tls.side
-
-    def connected(self) -> bool:
-        try:
-            self._sock.getpeername()
-        except OSError:
-            return False
-        return True
-
-    def problem(self) -> str:
-        """What the kernel says against this socket."""
-        code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        return os.strerror(code) if code else "connection closed"
 
     # Reading
 

@@ -88,7 +88,7 @@ class Shared:
 class Link:
     """See the module; its parts call `received`, `ended`, `lost`, `drained`, `secured`, `insecure` and `expired`."""
 
-    __slots__ = ("_addresses", "_began", "_client", "_final", "_greeting_wait", "_left", "_lingering",
+    __slots__ = ("_addresses", "_began", "_client", "_final", "_left", "_lingering",
                  "_opening", "_pumping", "_shared",
                  "_step", "_tls", "_upstream", "_upstream_name", "_verdict_ends", "_wait", "address", "deadlines", "id",
                  "service", "session", "shown")  # fmt: skip
@@ -107,7 +107,8 @@ class Link:
         self._began = shared.clock()
         self._verdict_ends = float("inf")
         self._pumping = False
-        self._step, self._wait, self._greeting_wait = -1, None, False  # type: int, Wait | None, bool
+        self._step = -1  # the session's step and wait when a limit was armed
+        self._wait: Wait | None = None
         self._final: Finished | None = None
         self._left = False  # it was the client who went
         self._lingering = False  # all was said; the client's end is waited for
@@ -214,11 +215,7 @@ class Link:
             self._final = Finished("client too slow in the TLS handshake")
             self._finish()
         elif self._wait is Wait.GREETING and self._upstream is not None:
-            if not self._greeting_wait and self._upstream.connected() and self._opening is None:
-                self._greeting_wait = True  # it is there, but slow to greet: RFC 5321 4.5.3.2.1 grants it five minutes
-                self._shared.deadlines.arm(self, self.service.waits[Wait.COMMAND])
-            else:
-                self._try_next(self._upstream, "no answer in time")
+            self._try_next(self._upstream, "no greeting in time")
         else:
             self._call(self.session.out_of_time)
 
@@ -258,7 +255,6 @@ class Link:
             except UpstreamUnavailable as error:
                 self._complain(str(error))
                 continue
-            self._greeting_wait = False
             self._shared.deadlines.arm(self, upstream.connect_timeout)
             self._opening = upstream.opening()
             if upstream.implicit and upstream.tls is not None:

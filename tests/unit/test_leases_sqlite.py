@@ -505,6 +505,18 @@ def test_G8_a_restart_keeps_exact_deadlines(start: Start, clock: FakeClock) -> N
     assert second.logins() == []
 
 
+def test_G8_a_lease_that_ended_does_not_live_again_after_a_reboot(start: Start, clock: FakeClock, path: Path) -> None:
+    worker = start()
+    for number in range(20):
+        assert worker.grant(number.to_bytes(4, "big"), "al", 50.0) is None
+    clock.step_wall(-30)  # the wall clock now believes that they end 30 s later than they do
+    clock.advance(50)  # less than the minute after which it would have been purged anyhow
+    assert worker.logins() == []
+    worker.store.close()
+    clock.reboot(down=0, boot_id="boot-2")
+    assert start().logins() == []
+
+
 def test_closing_answers_what_is_unanswered(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = start(timeout=0.1)
     worker.settled()
