@@ -6,9 +6,13 @@ A command that is not taken raises `BadCommand` with the reply for the client.
 
 from __future__ import annotations
 
+import unicodedata
+
 from ..wire.esmtp import BadParameter, asks_smtputf8, mail_parameters, rcpt_parameters
 from ..wire.path import NULL, BadPath, Path, parse
 from . import texts
+
+_LINE_BREAKERS = frozenset({"Cc", "Zl", "Zp"})  # Unicode categories: controls, line and paragraph separators
 
 
 class BadCommand(Exception):
@@ -63,12 +67,17 @@ def _path(argument: bytes, bad: bytes) -> tuple[Path, bytes]:
 
 
 def _check_utf8(path: Path, smtputf8: bool) -> None:
-    """Octets above 127 are UTF-8 and need SMTPUTF8 (RFC 6531 3.4)."""
+    """Octets above 127 are UTF-8 and need SMTPUTF8 (RFC 6531 3.4).
+
+    U+0085, U+2028 and U+2029 end a line for a server that decodes before it splits, and C1 controls have no place here.
+    """
     if path.text.isascii():
         return
     if not smtputf8:
         raise BadCommand(texts.NEEDS_SMTPUTF8)
     try:
-        path.text.decode("utf-8")
+        text = path.text.decode("utf-8")
     except UnicodeDecodeError:
         raise BadCommand(texts.NEEDS_SMTPUTF8) from None
+    if any(unicodedata.category(char) in _LINE_BREAKERS for char in text):
+        raise BadCommand(texts.NEEDS_SMTPUTF8)

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 # SMTPUTF8 10 (RFC 1870, 6152, 3461, 4954, 6531).
 _LIMITS = {b"MAIL": 1165, b"RCPT": 1012, b"AUTH": MAX_LINE}
 _LIMIT = 512
+MAX_RECIPIENTS = 1000  # of a transaction, as Postfix; RFC 5321 4.5.3.1.8 wants 100 at least
 _HELO = re.compile(rb"[!-~]{1,255}")
 _HTTP = frozenset(
     {b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT", b"DELETE", b"PATCH", b"TRACE", b"HOST:", b"PRI"},
@@ -170,7 +171,7 @@ class SmtpSession:
         self._helo = b""
         self._exchange: Exchange | None = None
         self._transaction: Transaction | None = None
-        self._pending: tuple[bytes, Path] | None = None  # the RCPT that the gate was asked about
+        self._pending: tuple[Transaction, bytes, Path] | None = None  # the RCPT that the gate was asked about
         self._body: Body | None = None
         self._ending = b""  # the reply to a body that is read to its end without being forwarded
         self._errors = self._refusals = 0
@@ -283,6 +284,8 @@ class SmtpSession:
 
     def tls_started(self) -> None:
         """The client speaks TLS now: all that was said in the clear is forgotten (RFC 3207 4.2)."""
+        if self._state is not State.TLS:
+            return
         self._tls = True
         self._state = State.COMMANDS
         self._synchronising = False
@@ -294,10 +297,12 @@ class SmtpSession:
         """The answer to `RelayAsked`."""
         if self._pending is None or self._state is State.CLOSED:
             return
-        (line, path), self._pending = self._pending, None
-        assert self._transaction is not None
-        self._transaction.verdict = verdict
-        self._judged(self._transaction, line, path)
+        (transaction, line, path), self._pending = self._pending, None
+        transaction.verdict = verdict
+        if transaction is self._transaction:
+            self._judged(transaction, line, path)
+        else:  # the upstream has refused MAIL while the gate was asked
+            self._inject(texts.MAIL_FIRST)
         self._run()
 
     def verdict_lapsed(self) -> None:
@@ -338,7 +343,7 @@ class SmtpSession:
             return self._error(texts.BAD_OCTETS)
         verb, _, argument = line.rstrip(b" ").partition(b" ")
         verb = verb.upper()
-        if len(line) + 2 > _LIMIT and len(line) + 2 > _LIMITS.get(verb, _LIMIT):
+        if len(line) + 2 > _LIMIT and len(line) + 2 > _LIMITS.get(verb, _LIMIT) and verb not in _HTTP:
             return self._error(texts.LINE_TOO_LONG)
         handler = _VERBS.get(verb)
         if handler is None:
@@ -390,11 +395,13 @@ class SmtpSession:
             line, path = rcpt_command(argument, self._offer.keywords, transaction.smtputf8)
         except BadCommand as bad:
             return self._error(bad.reply)
+        if transaction.unanswered + len(transaction.accepted) >= MAX_RECIPIENTS:
+            return self._inject(texts.TOO_MANY_RECIPIENTS)
         settings = self._settings
         if not settings.ask_local and is_local(path, transaction.smtputf8, settings.local_domains):
             return self._forward_rcpt(transaction, line, path, foreign=False)
         if transaction.verdict is None and not self.authenticated:
-            self._pending = (line, path)
+            self._pending = (transaction, line, path)
             return self.events.append(RelayAsked(_text(transaction.sender), _text(path.text)))
         return self._judged(transaction, line, path)
 
@@ -405,6 +412,7 @@ class SmtpSession:
             verdict = transaction.verdict = Verdict(Outcome.ALLOW, "authenticated", self.login)
         assert verdict is not None
         if verdict.outcome is Outcome.ALLOW:
+            transaction.allowed = verdict
             return self._forward_rcpt(transaction, line, path, foreign=True)
         if verdict.outcome is Outcome.DEFER:
             reply = texts.DEFERRED
@@ -561,8 +569,8 @@ class SmtpSession:
         if self._state in (State.COMMANDS, State.SASL):
             self._start_tls_if_settled()
             self._run()
-            if self._leaving and not self._ledger:
-                self._finish("client left")
+        if self._leaving and (self._body is not None or not self._ledger):
+            self._finish("client left")  # with a 354 too: there is no body to come
 
     def _greeted(self, reply: Reply) -> None:
         self.to_client.append(fold(reply))
@@ -631,8 +639,8 @@ class SmtpSession:
         assert transaction is not None
         if reply.code < 300:
             self.messages += 1
-        if transaction.foreign and transaction.verdict is not None:
-            verdict = transaction.verdict
+        verdict = transaction.allowed
+        if transaction.foreign and verdict is not None:
             recipients = tuple(_text(path) for path in transaction.accepted)
             text = _text(reply.octets[:-2])
             self.events.append(

@@ -34,6 +34,7 @@ NEEDS_SMTPUTF8: Final = b"553 5.6.7 An address with octets above 127 needs SMTPU
 EHLO_FIRST: Final = b"503 5.5.1 Send EHLO first\r\n"
 NESTED_MAIL: Final = b"503 5.5.1 Sender was given already\r\n"
 MAIL_FIRST: Final = b"503 5.5.1 MAIL comes first\r\n"
+TOO_MANY_RECIPIENTS: Final = b"452 4.5.3 Too many recipients, send the rest in another message\r\n"
 NO_RECIPIENTS: Final = b"554 5.5.1 No valid recipients\r\n"
 DEFERRED: Final = b"451 4.3.0 Can't tell now whether you may relay, try again later\r\n"
 BARE_NEWLINE: Final = b"550 5.5.2 The message has a bare CR or LF\r\n"

@@ -28,6 +28,8 @@ class Transaction:
     """Whether one of them is not local: the message is relayed."""
     verdict: Verdict | None = None
     """The gate's answer for this transaction; None: not asked, or the lease that it came from has ended."""
+    allowed: Verdict | None = None
+    """The verdict by which a recipient was let through; it stays when `verdict` lapses, for the audit trail."""
     octets: int = 0
     """Length of the message as it was sent on, its end of data included."""
 

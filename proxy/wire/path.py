@@ -27,7 +27,7 @@ _QUOTED = rb'"(?:[ !#-\[\]-~\x80-\xff]|\\[ -~])*"'
 _LET_DIG = rb"[A-Za-z0-9_\x80-\xff]"
 _LABEL = rb"%b(?:[A-Za-z0-9_\x80-\xff-]*%b)?" % (_LET_DIG, _LET_DIG)
 _DOMAIN = rb"%b(?:\.%b)*" % (_LABEL, _LABEL)
-_LITERAL = rb"\[[!-Z^-~]+\]"
+_LITERAL = rb"\[[A-Za-z0-9.:-]+\]"  # RFC 5321's dcontent has < > @ , too, which nobody needs and a lax server may read
 _ROUTE = rb"@%b(?:,@%b)*:" % (_DOMAIN, _DOMAIN)
 
 _PLAIN = re.compile(rb"<(%b)@(%b)>" % (_DOT_STRING, _DOMAIN))
