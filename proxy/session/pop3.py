@@ -109,7 +109,7 @@ class PopSession:
 
     @property
     def holding(self) -> bool:
-        return self._state in (State.REPLY, State.LEASE) and len(self._lines) > 0
+        return self._state in (State.GREETING, State.REPLY, State.LEASE) and len(self._lines) > 0
 
     @property
     def streaming(self) -> bool:
@@ -141,8 +141,6 @@ class PopSession:
         if state is State.OPEN:
             self.step += 1
             self.to_upstream.append(data)
-        elif state is State.GREETING:
-            self._finish("client sent before the greeting")
         elif state is State.TLS:
             self._finish("client sent in the clear behind STLS")
         elif state is not State.CLOSED:
@@ -171,7 +169,7 @@ class PopSession:
         """A client that hangs up at once has logged in all the same (RULES P5): its login is waited for."""
         if self._state is State.OPEN:
             self._half_closed()
-        elif self._state in (State.REPLY, State.LEASE):
+        elif self._state in (State.REPLY, State.LEASE) or (self._state is State.GREETING and len(self._lines)):
             self._leaving = True
         else:
             self._finish("client left", clean=True)

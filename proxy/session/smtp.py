@@ -108,6 +108,7 @@ class SmtpSession:
     __slots__ = (
         "_body",
         "_client",
+        "_discarding",
         "_ending",
         "_errors",
         "_exchange",
@@ -129,6 +130,7 @@ class SmtpSession:
         "_synchronising",
         "_tls",
         "_transaction",
+        "_why",
         "authenticated",
         "client_done",
         "commands",
@@ -173,7 +175,9 @@ class SmtpSession:
         self._transaction: Transaction | None = None
         self._pending: tuple[Transaction, bytes, Path] | None = None  # the RCPT that the gate was asked about
         self._body: Body | None = None
-        self._ending = b""  # the reply to a body that is read to its end without being forwarded
+        self._discarding = False  # the body is read to its end without being forwarded
+        self._ending = b""  # the reply that is due then
+        self._why = ""  # why it is discarded, for the log
         self._errors = self._refusals = 0
 
     # What the link sees
@@ -251,7 +255,8 @@ class SmtpSession:
         if self._state is State.GREETING:
             self.upstream_failed()
         elif self._body is not None:
-            self._end_body_early(texts.MESSAGE_LOST)
+            self.to_client.append(texts.MESSAGE_LOST)  # at once, for who waits; who goes on sending sees it at the end
+            self._discard_body("upstream left in mid-message")
         elif self.wait is Wait.MESSAGE_REPLY:
             self._finish("upstream left before its reply to the message", texts.MESSAGE_LOST)
         else:
@@ -519,16 +524,17 @@ class SmtpSession:
         assert body is not None
         self.step += 1
         chunks, used = body.feed(data)
-        if not self._ending:
+        if not self._discarding:
             self.to_upstream += chunks
             if body.rejected:
-                self._end_body_early(texts.BARE_NEWLINE)
+                self._ending = texts.BARE_NEWLINE
+                self._discard_body("message has a bare CR or LF")
         if used is None:
             return None
+        if self._discarding:
+            return self._finish(self._why, self._ending)
         self._body = None
         self._state = State.COMMANDS
-        if self._ending:
-            return self._finish("message not forwarded: " + _text(self._ending[:-2]), self._ending)
         assert transaction is not None
         transaction.octets = body.octets
         self._transaction = None
@@ -536,9 +542,9 @@ class SmtpSession:
         self._lines.feed(data[used:])
         return self._run()
 
-    def _end_body_early(self, reply: bytes) -> None:
-        """Drop the upstream without an end of data; the body is read to its end, so that the client sees the reply."""
-        self._ending = reply
+    def _discard_body(self, why: str) -> None:
+        """Drop the upstream without an end of data; read on to the client's, so that it sees why."""
+        self._discarding, self._why = True, why
         self.to_upstream.clear()
         self.events.append(UpstreamAborted())
 
