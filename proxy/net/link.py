@@ -135,14 +135,19 @@ class Link:
         if leg is self._client:
             if self._final is not None:
                 return  # lingering
-            if self._shared.clock() >= self._verdict_ends:
-                self._verdict_ends = float("inf")
-                self._smtp().verdict_lapsed()
+            self._end_verdict()
             self._call(self.session.client_bytes, data)
         elif self._opening is not None:
             self._open_upstream(self._opening, data)
         else:
+            self._end_verdict()  # a reply may set free lines of the client that waited behind it
             self._call(self.session.upstream_bytes, data)
+
+    def _end_verdict(self) -> None:
+        """End the verdict if its lease has ended: said before any octet is used (RULES G6)."""
+        if self._shared.clock() >= self._verdict_ends:
+            self._verdict_ends = float("inf")
+            self._smtp().verdict_lapsed()
 
     def ended(self, leg: Leg) -> None:
         if leg is self._client:
@@ -444,7 +449,7 @@ class Link:
             return
         if client.full:
             self._shared.deadlines.arm(self, self.service.waits[Wait.COMMAND])
-        elif self._final.clean:
+        elif self._final.clean or self._left:  # whose end was read has nothing on its way that a reset could answer
             client.say_goodbye()
             self._close()
         elif not self._lingering:
