@@ -46,9 +46,10 @@ def test_P5_a_reset_after_the_login_is_a_login(real_gate: Popgate) -> None:
 
 def test_P4_everything_in_one_packet(real_gate: Popgate) -> None:
     with Dialogue(real_gate.address("pop3")) as pop:
+        pop.expect(b"+OK")
         pop.say(b"USER alice\r\nPASS secret\r\nSTAT\r\nQUIT\r\n")
         replies = pop.rest()
-    assert replies.count(b"+OK") == 5, replies
+    assert replies.count(b"+OK") == 4, replies
     assert send(real_gate.address("smtp"), [recipient()]).startswith(b"250 ")
 
 
@@ -126,7 +127,7 @@ def test_S9_an_upstream_that_dies_in_mid_message_yields_no_250() -> None:
         while not (await call.line()).startswith(b"DATA"):
             await call.say(b"250 ok\r\n")
         await call.say(b"354 go\r\n")
-        await call.until(b"second line\r\n")
+        await call.until(b"first line")  # of the last CRLF the gate can't know yet whether it begins the end
         call.reset()
 
     with (

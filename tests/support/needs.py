@@ -15,11 +15,14 @@ import pytest
 
 PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"  # Debian keeps dovecot and postfix out of a user's path
 
+_PERL = {"perl": ("Net::POP3", "Net::SMTP"), "ssleay": ("Net::SSLeay",)}
+
 
 def need(*tools: str) -> list[str]:
     """The paths of `tools`; skips or fails the calling test, naming what is missing.
 
-    "root" stands for the right to start Postfix; "perl" for Perl with Net::POP3 and Net::SMTP.
+    "root" stands for the right to start Postfix; "perl" for Perl with Net::POP3 and Net::SMTP, "ssleay" for
+    its TLS, without which swaks has none.
     """
     found = {tool: _find(tool) for tool in tools}
     missing = [tool for tool, path in found.items() if not path]
@@ -37,7 +40,8 @@ def _find(tool: str) -> str:
     path = shutil.which(tool, path=PATH) or ""
     if tool == "dovecot" and not any(Path(f"/usr/{lib}/dovecot/pop3").exists() for lib in ("lib", "libexec")):
         return ""
-    if tool == "perl" and path:
-        probe = subprocess.run([path, "-MNet::POP3", "-MNet::SMTP", "-e1"], capture_output=True, check=False)
-        return path if probe.returncode == 0 else ""
+    if tool in _PERL:
+        path = shutil.which("perl", path=PATH) or ""
+        probe = [path, *(f"-M{module}" for module in _PERL[tool]), "-e1"]
+        return path if path and subprocess.run(probe, capture_output=True, check=False).returncode == 0 else ""
     return path

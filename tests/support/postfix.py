@@ -46,7 +46,8 @@ disable_dns_lookups = yes
 smtp_dns_support_level = disabled
 smtp_tls_security_level = none
 smtpd_tls_security_level = {tls}
-{certificate}
+smtpd_tls_cert_file = {certificate}
+smtpd_tls_key_file = {certificate}
 smtpd_peername_lookup = no
 message_size_limit = 104857600
 mailbox_size_limit = 0
@@ -102,7 +103,7 @@ class Postfix:
             sink_host=self.sink.address[0],
             sink_port=self.sink.address[1],
             tls="may" if certificate else "none",
-            certificate=f"smtpd_tls_chain_files = {certificate}" if certificate else "",
+            certificate=certificate or "",
         )
         if not trusting:
             text = text.replace("mynetworks = 127.0.0.0/8 [::1]/128", "mynetworks = 192.0.2.1/32")
