@@ -272,7 +272,8 @@ class SmtpSession:
         elif wait is Wait.MESSAGE:
             bare = self._body is not None and self._body.lookalike
             why = "client ended its message with LF.LF instead of CRLF.CRLF" if bare else "client silent in its message"
-            self._finish(why, texts.MESSAGE_TIMEOUT)
+            told = self._discarding and not self._ending  # the upstream was lost, and the client knows
+            self._finish(why, b"" if told else texts.MESSAGE_TIMEOUT)
         elif wait is Wait.MESSAGE_REPLY:
             self._finish("upstream silent after the message", texts.MESSAGE_LOST)
         elif self._ledger.awaited:

@@ -128,6 +128,9 @@ class Run:
         assert isinstance(self._driver.session, SmtpSession)
         self._driver.call(self._driver.session.verdict_lapsed)
 
+    def _answer(self, rest: str) -> None:
+        self._driver.answer(_verdict(rest))
+
     # What is expected
 
     def _to_client(self, rest: str) -> None:
@@ -150,7 +153,8 @@ class Run:
         self._check_silence()
         words = _text(about.strip())
         if kind == "relay" and isinstance(found, RelayAsked) and found.recipient == words:
-            self._driver.answer(_verdict(answer))
+            if answer:
+                self._driver.answer(_verdict(answer))
         elif kind == "login" and isinstance(found, LoggedIn) and found.login == words:
             assert isinstance(self._driver.session, PopSession)
             self._driver.call(self._driver.session.lease_settled)
@@ -216,6 +220,7 @@ _INPUTS: dict[str, Callable[[Run, str], None]] = {
     "TIME": Run._time,
     "DRAIN": Run._drain,
     "LAPSE": Run._lapse,
+    "ANSWER": Run._answer,
 }
 _EXPECTED: dict[str, Callable[[Run, str], None]] = {
     ">C": Run._to_client,

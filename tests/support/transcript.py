@@ -16,6 +16,7 @@ blanks and `# `.
 
     >C 250 ok                                   what the client got next; >U likewise for the upstream
     ?  relay x@far.test     ! allow LOGIN       RelayAsked, and its answer: allow [LOGIN], refuse [WHY], defer [WHY]
+    ?  relay x@far.test                         RelayAsked, and its answer comes later: ANSWER refuse [WHY]
     ?  login anna           ! ok                LoggedIn; the answer, ok or down, is lease_settled()
     TLS                                         TlsAsked, and its answer
     REFUSED x@far.test      [REPLY]             facts: Refused, Relayed, LoginFailed, UpstreamAborted
@@ -46,6 +47,7 @@ _REMARK = re.compile(r"\s{2,}# .*$")
 _STEP = re.compile(r"(U>|C>|>U|>C|\?|[A-Z]{3,})(?:\s+(.*))?$")
 _HEAD = re.compile(r"(settings|use|whole only):\s*(.*)$")
 _ESCAPE = re.compile(rb"\\(?:x([0-9A-Fa-f]{2})|([rnt\\])|\{(\d+)\*((?:\\x[0-9A-Fa-f]{2}|[^}])*)\})")
+_JOIN = re.compile(r" \|(?= |$)")
 _LETTERS = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"\\": b"\\"}
 
 
@@ -107,7 +109,7 @@ def _lines(path: Path) -> Iterator[tuple[tuple[str, str], Step | None]]:
 
 def octets(text: str) -> bytes:
     """The octets of a packet: lines joined by ` | `, each with CRLF unless it ends in a backslash, escapes resolved."""
-    return b"".join(_line(line.strip().encode("utf-8")) for line in text.split(" | "))
+    return b"".join(_line(line.strip().encode("utf-8")) for line in _JOIN.split(text))
 
 
 def _line(line: bytes) -> bytes:
