@@ -1,7 +1,7 @@
 """A loop, a poller, deadlines and a kept log on a bench, and peers that a test moves by hand.
 
-Nothing here has a thread or sleeps for a state: `until` gives the loop one turn after the other until a condition holds, and
-fails after `PATIENCE`.  The clock of the deadlines stands still until the test moves it.
+Nothing here has a thread or sleeps for a state: `until` gives the loop one turn after the other until a condition
+holds, and fails after `PATIENCE`.  The clock of the deadlines stands still until the test moves it.
 """
 
 from __future__ import annotations
@@ -70,10 +70,11 @@ class Peer:
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self.sock = sock
-        self.got = b""
+        self.got = bytearray()
         self.over = self.reset = False
+        self.told = 0  # of `got`, what a test has already asked for (tests/support/gate.py)
 
-    def look(self) -> bytes:
+    def look(self) -> bytearray:
         """Read what is here, and return all that came so far."""
         while not self.over:
             try:
@@ -126,11 +127,12 @@ class TlsPeer:
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.side = context.wrap_bio(self._in, self._out, server_side=server, server_hostname=name)
         self.done = self.over = False
+        self.told = 0
         self.got = b""
 
     def _feed(self) -> None:
         data = self.peer.look()
-        self._in.write(data[self._seen :])
+        self._in.write(bytes(data[self._seen :]))
         self._seen = len(data)
 
     def _flush(self) -> None:
@@ -179,6 +181,7 @@ class Workshop:
         self.trouble: list[dict[str, Any]] = []  # exceptions that reached the loop: none may
         self.loop.set_exception_handler(lambda _, context: self.trouble.append(context))
         self._open: list[socket.socket] = []
+        self.at_end: list[Callable[[], None]] = []
 
     def keep(self, sock: socket.socket) -> socket.socket:
         """Close it at the end of the test, if nobody else did."""
@@ -253,6 +256,8 @@ class Workshop:
         return Peer(self.keep(found[0]))
 
     def close(self) -> None:
+        for action in self.at_end:
+            action()
         self.poller.shut()
         for sock in self._open:
             sock.close()

@@ -1,0 +1,200 @@
+"""A link on the bench: a client's end and a server's end that a test moves by hand, a lease store that it answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from proxy.leases.memory import MemoryStore
+from proxy.net.link import Link, Service, Shared
+from proxy.net.upstream import Server, Upstream
+from proxy.policy import RelayPolicy
+from proxy.session.events import Wait
+from proxy.session.pop3 import PopSettings
+from proxy.session.smtp import SmtpSettings
+from proxy.wire.address import Networks, packed, shown
+from proxy.wire.esmtp import EhloEditor
+from proxy.wire.recipients import LocalDomains
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+
+    from proxy.errors import StoreUnavailable
+    from proxy.leases.base import Lease
+    from proxy.net.tls import ServerTls, UpstreamTls
+
+    from .workshop import Peer, Workshop
+
+CLIENT = "192.0.2.7"
+WAITS = {
+    Wait.GREETING: 10.0,
+    Wait.COMMAND: 300.0,
+    Wait.LOGIN: 180.0,
+    Wait.MESSAGE: 181.0,
+    Wait.MESSAGE_REPLY: 600.0,
+    Wait.MAILBOX: 601.0,
+}
+
+
+class SlowStore:
+    """A store that answers when the test does: `grants` and `questions` are what it was asked and has not answered."""
+
+    def __init__(self) -> None:
+        self.grants: list[tuple[bytes, str, str, float, Callable[[StoreUnavailable | None], None]]] = []
+        self.questions: list[tuple[bytes, Callable[[Lease | StoreUnavailable | None], None]]] = []
+
+    def find(self, address: bytes, then: Callable[[Lease | StoreUnavailable | None], None]) -> None:
+        self.questions.append((address, then))
+
+    def grant(
+        self, address: bytes, login: str, source: str, window: float, then: Callable[[StoreUnavailable | None], None]
+    ) -> None:
+        self.grants.append((address, login, source, window, then))
+
+
+class Gate:
+    """Everything a link needs; `open` makes one for a client that connects."""
+
+    def __init__(self, workshop: Workshop, protocol: str, *, store: Any = None) -> None:
+        self.workshop = workshop
+        self.protocol = protocol
+        self.store = store if store is not None else MemoryStore(workshop.clock)
+        self.server = workshop.server()
+        self.servers: list[Server] = [Server("127.0.0.1", self.server.getsockname()[1])]
+        self.trusted: Sequence[str] = ()
+        self.never: Sequence[str] = ()
+        self.own: Callable[[bytes], bool] = lambda address: False
+        self.tls: ServerTls | None = None
+        self.implicit = False
+        self.upstream_tls: UpstreamTls | None = None
+        self.upstream_implicit = False
+        self.stls = False
+        self.window = 1800.0
+        self.session_timeout = 7200.0
+        self.closed: list[Link] = []
+        self.leased: list[str] = []
+        self.client: Peer
+        self.link: Link
+
+    def settings(self) -> SmtpSettings | PopSettings:
+        if self.protocol == "pop3":
+            return PopSettings(stls=self.stls)
+        refusal = "554 5.7.1 <{recipient}>: Relay access denied"
+        return SmtpSettings(LocalDomains(["local.test"]), EhloEditor(True), refusal, starttls=self.stls)
+
+    def service(self) -> Service:
+        upstream = Upstream(
+            "up",
+            self.protocol,
+            self.servers,
+            tls=self.upstream_tls,
+            implicit=self.upstream_implicit,
+            connect_timeout=WAITS[Wait.GREETING],
+            is_ours=lambda host, port: False,
+        )
+        policy = RelayPolicy(
+            self.store,
+            window=self.window,
+            trusted=Networks(self.trusted),
+            never_lease=Networks(self.never),
+            is_own=self.own,
+        )
+        return Service(
+            name="door",
+            protocol=self.protocol,
+            settings=self.settings(),
+            policy=policy,
+            upstream=upstream,
+            tls=self.tls,
+            implicit_tls=self.implicit,
+            waits=WAITS,
+            handshake_timeout=30.0,
+            session_timeout=self.session_timeout,
+            max_age=43200.0,
+        )
+
+    def open(self, address: str = CLIENT) -> Peer:
+        """A client connects; return its end."""
+        workshop = self.workshop
+        shared = Shared(
+            poller=workshop.poller,
+            deadlines=workshop.deadlines,
+            log=workshop.log,
+            clock=workshop.clock.now,
+            closed=self.closed.append,
+            leased=lambda _, login: self.leased.append(login),
+        )
+        ours, self.client = workshop.pair()
+        binary = packed(address)
+        service = self.service()
+
+        def welcome() -> None:
+            self.link = Link(shared, service, ours, binary, shown(binary), "1-1")
+
+        workshop.run(welcome)
+        workshop.at_end.append(self._drop)
+        return self.client
+
+    def _drop(self) -> None:
+        """Close the sockets of a link that still lives."""
+        for leg in (self.link._client, self.link._upstream):
+            if leg is not None:
+                leg.close()
+
+    def accepted(self, server: socket.socket | None = None) -> Peer:
+        """The server's end of the link's next connection."""
+        return self.workshop.accepted(server or self.server)
+
+    def until(self, condition: Callable[[], object]) -> None:
+        self.workshop.until(condition)
+
+    def gets(self, peer: Any, text: bytes) -> None:
+        """Wait until a peer has got all of `text` and nothing else since it was asked last."""
+        seen = peer.told
+        self.until(lambda: len(peer.look()) >= seen + len(text))
+        assert peer.got[seen:] == text
+        peer.told = len(peer.got)
+
+    def talk(self, *steps: tuple[str, bytes]) -> None:
+        """Steps of a dialogue, ("C", ...) and ("U", ...) say, (">C", ...) and (">U", ...) get."""
+        for who, text in steps:
+            peer = self.client if who.endswith("C") else self.up
+            if who.startswith(">"):
+                self.gets(peer, text)
+            else:
+                peer.send(text)
+
+    def greet(self, greeting: bytes = b"") -> tuple[Peer, Peer]:
+        """A client connects and is greeted; (client, server)."""
+        self.open()
+        self.up = self.accepted()
+        greeting = greeting or (b"+OK hi <1@u>\r\n" if self.protocol == "pop3" else b"220 legacy\r\n")
+        self.talk(("U", greeting), (">C", greeting))
+        return self.client, self.up
+
+    def log_in(self, login: bytes = b"anna") -> None:
+        """USER and PASS up to the upstream's +OK; whether the client gets it is the store's business."""
+        self.talk(("C", b"USER %b\r\n" % login), (">U", b"USER %b\r\n" % login), ("U", b"+OK\r\n"), (">C", b"+OK\r\n"))
+        self.talk(("C", b"PASS secret\r\n"), (">U", b"PASS secret\r\n"), ("U", b"+OK logged in\r\n"))
+
+    def say_ehlo(self, extensions: bytes = b"250-PIPELINING\r\n") -> None:
+        """EHLO and an upstream's reply to it."""
+        self.talk(("C", b"EHLO c.test\r\n"), (">U", b"EHLO c.test\r\n"))
+        self.up.send(b"250-legacy\r\n" + extensions + b"250 8BITMIME\r\n")
+        self.until(lambda: b"8BITMIME" in self.client.look()[self.client.told :])
+        self.workshop.turns(3)
+        self.client.told = len(self.client.look())
+
+    def start_mail(self) -> None:
+        """MAIL, accepted."""
+        self.talk(
+            ("C", b"MAIL FROM:<a@s.test>\r\n"), (">U", b"MAIL FROM:<a@s.test>\r\n"),
+            ("U", b"250 ok\r\n"), (">C", b"250 ok\r\n"),
+        )  # fmt: skip
+
+    def end(self) -> dict[str, Any]:
+        """Wait until the link is closed; the words of its last line in the log."""
+        self.until(lambda: self.closed)
+        assert self.closed == [self.link], "closed once"
+        (words,) = self.workshop.log.of("end")
+        return words

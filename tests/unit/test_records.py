@@ -1,0 +1,104 @@
+"""net/records.py: TLS from octets to octets, both ends in memory."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxy.net.records import RECORD, Records
+from proxy.net.tls import ServerTls
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def trusting() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def ends(certificate: Path, piece: int = 1 << 20) -> tuple[Records, Records]:
+    """Client and server after the handshake, `piece` octets at a time."""
+    server = Records(ServerTls("pop3", [certificate]).wrap)
+    context = trusting()
+    client = Records(lambda incoming, outgoing: context.wrap_bio(incoming, outgoing, server_hostname="localhost"))
+    done = {client: False, server: False}
+    for _ in range(10):
+        for side, other in ((client, server), (server, client)):
+            done[side] = done[side] or side.handshake()
+            out = side.take()
+            for at in range(0, len(out), piece):
+                other.feed(out[at : at + piece])
+                if at + piece < len(out) and not done[other]:
+                    done[other] = other.handshake()
+        if all(done.values()):
+            break
+    assert all(done.values())
+    assert client.read() == (b"", False)  # tickets
+    return client, server
+
+
+@pytest.mark.parametrize("piece", [1 << 20, 1, 100])
+def test_handshake_in_pieces_of_any_size(certificate: Path, piece: int) -> None:
+    client, server = ends(certificate, piece)
+    server.feed(client.write(b"hello"))
+    assert server.read() == (b"hello", False)
+
+
+def test_all_text_of_many_records_at_once(certificate: Path) -> None:
+    client, server = ends(certificate)
+    text = bytes(range(256)) * (RECORD // 64)
+    out = client.write(text)
+    assert len(out) > len(text) > 3 * RECORD
+    server.feed(out)
+    assert server.read() == (text, False)
+
+
+def test_half_a_record_waits_for_its_rest(certificate: Path) -> None:
+    client, server = ends(certificate)
+    out = client.write(b"text")
+    server.feed(out[:-1])
+    assert server.read() == (b"", False)
+    server.feed(out[-1:])
+    assert server.read() == (b"text", False)
+
+
+def test_close_notify_behind_text(certificate: Path) -> None:
+    client, server = ends(certificate)
+    server.feed(client.write(b"bye") + client.close_notify())
+    assert server.read() == (b"bye", True)
+    client.feed(server.write(b"and you"))  # the other direction goes on
+    assert client.read() == (b"and you", False)
+
+
+def test_a_forged_record_is_an_error_and_no_text(certificate: Path) -> None:
+    client, server = ends(certificate)
+    out = bytearray(client.write(b"text"))
+    out[-1] ^= 1
+    server.feed(bytes(out))
+    with pytest.raises(ssl.SSLError):
+        server.read()
+    assert server.take(), "the alert"
+
+
+@pytest.mark.parametrize("garbage", [b"EHLO c.test\r\n", b"\x16\x03\x01\xff\xff" + bytes(64), b"\x80\x2e\x01\x00\x02"])
+def test_garbage_instead_of_a_hello_is_an_error_with_an_alert_or_waits(certificate: Path, garbage: bytes) -> None:
+    server = Records(ServerTls("pop3", [certificate]).wrap)
+    server.feed(garbage)
+    with pytest.raises(ssl.SSLError):
+        for _ in range(3):
+            assert not server.handshake()
+            server.feed(bytes(20000))
+
+
+def test_closing_what_is_broken_does_not_raise(certificate: Path) -> None:
+    client, server = ends(certificate)
+    server.feed(b"\x17\x03\x03\x00\x05xxxxx")
+    with pytest.raises(ssl.SSLError):
+        server.read()
+    server.close_notify()
+    client.close_notify()
+    client.close_notify()
