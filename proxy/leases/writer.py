@@ -179,8 +179,8 @@ class Writer:
             self._queue.put(None)  # more to do, after those who ask
 
     def _purge_all(self) -> None:
-        """Leave nothing that has ended: after a reboot a row counts by the wall clock, and if that was set back since the
-        lease began, it would live again (RULES G8).  Not kept by a crash for what ended since the last purge."""
+        """Leave nothing that has ended: after a reboot a row counts by the wall clock, and if that was set back since
+        the lease began, it would live again (RULES G8).  A crash leaves what ended since the last purge."""
         if self._table is not None and not self._reopen:
             with contextlib.suppress(StoreUnavailable):
                 while self._table.purge(_PURGE_MAX) == _PURGE_MAX:

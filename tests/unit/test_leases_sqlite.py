@@ -225,6 +225,13 @@ def test_N8_a_look_up_that_meets_a_lock_goes_to_the_thread(start: Start, monkeyp
     assert worker.store._reader is reader  # it was sound
 
 
+def test_N8_the_loops_reader_never_waits(start: Start) -> None:
+    worker = start()
+    worker.settled()
+    assert worker.store._reader is not None
+    assert worker.store._reader._db.execute("PRAGMA busy_timeout").fetchall() == [(0,)]
+
+
 def test_N8_a_broken_reader_is_opened_anew(start: Start) -> None:
     worker = start()
     worker.settled()
@@ -351,6 +358,22 @@ def test_G7_the_newest_of_several_late_grants_of_one_login_counts(
     assert worker.grant(OFFICE, "bo") is None
     assert worker.grant(OFFICE, "bo") is None
     assert worker.logins() == [("al", 100.0), ("bo", WINDOW)]
+
+
+def test_G7_a_late_grant_yields_to_a_newer_and_shorter_one(
+    start: Start, lock: Callable[[], sqlite3.Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_RETRY", 3600.0)
+    worker = start(timeout=0.05)
+    worker.settled()
+    holder = lock()
+    assert isinstance(worker.grant(HOME, "al", 100.0), StoreUnavailable)
+    worker.until(lambda: worker.store.late == 1)
+    holder.execute("ROLLBACK")
+    assert worker.grant(HOME, "al", 10.0) is None
+    assert worker.grant(OFFICE, "bo") is None
+    assert worker.grant(OFFICE, "bo") is None
+    assert worker.logins() == [("al", 10.0), ("bo", WINDOW)]
 
 
 def test_G7_late_grants_have_a_bound(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
