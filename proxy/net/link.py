@@ -90,8 +90,8 @@ class Link:
 
     __slots__ = ("_addresses", "_began", "_client", "_final", "_left", "_lingering",
                  "_opening", "_pumping", "_shared",
-                 "_step", "_tls", "_upstream", "_upstream_name", "_verdict_ends", "_wait", "address", "deadlines", "id",
-                 "service", "session", "shown")  # fmt: skip
+                 "_step", "_tls", "_upstream", "_upstream_host", "_upstream_name", "_verdict_ends", "_wait", "address", "deadlines",
+                 "id", "service", "session", "shown")  # fmt: skip
 
     def __init__(
         self, shared: Shared, service: Service, sock: socket.socket, address: bytes, shown: str, id_: str
@@ -102,7 +102,7 @@ class Link:
         self.deadlines: Queue | None = None
         self._addresses: list[Address] | None = None  # of the upstream, not yet tried; None: not asked for yet
         self._upstream: Leg | None = None
-        self._upstream_name = ""
+        self._upstream_name = self._upstream_host = ""
         self._opening: Opening | None = None
         self._began = shared.clock()
         self._verdict_ends = float("inf")
@@ -254,7 +254,7 @@ class Link:
         assert self._addresses is not None
         while self._addresses:
             address = self._addresses.pop(0)
-            self._upstream_name = address.shown
+            self._upstream_name, self._upstream_host = address.shown, address.host
             try:
                 leg = self._upstream = Leg(self._shared.poller, dial(address), self)
             except UpstreamUnavailable as error:
@@ -268,6 +268,8 @@ class Link:
         self._call(self.session.upstream_failed)
 
     def _try_next(self, leg: Leg, why: str) -> None:
+        if self._final is not None:  # put off, and the client has gone since
+            return
         leg.close()
         self._upstream, self._opening = None, None
         self._complain(why)
@@ -295,15 +297,12 @@ class Link:
         tls = self.service.upstream.tls
         assert tls is not None
         try:
-            name = tls.server_hostname(self._host())
+            name = tls.server_hostname(self._upstream_host)
         except UpstreamUnavailable as error:
             why = str(error)
             self._shared.poller.soon(lambda: self._try_next(leg, why))
             return
         leg.start_tls(lambda incoming, outgoing: tls.context.wrap_bio(incoming, outgoing, server_hostname=name))
-
-    def _host(self) -> str:
-        return self._upstream_name.rpartition(":")[0].strip("[]") if ":" in self._upstream_name else ""
 
     # The session
 
