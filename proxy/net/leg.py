@@ -76,8 +76,8 @@ class Owner(Protocol):
 class Leg:
     """A socket and what is on its way through it."""
 
-    __slots__ = ("_broken", "_held", "_owner", "_poller", "_rest", "_shaking", "_sock", "_then", "_tls", "_watched",
-                 "chunk", "received", "sent")  # fmt: skip
+    __slots__ = ("_behind", "_broken", "_held", "_owner", "_poller", "_rest", "_shaking", "_sock", "_then", "_tls",
+                 "_watched", "chunk", "received", "sent")  # fmt: skip
 
     def __init__(self, poller: Poller, sock: socket.socket, owner: Owner) -> None:
         """`sock`: non-blocking, connected or on its way to be; its end is the leg's business from now on."""
@@ -91,6 +91,7 @@ class Leg:
         self._broken = False  # nothing can be sent any more
         self._tls: Records | None = None
         self._shaking = False
+        self._behind = False  # text is waiting in TLS that came while reading was held
         self.chunk = SMALL
         self.received = self.sent = 0  # octets of text
         poller.add(sock.fileno(), READ, self._ready)
@@ -116,6 +117,8 @@ class Leg:
         """Read only while `reasons` (of Held) is 0; ENDED stays whatever is said."""
         before, self._held = self._held, (self._held & Held.ENDED) | reasons
         if before and not self._held:
+            if self._behind:
+                self._poller.soon(self._read_behind)
             if self._watched is None:
                 self._poller.soon(self._read)
             elif not self._watched & READ:
@@ -268,8 +271,13 @@ class Leg:
         if done:
             self._shaking = False
             owner.secured(self)
-            if self._owner is not None:
-                self._read_text(tls)  # text may have come in one segment with the end of the handshake
+            self._behind = True  # text may have come in one segment with the end of the handshake
+            self._read_behind()
+
+    def _read_behind(self) -> None:
+        if self._tls is not None and self._behind and not self._held:
+            self._behind = False
+            self._read_text(self._tls)
 
     def _read_text(self, tls: Records) -> None:
         assert self._owner is not None
