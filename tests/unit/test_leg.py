@@ -28,6 +28,7 @@ class Owner:
         self.chunks: list[int] = []
         self.held = False
         self.then: Callable[[bytes], None] = lambda _: None
+        self.hold_when_secured = False
 
     def received(self, leg: Leg, data: bytes) -> None:
         assert not self.held, "received while held"
@@ -46,6 +47,9 @@ class Owner:
 
     def secured(self, leg: Leg) -> None:
         self.said.append("secured")
+        if self.hold_when_secured:
+            self.held = True
+            leg.hold(Held.SESSION)
 
     def insecure(self, leg: Leg, error: ssl.SSLError) -> None:
         self.said.append("insecure")
@@ -313,7 +317,12 @@ def test_tls_in_mid_connection(bench: Bench, certificate: Path) -> None:
     assert bench.leg.received == 6, "octets of text, not of records"
 
 
-def test_tls_text_in_the_segment_of_the_handshake_s_end_is_received(bench: Bench, certificate: Path) -> None:
+@pytest.mark.parametrize("held", [False, True])
+def test_N2_tls_text_in_the_segment_of_the_handshake_s_end_is_received(
+    bench: Bench, certificate: Path, held: bool
+) -> None:
+    """Also when reading is held as soon as TLS is up: it goes on from its BIO, no octet of the socket is needed."""
+    bench.owner.hold_when_secured = held
     bench.workshop.run(lambda: bench.leg.start_tls(ServerTls("smtp", [certificate]).wrap))
     client = TlsPeer(bench.peer, trusting())
     incoming, outgoing = client._in, client._out
@@ -328,6 +337,11 @@ def test_tls_text_in_the_segment_of_the_handshake_s_end_is_received(bench: Bench
             incoming.write(bytes(bench.peer.got[seen:]))
     client.side.write(b"early")
     bench.peer.send(outgoing.read())  # Finished and text at once
+    if held:
+        bench.until(lambda: bench.owner.said)
+        bench.workshop.rest(0.01)
+        assert bench.owner.text == b""
+        bench.hold(0)
     bench.until(lambda: bench.owner.text == b"early")
     assert bench.owner.said == ["secured"]
 
