@@ -52,7 +52,7 @@ class Appliance:
         self._domain = domain.encode()
         self._numbers = itertools.count(1)
         self._servers: list[asyncio.Server] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()  # one a connection
 
     async def start(self, host: str = "127.0.0.1") -> None:
         """Listens on two free ports of `host`."""
@@ -61,11 +61,7 @@ class Appliance:
         self.pop3, self.smtp = (server.sockets[0].getsockname()[:2] for server in self._servers)
 
     async def close(self) -> None:
-        for server in self._servers:
-            server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await stop_serving(self._servers, self._tasks)
 
     async def _pop3(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         stamp = f"<{next(self._numbers)}.{id(self)}@{BANNER}>".encode()
@@ -113,6 +109,19 @@ class Appliance:
         if away:
             self.relayed.append(message)
         return f"A{next(self._numbers):06d}"
+
+
+async def stop_serving(servers: list[asyncio.Server], tasks: set[asyncio.Task[None]]) -> None:
+    """Closes `servers` and cuts their connections, each of which is one of `tasks`."""
+    # asyncio takes a few turns to accept a connection, and would leave its socket open if the server were closed
+    # meanwhile.
+    for _ in range(10):
+        await asyncio.sleep(0)
+    for server in servers:
+        server.close()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _command(reader: asyncio.StreamReader) -> tuple[bytes, bytes] | None:

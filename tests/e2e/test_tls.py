@@ -251,7 +251,7 @@ def test_an_upstream_whose_certificate_is_not_trusted_gets_no_password(certifica
         await call.say(b"+OK old\r\n")
         await call.to_the_end()
 
-    untrusted = {"pop3": {"tls": "implicit"}}
+    untrusted = {"pop3": {"tls": "implicit"}, "smtp": {"connect_timeout": "1s"}}  # the latter: selftest asks both
     with (
         Legacy(upstream, tls=context) as old,
         Popgate(config(old.endpoint, old.endpoint, upstream=untrusted)) as gate,

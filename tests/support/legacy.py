@@ -17,6 +17,8 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from proxy.demo.appliance import stop_serving
+
 if TYPE_CHECKING:
     import ssl
 
@@ -88,6 +90,7 @@ class Legacy:
         self.calls: list[Call] = []
         self._play = play
         self._tls = tls
+        self._tasks: set[asyncio.Task[None]] = set()
         self._news = threading.Condition()
         self._failure: Exception | None = None
         self._socket = socket.create_server((host, 0))
@@ -134,27 +137,27 @@ class Legacy:
         # No limit on a line worth naming: an endless line is the test's business.
         server = await asyncio.start_server(self._one, sock=self._socket, ssl=self._tls, limit=1 << 26)
         await self._over.wait()
-        server.close()
-        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        await stop_serving([server], self._tasks)
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
         call = Call(reader, writer)
         with self._news:
             self.calls.append(call)
             self._news.notify_all()
         try:
             await self._play(call)
-        except ConnectionError:
-            pass  # the client, or the test itself, cut the connection
+        except (ConnectionError, asyncio.CancelledError):
+            pass  # the client, the test, or the end of this server cut the connection
         except Exception as failure:
             self._failure = self._failure or failure
         finally:
             writer.close()
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()
+            self._tasks.discard(task)
             call.ended.set()
 
 
