@@ -29,23 +29,42 @@ MAX_VALUE: Final = 256
 BATCH: Final = 200
 """Lines that may wait for the tick."""
 
-_PLAIN = re.compile(r"[!#-~]+")
-_UNPRINTABLE = re.compile(r"[^ -~\xa1-\xac\xae-\u02ff\u0370-\u1fff\u3040-\ud7ff]|[\"\\]")
+_PLAIN = re.compile(r"[!#-\[\]-~]+")
+_HARMLESS = re.compile(r"[ !#-\[\]-~]*")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def quoted(value: str) -> str:
     """A value as it stands in a line."""
-    if _PLAIN.fullmatch(value) and len(value) <= MAX_VALUE and "\\" not in value:
-        return value
-    cut = value if len(value) <= MAX_VALUE else value[:MAX_VALUE] + "..."
-    return '"' + _UNPRINTABLE.sub(_escaped, cut) + '"'
+    if len(value) <= MAX_VALUE:
+        if _PLAIN.fullmatch(value):
+            return value
+    else:
+        value = _cut(value)
+    if not _HARMLESS.fullmatch(value):
+        value = "".join([_shown(character) for character in value])
+    return f'"{value}"'
 
 
-def _escaped(match: re.Match[str]) -> str:
-    character = match[0]
+def _cut(value: str) -> str:
+    return value if len(value) <= MAX_VALUE else value[:MAX_VALUE] + "..."
+
+
+def _shown(character: str) -> str:
     if character in '"\\':
         return "\\" + character
-    return "".join([f"\\x{octet:02x}" for octet in character.encode("utf-8", "surrogatepass")])
+    return character if character.isprintable() else _octets(character)
+
+
+def _octets(character: str) -> str:
+    """What stands for an octet that is no UTF-8 (a surrogate escape) is shown as that octet."""
+    form = "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass"
+    return "".join([f"\\x{octet:02x}" for octet in character.encode("utf-8", form)])
+
+
+def _json_value(value: str | int | float | None) -> str | int | float | None:
+    """JSON escapes by itself; what it can't carry is an octet that is no UTF-8."""
+    return _SURROGATE.sub(lambda match: _octets(match[0]), _cut(value)) if isinstance(value, str) else value
 
 
 class Log:
@@ -68,7 +87,7 @@ class Log:
         if number < self._threshold:
             return
         if self._json:
-            fields = {key: value for key, value in words if value not in (None, "")}
+            fields = {key: _json_value(value) for key, value in words if value is not None and value != ""}
             fact = {"time": self._time(), "level": level, "subject": subject, "event": event} | fields
             self._waiting.append(json.dumps(fact))
         else:
