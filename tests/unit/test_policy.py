@@ -1,0 +1,137 @@
+"""policy.py: what the gate decides, from what the store says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from proxy.errors import StoreUnavailable
+from proxy.leases.memory import MemoryStore
+from proxy.policy import RelayPolicy
+from proxy.session.events import Outcome, Verdict
+from proxy.wire.address import Networks, packed
+
+from ..support.clocks import FakeClock
+from ..support.gate import SlowStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+HOME, OTHER = packed("192.0.2.7"), packed("192.0.2.8")
+
+
+def policy(
+    store: Any,
+    *,
+    trusted: Sequence[str] = (),
+    never: Sequence[str] = (),
+    own: Callable[[bytes], bool] = lambda address: False,
+) -> RelayPolicy:
+    return RelayPolicy(store, window=1800.0, trusted=Networks(trusted), never_lease=Networks(never), is_own=own)
+
+
+class Bench:
+    """A policy on a memory store, and its answers."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.store = MemoryStore(self.clock)
+        self.policy = policy(self.store)
+
+    def grant(self, login: str = "anna", address: bytes = HOME) -> None:
+        answers: list[StoreUnavailable | None] = []
+        self.policy.grant(address, login, answers.append)
+        assert answers == [None]
+
+    def judge(self, address: bytes = HOME) -> tuple[Verdict, float]:
+        answers: list[tuple[Verdict, float]] = []
+        self.policy.judge(address, lambda verdict, seconds: answers.append((verdict, seconds)))
+        (answer,) = answers
+        return answer
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_G1_a_lease_allows_its_address_and_no_other(bench: Bench) -> None:
+    bench.grant()
+    verdict, seconds = bench.judge()
+    assert (verdict.outcome, verdict.login, seconds) == (Outcome.ALLOW, "anna", 1800.0)
+    assert verdict.why == "lease of anna"
+    assert bench.judge(OTHER)[0].outcome is Outcome.REFUSE
+
+
+def test_G1_open_while_one_of_several_leases_is_live(bench: Bench) -> None:
+    bench.grant("anna")
+    bench.clock.advance(1000.0)
+    bench.grant("bert")
+    bench.clock.advance(800.0)
+    verdict, seconds = bench.judge()
+    assert (verdict.outcome, verdict.login, seconds) == (Outcome.ALLOW, "bert", 1000.0)
+
+
+def test_G6_the_verdict_says_for_how_long_it_holds_and_ends_at_its_second(bench: Bench) -> None:
+    bench.grant()
+    bench.clock.advance(1799.0)
+    assert bench.judge()[1] == 1.0
+    bench.clock.advance(1.0)
+    assert bench.judge()[0] == Verdict(Outcome.REFUSE, "no lease")
+
+
+def test_G7_a_store_that_is_down_defers_and_never_refuses_or_allows() -> None:
+    store = SlowStore()
+    answers: list[Verdict] = []
+    policy(store).judge(HOME, lambda verdict, _: answers.append(verdict))
+    store.questions[0][1](StoreUnavailable("busy"))
+    assert answers == [Verdict(Outcome.DEFER, "store down: busy")]
+
+
+def test_G7_a_grant_that_failed_says_so() -> None:
+    store = SlowStore()
+    answers: list[Any] = []
+    policy(store).grant(HOME, "anna", answers.append)
+    assert answers == [], "not before the store has it"
+    problem = StoreUnavailable("busy")
+    store.grants[0][4](problem)
+    assert answers == [problem]
+
+
+def test_G1_a_login_is_entered_with_its_source_and_window() -> None:
+    store = SlowStore()
+    policy(store).grant(HOME, "anna", lambda _: None)
+    assert store.grants[0][:4] == (HOME, "anna", "pop3", 1800.0)
+
+
+def test_a_trusted_network_is_a_standing_verdict_and_asks_nobody() -> None:
+    store = SlowStore()
+    gate = policy(store, trusted=["192.0.2.0/29", "2001:db8::/32"])
+    verdict = gate.standing(HOME)
+    assert verdict is not None
+    assert verdict.outcome is Outcome.ALLOW
+    assert gate.standing(packed("2001:db8::1")) is not None
+    assert gate.standing(OTHER) is None
+    assert store.questions == []
+
+
+def test_G2_a_mapped_address_is_the_ipv4_network_s() -> None:
+    gate = policy(SlowStore(), trusted=["192.0.2.0/24"], never=["198.51.100.0/24"])
+    assert gate.standing(packed("::ffff:192.0.2.9")) is not None
+    assert gate.unleasable(packed("::ffff:198.51.100.1")) == "never_lease"
+
+
+def test_G3_no_lease_for_never_lease_and_our_own_addresses() -> None:
+    gate = policy(SlowStore(), never=["198.51.100.0/24"], own=lambda address: address == OTHER)
+    assert gate.unleasable(packed("198.51.100.255")) == "never_lease"
+    assert gate.unleasable(OTHER) == "own address"
+    assert gate.unleasable(HOME) == ""
+
+
+def test_no_verdict_is_an_accident_of_a_missing_answer() -> None:
+    """Nothing is decided until the store speaks."""
+    store = SlowStore()
+    answers: list[Verdict] = []
+    policy(store).judge(HOME, lambda verdict, _: answers.append(verdict))
+    assert answers == []
