@@ -50,7 +50,7 @@ class LineBuffer:
         """Return the next line without its CRLF, `TOO_LONG` for one over the limit, or None when no line is complete."""
         end = self._data.find(b"\r\n", self._position)
         if end < 0:
-            if len(self) > self._limit:
+            if len(self) - self._data.endswith(b"\r") > self._limit:  # that CR may be half of the line's end
                 self._swallow()
             return None
         line = self._data[self._position : end]
