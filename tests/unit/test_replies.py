@@ -1,0 +1,111 @@
+"""Replies out of what an upstream sends: strict, whole, bounded (RULES S6)."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.errors import ProtocolError
+from proxy.wire.replies import MAX_LINES, MAX_OCTETS, Reply, ReplyBuffer, fold
+
+
+def taken(buffer: ReplyBuffer) -> list[Reply]:
+    replies = []
+    while (reply := buffer.take()) is not None:
+        replies.append(reply)
+    return replies
+
+
+def test_S6_replies_in_one_piece_and_in_many() -> None:
+    text = b"220 old\r\n250-a\r\n250-b\r\n250 c\r\n354\r\n250-\r\n250 \r\n42"
+    expected = [
+        Reply(220, b"220 old\r\n"),
+        Reply(250, b"250-a\r\n250-b\r\n250 c\r\n"),
+        Reply(354, b"354\r\n"),
+        Reply(250, b"250-\r\n250 \r\n"),
+    ]
+    for size in range(1, len(text) + 1):
+        buffer, replies = ReplyBuffer(), []
+        for at in range(0, len(text), size):
+            buffer.feed(text[at : at + size])
+            replies += taken(buffer)
+        assert replies == expected
+        assert len(buffer) == 2
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"250-a\r\n550 b\r\n",
+        b"250-a\r\n251 b\r\n",
+        b"250ok\r\n",
+        b"25\r\n",
+        b"2500\r\n",
+        b"\r\n",
+        b"hello\r\n",
+        b" 250 ok\r\n",
+        b"150 ok\r\n",
+        b"650 ok\r\n",
+        b"050 ok\r\n",
+        b"250 ok\n",
+        b"250 o\nk\r\n",
+        b"250 o\rk\r\n",
+        b"250 o\0k\r\n",
+        b"250 ok\r\r\n",
+        b"250\tok\r\n",
+        b"2\xd9\xa050 ok\r\n",
+        b"250-a\r\n\r\n",
+        b"250-a\r\nb\r\n",
+        b"250_a\r\n",
+        b"-ERR\r\n",
+    ],
+)
+def test_S6_what_is_no_reply(octets: bytes) -> None:
+    for size in (1, len(octets)):
+        buffer = ReplyBuffer()
+        with pytest.raises(ProtocolError):
+            for at in range(0, len(octets), size):
+                buffer.feed(octets[at : at + size])
+                taken(buffer)
+
+
+def test_S6_bounds() -> None:
+    buffer = ReplyBuffer()
+    longest = b"250-x\r\n" * (MAX_LINES - 1) + b"250 x\r\n"
+    buffer.feed(longest)
+    assert taken(buffer) == [Reply(250, longest)]
+    buffer.feed(b"250-x\r\n" * MAX_LINES)
+    with pytest.raises(ProtocolError):
+        buffer.take()
+    buffer.clear()
+    line = b"250-" + b"x" * 1000 + b"\r\n"
+    buffer.feed(line * (MAX_OCTETS // len(line) + 1))
+    with pytest.raises(ProtocolError):
+        buffer.take()
+    buffer.clear()
+    buffer.feed(b"250 " + b"x" * MAX_OCTETS)
+    with pytest.raises(ProtocolError):
+        buffer.take()
+
+
+def test_S6_one_line_over_the_bound_though_complete() -> None:
+    """A reply of one line is bounded as a reply of many is."""
+    buffer = ReplyBuffer()
+    buffer.feed(b"250 " + b"x" * (MAX_OCTETS + 100) + b"\r\n")
+    with pytest.raises(ProtocolError):
+        buffer.take()
+
+
+def test_texts() -> None:
+    assert Reply(250, b"250-a b\r\n250\r\n").texts() == [b"a b", b""]
+
+
+@pytest.mark.parametrize(
+    ("greeting", "folded"),
+    [
+        (b"220 old\r\n", b"220 old\r\n"),
+        (b"220-old\r\n220-b\r\n220 c\r\n", b"220 old\r\n"),
+        (b"220\r\n", b"220 \r\n"),
+    ],
+)
+def test_S6_a_greeting_is_folded_to_one_line(greeting: bytes, folded: bytes) -> None:
+    assert fold(Reply(220, greeting)) == folded
