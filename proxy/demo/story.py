@@ -36,12 +36,17 @@ def play(keep: bool, out: TextIO, window: int = WINDOW) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="popgate-demo-") as folder:
             return asyncio.run(_play(screen, Path(folder), keep, window))
-    except KeyboardInterrupt:
-        screen.tell("")
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            screen.tell("")
         return 0
 
 
 async def _play(screen: Screen, folder: Path, keep: bool, window: int) -> int:
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGHUP):  # the gate must not outlive the demo, however it ends
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     appliance = Appliance({"alice": "secret", "bob": "secret"})
     await appliance.start()
     stage: Stage | None = None
@@ -135,7 +140,7 @@ async def _count_down(screen: Screen, end: float) -> None:
 
 
 async def _stay(screen: Screen, stage: Stage) -> None:
-    """Starts the gate again with a window to play with, says what to try, and waits for Ctrl-C or SIGTERM."""
+    """Starts the gate again with a window to play with, says what to try, and waits to be ended."""
     await stage.stop()
     await stage.start("30m")
     pop3, smtp = stage.ports["pop3"][1], stage.ports["smtp"][1]
@@ -149,10 +154,7 @@ async def _stay(screen: Screen, stage: Stage) -> None:
     screen.tell(f"    openssl s_client -connect 127.0.0.1:{smtp} -starttls smtp -crlf -quiet\n")
     screen.quietly(f"  $ {' '.join(stage.command('leases', 'list'))}")
     screen.tell("\n  Ctrl-C ends it.")
-    over = asyncio.Event()
-    with contextlib.suppress(NotImplementedError):
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
-    await over.wait()
+    await asyncio.Event().wait()
 
 
 def _shown(address: tuple[str, int]) -> str:
