@@ -69,6 +69,10 @@ class Offer(NamedTuple):
         return cls(tuple(lines), frozenset(keywords), frozenset(mechanisms) if auth else frozenset(), pipelining)
 
 
+NO_OFFER = Offer()
+"""Nothing: before EHLO, after HELO."""
+
+
 def edited(reply: Reply, offer: Offer, starttls: bool) -> bytes:
     """The reply to EHLO that the client gets: the upstream's first line, then what popgate and upstream can do together."""
     first = reply.texts()[0]

@@ -17,6 +17,8 @@ from ..errors import ProtocolError
 
 MAX_LINES = 100  # RULES S6; the longest EHLO replies in the field have about 20
 MAX_OCTETS = 65536  # RULES S6: of one reply, all its lines together
+_MAX_KNOWN = 256  # replies of one line that are remembered whole: an upstream says the same few all day
+_MAX_KNOWN_OCTETS = 512  # of one of them, RFC 5321 4.5.3.1.5
 
 _LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])[^\r\n\0]*)?\r\n")
 _ONE_LINE = re.compile(rb"([2-5][0-9][0-9])(?: [^\r\n\0]*)?\r\n")
@@ -31,6 +33,9 @@ class Reply(NamedTuple):
     def texts(self) -> list[bytes]:
         """The text of each line, without code and separator."""
         return [line[4:] for line in self.octets.split(b"\r\n")[:-1]]
+
+
+_KNOWN: dict[bytes, Reply] = {}
 
 
 class ReplyBuffer:
@@ -55,12 +60,19 @@ class ReplyBuffer:
         data = self._data
         if not data:
             return None
+        known = _KNOWN.get(data)
+        if known is not None:
+            self._data = b""
+            return known
         match = _ONE_LINE.match(data)
-        if match is None:
+        if match is None or match.end() > MAX_OCTETS:
             return self._take_many()
         end = match.end()
         self._data = data[end:]
-        return Reply(int(match[1]), data[:end] if self._data else data)
+        reply = Reply(int(match[1]), data[:end])
+        if len(_KNOWN) < _MAX_KNOWN and end <= _MAX_KNOWN_OCTETS:
+            _KNOWN[reply.octets] = reply
+        return reply
 
     def _take_many(self) -> Reply | None:
         data, position, code = self._data, 0, None

@@ -1,0 +1,143 @@
+"""What each SMTP reply of the upstream does to the session, and what the client gets of it.
+
+A function here takes the reply that is due (RULES S6: smtp.py has matched it) and returns the octets for the client, in the
+reply's place; `b""` where the reply answers a command of ours.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ..wire.dots import Body
+from ..wire.esmtp import NO_OFFER
+from ..wire.replies import fold
+from .events import LoginFailed, Relayed
+from .smtp_state import BODY, COMMANDS, SASL, Owed, shown
+
+if TYPE_CHECKING:
+    from ..wire.replies import Reply
+    from .smtp import SmtpSession
+
+_NO_EHLO = frozenset({500, 501, 502, 504, 550, 554})  # what old servers say to EHLO; HELO is tried in its place
+
+
+def greeted(session: SmtpSession, reply: Reply) -> None:
+    """The first reply of all; anything but 220 is passed on and ends the session."""
+    session.to_client.append(fold(reply))
+    if reply.code == 220:
+        session.state = COMMANDS
+    else:
+        session.finish("upstream refused: " + shown(reply.octets[:200].strip()))
+
+
+def passed(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
+    return reply.octets
+
+
+def absorbed(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
+    """The reply to a command of ours."""
+    return b""
+
+
+def ehlo_replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
+    if reply.code in _NO_EHLO:  # a server older than ESMTP: TLS and PIPELINING are ours to offer all the same
+        session.send(b"HELO %b\r\n" % session.helo, HELO_FOR_EHLO)
+        return b""
+    return helo_for_ehlo_replied(session, reply, owed)
+
+
+def helo_for_ehlo_replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
+    session.synchronising = False
+    if reply.code != 250:
+        return reply.octets
+    starttls = session.settings.starttls and not session.tls
+    session.offer, octets = session.settings.editor.edit(reply, starttls)
+    session.serial = not session.offer.pipelining
+    return octets
+
+
+def helo_replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
+    session.synchronising = False
+    session.offer, session.serial = NO_OFFER, True
+    return reply.octets
+
+
+def mail_replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
+    if reply.code >= 400 and session.transaction is owed.transaction:
+        session.transaction = None
+    return reply.octets
+
+
+def rcpt_replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
+    transaction = owed.transaction
+    assert transaction is not None
+    transaction.unanswered -= 1
+    if reply.code < 300:
+        session.recipients += 1
+        transaction.accepted.append(owed.path)
+        if owed.foreign:
+            transaction.foreign = True
+    return reply.octets
+
+
+def data_replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
+    session.synchronising = False
+    if reply.code == 354:
+        session.state = BODY
+        session.body = Body(session.settings.bare_newline)
+    else:  # reset the upstream too, so that no recipient of this transaction lives on there (RULES S4)
+        session.transaction = None
+        session.send(b"RSET\r\n", OUR_RSET)
+    return reply.octets
+
+
+def message_replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
+    """The final reply: a 250 is the upstream's (RULES S9)."""
+    transaction = owed.transaction
+    assert transaction is not None
+    if reply.code < 300:
+        session.messages += 1
+    verdict = transaction.allowed
+    if transaction.foreign and verdict is not None:
+        session.events.append(
+            Relayed(
+                shown(transaction.sender),
+                tuple([shown(path) for path in transaction.accepted]),
+                transaction.octets,
+                shown(reply.octets[:-2]),
+                verdict.why,
+                verdict.login,
+            )
+        )
+    return reply.octets
+
+
+def auth_replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
+    exchange = session.exchange
+    assert exchange is not None
+    session.synchronising = False
+    if reply.code == 334:
+        session.state = SASL
+        return reply.octets
+    if reply.code == 235:
+        session.authenticated, session.login = True, exchange.login
+    elif reply.code == 535:
+        session.events.append(LoginFailed(exchange.login))
+    session.exchange = None
+    return reply.octets
+
+
+def quit_replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
+    session.finish("quit", reply.octets, clean=True)
+    return b""
+
+
+# Entries of the ledger that are always the same.
+EHLO: Final = Owed(ehlo_replied, "EHLO")
+HELO: Final = Owed(helo_replied, "HELO")
+HELO_FOR_EHLO: Final = Owed(helo_for_ehlo_replied, "HELO")
+AUTH: Final = Owed(auth_replied, "AUTH")
+RSET: Final = Owed(passed, "RSET")
+OUR_RSET: Final = Owed(absorbed, "RSET")
+NOOP: Final = Owed(passed, "NOOP")
+QUIT: Final = Owed(quit_replied, "QUIT")

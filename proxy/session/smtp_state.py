@@ -1,0 +1,65 @@
+"""The types that the three files of the SMTP session share: its states, its settings, a reply owed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..wire.esmtp import EhloEditor
+    from ..wire.recipients import LocalDomains
+    from ..wire.replies import Reply
+    from .smtp import SmtpSession
+    from .transaction import Transaction
+
+
+class State(Enum):
+    """How the client's octets are used."""
+
+    GREETING = "waiting for the greeting"
+    COMMANDS = "waiting for a command"
+    SASL = "waiting for an AUTH response"
+    BODY = "receiving a message"
+    TLS = "starting TLS"
+    CLOSED = "closed"
+
+
+# Members by name: a look-up in an Enum class costs as much as the comparison it is for, some forty times a session.
+GREETING, COMMANDS, SASL, BODY, TLS, CLOSED = State
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpSettings:
+    """What all sessions of a listener share."""
+
+    local_domains: LocalDomains
+    editor: EhloEditor
+    refusal: str
+    """Template of the refusal, with {recipient} and {client}."""
+    bare_newline: Literal["normalize", "reject"] = "normalize"
+    auth: bool = True
+    """Whether AUTH goes on to the upstream."""
+    starttls: bool = False
+    tls_required: bool = False
+    ask_local: bool = False
+    """Whether local recipients need a right to relay too (submission ports)."""
+    max_refusals: int = 20
+    max_errors: int = 20
+
+
+class Owed(NamedTuple):
+    """A reply that the upstream owes: who treats it (smtp_replies.py), and what it is about."""
+
+    settle: Callable[[SmtpSession, Reply, Owed], bytes]
+    what: str
+    transaction: Transaction | None = None
+    path: bytes = b""
+    foreign: bool = False
+
+
+def shown(octets: bytes) -> str:
+    """Octets of a peer as text for an event; the log escapes what is not printable."""
+    return octets.decode("utf-8", "backslashreplace")
