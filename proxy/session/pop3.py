@@ -350,8 +350,11 @@ class PopSession:
                 self._settle(self, status(line), line)
 
     def _greeted(self, line: bytes) -> None:
+        said = status(line)
+        if said is Status.CONTINUE:
+            raise ProtocolError("a challenge for a greeting")
         self.to_client.append(line + b"\r\n")
-        if status(line) is not Status.OK:
+        if said is Status.ERR:
             return self._finish("upstream refused: " + line[:200].decode("ascii", "backslashreplace"))
         self._state = State.COMMANDS
         return None
