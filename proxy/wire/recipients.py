@@ -69,7 +69,12 @@ class LocalDomains:
 
 
 def is_routing(local: bytes) -> bool:
-    """Whether the content of a local part, quotes and quoted-pairs removed, may send mail on to another place."""
+    """Whether the content of a local part, quotes and quoted-pairs removed, may send mail on to another place.
+
+    Full-width and small forms of the routing characters count too: a server that maps U+FF20 to @ routes by it.
+    """
+    if not local.isascii():
+        local = unicodedata.normalize("NFKC", local.decode("utf-8", "replace")).encode()
     return len(local.translate(None, _ROUTING)) != len(local) or local.startswith((b"/", b"|"))
 
 

@@ -70,6 +70,14 @@ def test_G16_a_u_label_only_under_smtputf8() -> None:
     assert not is_local(path, False, DOMAINS)
 
 
+@pytest.mark.parametrize("char", ["\uff20", "\uff05", "\uff01", "\uff1a", "\ufe6b", "\uff5c"])
+def test_G16_a_mapped_routing_character_is_one(char: str) -> None:
+    """A server that maps full-width and small forms would route by it."""
+    for text in (f"<{char}v@local.test>", f"<{char}far.test>"):
+        assert not is_local(parse(text.encode())[0], True, DOMAINS)
+    assert is_local(parse("<j\u00f6rg@local.test>".encode())[0], True, DOMAINS)
+
+
 def test_a_new_transaction_has_nothing() -> None:
     transaction = Transaction(b"a@s.test", False)
     assert (transaction.unanswered, transaction.accepted, transaction.foreign) == (0, [], False)
