@@ -255,7 +255,11 @@ def test_P4_what_came_behind_password_and_ok_passes_in_order(
 
 
 class Reactive:
-    """An upstream that answers each line with the next of its replies, in pieces."""
+    """An upstream that answers each line with the next of its replies, in pieces, and lists with lists.
+
+    Never with more than a reply: what is behind it in one segment answers nothing, what comes later answers the next
+    command, and no proxy can tell.
+    """
 
     def __init__(self, replies: list[bytes]) -> None:
         self.replies = replies
@@ -273,6 +277,8 @@ class Reactive:
             while driver.to_upstream.count(b"\r\n") > answered and not session.is_open:
                 answered += 1
                 reply = next(replies, b"-ERR no more\r\n")
+                if reply.startswith(b"+OK") and driver.to_upstream.endswith((b"CAPA\r\n", b"LANG\r\n")):
+                    reply += b"TOP\r\n.\r\n"
                 driver.upstream(*[reply[at : at + size] for at in range(0, len(reply), size)])
                 moved = True
                 if any(isinstance(event, LoggedIn) for event in driver.events):
@@ -287,9 +293,7 @@ class Reactive:
         return driver.to_client, driver.to_upstream, events + driver.events
 
 
-single_replies = st.sampled_from(
-    [b"+OK\r\n", b"+OK logged in\r\n", b"-ERR no\r\n", b"+ \r\n", b"+OK\r\nTOP\r\n.\r\n", b"+ok\r\n"]
-)
+single_replies = st.sampled_from([b"+OK\r\n", b"+OK logged in\r\n", b"-ERR no\r\n", b"+ \r\n", b"+ok\r\n"])
 
 
 @settings(max_examples=300)

@@ -65,6 +65,19 @@ def test_a_cell_neither_overflows_nor_goes_below_nothing() -> None:
     assert census.of(ADDRESSES[0]) == 0
 
 
+def test_a_crowd_in_one_row_does_not_count_against_an_address() -> None:
+    census = Census(1)
+    mine = census._where(ADDRESSES[0])
+    crowd = next(
+        number.to_bytes(16) for number in range(1, 1 << 20)
+        if (where := census._where(number.to_bytes(16)))[0] == mine[0] and where[1] != mine[1]
+    )  # fmt: skip
+    for _ in range(50):
+        census.enter(0, crowd)
+    census.enter(0, ADDRESSES[0])
+    assert census.of(ADDRESSES[0]) == 1
+
+
 def test_both_rows_are_used_in_full() -> None:
     census = Census(1)
     cells = [census._where(number.to_bytes(4)) for number in range(2000)]
