@@ -254,7 +254,7 @@ def _version() -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="popgate", description="POP before SMTP in front of a mail server that can't be changed."
-    )  # noqa: E501
+    )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     configured = argparse.ArgumentParser(add_help=False)

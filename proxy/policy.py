@@ -9,13 +9,14 @@ store's (leases/clock.py): what comes back is seconds left.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .errors import StoreUnavailable
 from .session.events import Outcome, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .leases.base import Lease, LeaseStore
     from .wire.address import Networks
 

@@ -26,10 +26,10 @@ from .channel import Frames, Message, config_text, packed
 from .config import load
 from .control import ControlServer
 from .errors import ConfigError
+from .leases.clock import Clock
 from .log import Log, open_log
 from .net.census import Census
 from .runtime import build_services, make_tls, needs_restart, open_store
-from .leases.clock import Clock
 from .worker import Outfit, run
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Supervisor:
             self._control.forget()
             self._selector.close()
             code = run(outfit)
-        except BaseException as error:  # noqa: BLE001 - the last stop before _exit: nothing may climb into the supervisor's stack
+        except BaseException as error:
             self._log.line("error", "popgate", "worker-failed", ("worker", outfit.number), ("why", repr(error)))
             self._log.flush()
         finally:

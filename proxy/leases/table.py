@@ -58,8 +58,8 @@ _CREATE_INDEX = "CREATE INDEX lease_deadline ON lease (deadline)"  # for the pur
 
 _LEFT = "min(CASE boot WHEN :boot THEN deadline - :now ELSE expires - :wall END, length)"
 # max() with bare columns: SQLite takes them from the row that has the maximum (lang_select, "bare columns").
-_FIND = f"SELECT login, source, granted, max({_LEFT}) FROM lease WHERE address = :address"  # noqa: S608
-_ALL = f"SELECT address, login, source, granted, {_LEFT} AS seconds FROM lease WHERE seconds > 0"  # noqa: S608
+_FIND = f"SELECT login, source, granted, max({_LEFT}) FROM lease WHERE address = :address"
+_ALL = f"SELECT address, login, source, granted, {_LEFT} AS seconds FROM lease WHERE seconds > 0"
 _GRANT = """
 INSERT INTO lease VALUES (:address, :login, :source, :granted, :expires, :length, :boot, :deadline)
 ON CONFLICT (address, login, source) DO UPDATE SET granted = excluded.granted, expires = excluded.expires,
@@ -70,8 +70,8 @@ UPDATE lease SET expires = :expires, length = max(length, :length), deadline = :
 WHERE address = :address AND login = :login AND source = :source
     AND boot = :boot AND deadline > :now AND deadline < :deadline"""
 _MATCH = "(:address IS NULL OR address = :address) AND (:login IS NULL OR login = :login)"
-_REVOKE_ENDED = f"DELETE FROM lease WHERE {_MATCH} AND {_LEFT} <= 0"  # noqa: S608
-_REVOKE = f"DELETE FROM lease WHERE {_MATCH}"  # noqa: S608
+_REVOKE_ENDED = f"DELETE FROM lease WHERE {_MATCH} AND {_LEFT} <= 0"
+_REVOKE = f"DELETE FROM lease WHERE {_MATCH}"
 _PURGE = """
 DELETE FROM lease WHERE (address, login, source) IN
     (SELECT address, login, source FROM lease WHERE deadline <= :now AND boot = :boot LIMIT :limit)"""

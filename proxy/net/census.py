@@ -11,8 +11,6 @@ Made by the supervisor before it forks; a dead worker's slot is cleared by the s
 from __future__ import annotations
 
 import mmap
-import os
-from hashlib import blake2b
 from typing import Final
 
 CELLS: Final = 32768
@@ -28,7 +26,6 @@ class Census:
     def __init__(self, workers: int) -> None:
         size = _HEAD * 4 + _ROWS * CELLS * 2
         self._memory = memoryview(mmap.mmap(-1, size * workers))
-        self._secret = os.urandom(16)
         self._heads: list[memoryview] = []
         self._cells: list[memoryview] = []
         self._slots = [self._memory[size * number : size * (number + 1)] for number in range(workers)]
@@ -73,5 +70,5 @@ class Census:
         return min([sum([cells[cell] for cells in self._cells]) for cell in self._where(address)])
 
     def _where(self, address: bytes) -> tuple[int, int]:
-        digest = int.from_bytes(blake2b(address, digest_size=8, key=self._secret).digest(), "big")
+        digest = hash(address)  # SipHash under a secret of this process and those that it forks
         return digest % CELLS, CELLS + (digest >> 32) % CELLS

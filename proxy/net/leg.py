@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-from enum import IntFlag
 from typing import TYPE_CHECKING, Final, Protocol
 
 from .poller import BROKEN, READ, WRITE
@@ -38,19 +37,15 @@ _BUFFER = bytearray(LARGE)  # one a process: whatever is read is copied out befo
 _VIEW = memoryview(_BUFFER)
 
 
-class Held(IntFlag):
-    """Why a leg may not be read now; each reason comes and goes by itself."""
-
-    PEER_FULL = 1
-    """The other side does not take what this one sends."""
-    OWN_FULL = 2
-    """This side does not take the replies that it causes."""
-    SESSION = 4
-    """The session waits for an answer or has too many replies owed."""
-    OPENING = 8
-    """The other side is not there yet."""
-    ENDED = 16
-    """It has said its last octet."""
+# Why a leg may not be read now; each reason comes and goes by itself.  Plain integers: an IntFlag costs a microsecond a use.
+PEER_FULL: Final = 1
+"""The other side does not take what this one sends."""
+OWN_FULL: Final = 2
+"""This side does not take the replies that it causes."""
+SESSION: Final = 4
+"""The session waits for an answer or has too many replies owed."""
+ENDED: Final = 8
+"""The peer has said its last octet."""
 
 
 class Owner(Protocol):
@@ -111,11 +106,15 @@ class Leg:
     def tls(self) -> ssl.SSLObject | None:
         return None if self._tls is None else self._tls.side
 
+    def hand_to(self, owner: Owner) -> None:
+        """From now on another one is told."""
+        self._owner = owner
+
     # Reading
 
     def hold(self, reasons: int) -> None:
-        """Read only while `reasons` (of Held) is 0; ENDED stays whatever is said."""
-        before, self._held = self._held, (self._held & Held.ENDED) | reasons
+        """Read only while `reasons` (PEER_FULL ...) is 0; ENDED stays whatever is said."""
+        before, self._held = self._held, (self._held & ENDED) | reasons
         if before and not self._held:
             if self._behind:
                 self._poller.soon(self._read_behind)
@@ -163,7 +162,7 @@ class Leg:
         if self._shaking:
             self._lose("left in the TLS handshake")
             return
-        self._held |= Held.ENDED
+        self._held |= ENDED
         if self._watched is not None and self._watched & READ:
             self._watch(self._watched & ~READ)
         self._owner.ended(self)
@@ -172,7 +171,7 @@ class Leg:
         owner = self._owner
         assert owner is not None
         self._break()
-        self._held |= Held.ENDED
+        self._held |= ENDED
         if self._watched is not None:
             self._leave()
         owner.lost(self, why)

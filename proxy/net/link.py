@@ -5,8 +5,8 @@ has for either side, sends it, and treats the events in order (`_pump`).  Readin
 session has no clock: the link arms the limits of [limits] (net/timers.py) and ends a verdict at the very second its lease ends,
 because it compares the clock each time before octets of the client are used (DESIGN promise 4).
 
-Life: client accepted → (TLS) → upstream dialled → (its TLS) → the session greets → ... → Finished → both legs closed, one line
-in the log.  An upstream that fails before its greeting is replaced by the next server; the client has not seen a byte yet.
+Life: client accepted → (TLS) → an upstream found (net/dialling.py) → the session greets → ... → Finished → both legs closed,
+one line in the log.
 
 The only `except Exception` of popgate is here: a bug ends one session with a traceback in the log, and no other.
 """
@@ -17,7 +17,8 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import StoreUnavailable, UpstreamUnavailable
+from ..errors import StoreUnavailable
+from ..policy import FOREVER
 from ..session.events import (
     Finished,
     LoggedIn,
@@ -32,8 +33,8 @@ from ..session.events import (
 from ..session.pop3 import PopSession
 from ..session.smtp import SmtpSession, SmtpSettings
 from ..wire.address import literal
-from .leg import LARGE, LINGER, SMALL, Held, Leg
-from .upstream import dial
+from .dialling import Dialling
+from .leg import LARGE, LINGER, OWN_FULL, PEER_FULL, SESSION, SMALL, Leg
 
 if TYPE_CHECKING:
     import socket
@@ -43,12 +44,11 @@ if TYPE_CHECKING:
     from ..log import Log
     from ..policy import RelayPolicy
     from ..session.events import Event, Session, Verdict
-    from ..session.opening import Opening
     from ..session.pop3 import PopSettings
     from .poller import Poller
     from .timers import Deadlines, Queue
     from .tls import ServerTls
-    from .upstream import Address, Upstream
+    from .upstream import Upstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +88,9 @@ class Shared:
 class Link:
     """See the module; its parts call `received`, `ended`, `lost`, `drained`, `secured`, `insecure` and `expired`."""
 
-    __slots__ = ("_addresses", "_began", "_client", "_final", "_left", "_lingering",
-                 "_opening", "_pumping", "_shared",
-                 "_step", "_tls", "_upstream", "_upstream_host", "_upstream_name", "_verdict_ends", "_wait", "address", "deadlines",
-                 "id", "service", "session", "shown")  # fmt: skip
+    __slots__ = ("_armed", "_began", "_client", "_dialling", "_final", "_held", "_left", "_lingering", "_pumping", "_shared",
+                 "_step", "_streaming", "_tls", "_upstream", "_upstream_name", "_verdict_ends", "_wait", "address",
+                 "deadlines", "id", "service", "session", "shown")  # fmt: skip
 
     def __init__(
         self, shared: Shared, service: Service, sock: socket.socket, address: bytes, shown: str, id_: str
@@ -100,14 +99,14 @@ class Link:
         self._shared, self.service = shared, service
         self.address, self.shown, self.id = address, shown, id_
         self.deadlines: Queue | None = None
-        self._addresses: list[Address] | None = None  # of the upstream, not yet tried; None: not asked for yet
+        self._dialling: Dialling | None = None
         self._upstream: Leg | None = None
-        self._upstream_name = self._upstream_host = ""
-        self._opening: Opening | None = None
+        self._upstream_name = ""
         self._began = shared.clock()
-        self._verdict_ends = float("inf")
+        self._verdict_ends: float | None = None  # on the clock, where the session has a verdict that ends
         self._pumping = False
-        self._step = -1  # the session's step and wait when a limit was armed
+        self._held, self._streaming = 0, False  # what the client's leg was last told
+        self._step, self._armed = -1, 0.0  # the session's step, the time and the wait when a limit was armed
         self._wait: Wait | None = None
         self._final: Finished | None = None
         self._left = False  # it was the client who went
@@ -132,95 +131,63 @@ class Link:
     # What the legs say
 
     def received(self, leg: Leg, data: bytes) -> None:
-        if leg is self._client:
-            if self._final is not None:
-                return  # lingering
-            self._end_verdict()
-            self._call(self.session.client_bytes, data)
-        elif self._opening is not None:
-            self._open_upstream(self._opening, data)
-        else:
-            self._end_verdict()  # a reply may set free lines of the client that waited behind it
-            self._call(self.session.upstream_bytes, data)
-
-    def _end_verdict(self) -> None:
-        """End the verdict if its lease has ended: said before any octet is used (RULES G6)."""
-        if self._shared.clock() >= self._verdict_ends:
-            self._verdict_ends = float("inf")
+        if self._final is not None:
+            return  # lingering
+        if self._verdict_ends is not None and self._shared.clock() >= self._verdict_ends:
+            # Said before any octet is used, of the upstream too: a reply may set free lines that waited behind it.
+            self._verdict_ends = None
             self._smtp().verdict_lapsed()
+        session = self.session
+        try:
+            if leg is self._client:
+                session.client_bytes(data)
+            else:
+                session.upstream_bytes(data)
+            self._pump()
+        except Exception as error:
+            self._failed(error)
 
     def ended(self, leg: Leg) -> None:
-        if leg is self._client:
-            if self._final is not None:
-                self._close()
-            else:
-                self._left = True
-                self._call(self.session.client_eof)
-        elif self._opening is not None or not leg.received:
-            self._try_next(leg, "it closed the connection before its greeting")
-        else:
+        if leg is not self._client:
             self._call(self.session.upstream_eof)
+        elif self._final is not None:
+            self._close()
+        else:
+            self._left = True
+            self._call(self.session.client_eof)
 
     def lost(self, leg: Leg, why: str) -> None:
-        if leg is self._client:
-            if self._final is not None:
-                self._close()
-            else:
-                self._left = True
-                self._final = Finished(f"client lost: {why} ({self.session.doing})")
-                self._finish()
-        elif self._opening is not None or not leg.received:
-            self._try_next(leg, why)
-        else:
+        if leg is not self._client:
             self._call(self.session.upstream_eof)
+        elif self._final is not None:
+            self._close()
+        else:
+            self._left = True
+            self._end(f"client lost: {why} ({self.session.doing})")
 
     def drained(self, leg: Leg) -> None:
-        if self._final is not None:
-            if leg is self._client:
-                self._finish()
-        else:
+        if self._final is None:
             self._regulate()
+        elif leg is self._client:
+            self._finish()
 
     def secured(self, leg: Leg) -> None:
-        if leg is self._client:
-            self._tls = _tls_words(leg)
-            if self.service.implicit_tls:
-                self._find_upstream()
-            else:
-                self._call(self.session.tls_started)
-            return
-        upstream = self.service.upstream
-        assert upstream.tls is not None
-        assert leg.tls is not None
-        try:
-            upstream.tls.check(leg.tls)
-        except UpstreamUnavailable as error:
-            self._try_next(leg, str(error))
-            return
-        opening, self._opening = self._opening, None
-        if opening is not None:
-            self._call(self.session.upstream_bytes, opening.greeting)
+        self._tls = _tls_words(leg)
+        if self.service.implicit_tls:
+            self._find_upstream()
+        else:
+            self._call(self.session.tls_started)
 
     def insecure(self, leg: Leg, error: ssl.SSLError) -> None:
-        if leg is self._client:
-            reason = (error.reason or str(error)).lower().replace("_", " ")
-            self._final = Finished(f"TLS handshake failed: {reason}")
-            self._finish()
-            return
-        upstream = self.service.upstream
-        assert upstream.tls is not None
-        assert leg.tls is not None
-        self._try_next(leg, str(upstream.tls.refused(error, leg.tls)))
+        reason = (error.reason or str(error)).lower().replace("_", " ")
+        self._end(f"TLS handshake failed: {reason}")
 
     def expired(self) -> None:
         """The armed limit is over."""
         if self._final is not None:
             self._close()
-        elif self._upstream is None and self._addresses is None:  # implicit TLS has not come up
-            self._final = Finished("client too slow in the TLS handshake")
-            self._finish()
-        elif self._wait is Wait.GREETING and self._upstream is not None:
-            self._try_next(self._upstream, "no greeting in time")
+        elif self._wait is None and self.service.implicit_tls:
+            self._end("client too slow in the TLS handshake")
         else:
             self._call(self.session.out_of_time)
 
@@ -236,73 +203,35 @@ class Link:
         if self._final is None:
             self._call(self.session.out_of_time)
 
-    # The upstream's beginning
+    # The upstream
 
     def _find_upstream(self) -> None:
-        self._addresses = []
-        self._arm_if_changed()
-        self.service.upstream.addresses(self._found_upstream)
+        shared = self._shared
+        shared.deadlines.disarm(self)
+        self._dialling = Dialling(
+            self.service.upstream,
+            shared.poller,
+            shared.deadlines,
+            found=self._found_upstream,
+            failed=self._no_upstream,
+            said=self._upstream_failed,
+        )
 
-    def _found_upstream(self, addresses: list[Address]) -> None:
-        if self._final is None:
-            self._addresses = list(addresses)
-            self._dial()
+    def _found_upstream(self, leg: Leg, data: bytes) -> None:
+        dialling, self._dialling = self._dialling, None
+        assert dialling is not None
+        self._upstream_name = dialling.name
+        self._upstream = leg
+        leg.hand_to(self)
+        self.received(leg, data)
 
-    def _dial(self) -> None:
-        """Try the next server, or give up."""
-        upstream = self.service.upstream
-        assert self._addresses is not None
-        while self._addresses:
-            address = self._addresses.pop(0)
-            self._upstream_name, self._upstream_host = address.shown, address.host
-            try:
-                leg = self._upstream = Leg(self._shared.poller, dial(address), self)
-            except UpstreamUnavailable as error:
-                self._complain(str(error))
-                continue
-            self._shared.deadlines.arm(self, upstream.connect_timeout)
-            self._opening = upstream.opening()
-            if upstream.implicit and upstream.tls is not None:
-                self._start_upstream_tls(leg)
-            return
+    def _no_upstream(self) -> None:
+        self._dialling = None
         self._call(self.session.upstream_failed)
 
-    def _try_next(self, leg: Leg, why: str) -> None:
-        if self._final is not None:  # put off, and the client has gone since
-            return
-        leg.close()
-        self._upstream, self._opening = None, None
-        self._complain(why)
-        self._dial()
-
-    def _complain(self, why: str) -> None:
-        words = (("client", self.shown), ("id", self.id), ("upstream", self._upstream_name), ("why", why))
-        self._shared.log.line("warning", self.service.protocol, "upstream-failed", *words)
-
-    def _open_upstream(self, opening: Opening, data: bytes) -> None:
-        leg = self._upstream
-        assert leg is not None
-        try:
-            opening.upstream_bytes(data)
-        except UpstreamUnavailable as error:
-            self._try_next(leg, str(error))
-            return
-        for out in opening.to_upstream:
-            leg.send(out)
-        opening.to_upstream.clear()
-        if opening.ready:
-            self._start_upstream_tls(leg)
-
-    def _start_upstream_tls(self, leg: Leg) -> None:
-        tls = self.service.upstream.tls
-        assert tls is not None
-        try:
-            name = tls.server_hostname(self._upstream_host)
-        except UpstreamUnavailable as error:
-            why = str(error)
-            self._shared.poller.soon(lambda: self._try_next(leg, why))
-            return
-        leg.start_tls(lambda incoming, outgoing: tls.context.wrap_bio(incoming, outgoing, server_hostname=name))
+    def _upstream_failed(self, server: str, why: str) -> None:
+        self._upstream_name = server
+        self._say("warning", "upstream-failed", ("upstream", server), ("why", why))
 
     # The session
 
@@ -325,8 +254,7 @@ class Link:
         # Names of functions and the class only: the text of an exception may hold what a peer sent.
         words = (("client", self.shown), ("id", self.id), ("error", type(error).__name__), ("at", places))
         self._shared.log.line("error", self.service.protocol, "bug", *words)
-        self._final = Finished("a bug in popgate")
-        self._finish()
+        self._end("a bug in popgate")
 
     def _pump(self) -> None:
         """Send what the session has for either side and treat its events, until it has nothing more."""
@@ -357,7 +285,7 @@ class Link:
             session.upstream_done = False
             self._upstream.finish_sending()
         self._regulate()
-        self._arm_if_changed()
+        self._arm()
 
     def _treat(self, event: Event) -> None:
         match event:
@@ -368,7 +296,7 @@ class Link:
             case TlsAsked():
                 assert self.service.tls is not None
                 self._shared.deadlines.arm(self, self.service.handshake_timeout)
-                self._step, self._wait = self.session.step, self.session.wait
+                self._step, self._wait, self._armed = self.session.step, self.session.wait, self._shared.deadlines.now
                 self._client.start_tls(self.service.tls.wrap)
             case UpstreamAborted():
                 if self._upstream is not None:
@@ -388,7 +316,7 @@ class Link:
 
     def _judged(self, verdict: Verdict, seconds: float) -> None:
         if self._final is None:
-            self._verdict_ends = self._shared.clock() + seconds
+            self._verdict_ends = self._shared.clock() + seconds if seconds < FOREVER else None
             self._call(self._smtp().relay_answered, verdict)
 
     def _logged_in(self, event: LoggedIn) -> None:
@@ -416,29 +344,44 @@ class Link:
     def _regulate(self) -> None:
         """Hold and let go reading, each side for its own reasons."""
         client, upstream, session = self._client, self._upstream, self.session
-        own = Held.OWN_FULL if client.full else 0
-        if upstream is not None:
-            peer = Held.PEER_FULL if upstream.full else 0
-            client.hold(own | peer | (Held.SESSION if session.holding else 0))
-            upstream.hold(Held.PEER_FULL if client.full else 0)
-            client.chunk = upstream.chunk = LARGE if session.streaming else SMALL
-        else:
-            client.hold(own)
+        peer_full = upstream is not None and upstream.full
+        held = (OWN_FULL if client.full else 0) | (PEER_FULL if peer_full else 0) | (SESSION if session.holding else 0)
+        if held != self._held:
+            self._held = held
+            client.hold(held)
+            if upstream is not None:
+                upstream.hold(PEER_FULL if held & OWN_FULL else 0)
+        if session.streaming is not self._streaming:
+            self._streaming = session.streaming
+            client.chunk = LARGE if self._streaming else SMALL
+            if upstream is not None:
+                upstream.chunk = client.chunk
 
-    def _arm_if_changed(self) -> None:
-        """Arm the limit of the present wait when it has just begun; a peer's octets alone do not prolong it."""
-        session = self.session
+    def _arm(self) -> None:
+        """Arm the limit of the present wait when it has just begun; a peer's octets alone do not prolong it.
+
+        Not twice in one tick for waits of one kind: most sessions are over by then.
+        """
+        session, deadlines = self.session, self._shared.deadlines
         wait = session.wait
-        if session.step != self._step or wait is not self._wait:
-            self._step, self._wait = session.step, wait
-            if wait is not Wait.GREETING or self._upstream is None:
-                left = self._began + self.service.session_timeout - self._shared.clock()
-                seconds = self.service.waits[wait]
-                self._shared.deadlines.arm(self, seconds if seconds < left else max(1.0, round(left)))
+        if wait is self._wait and (session.step == self._step or deadlines.now == self._armed):
+            return
+        self._step, self._wait, self._armed = session.step, wait, deadlines.now
+        left = self._began + self.service.session_timeout - deadlines.now
+        seconds = self.service.waits[wait]
+        deadlines.arm(self, seconds if seconds < left else max(1.0, round(left)))
+
+    def _end(self, why: str) -> None:
+        """End for a reason that the session does not know."""
+        self._final = Finished(why)
+        self._finish()
 
     def _finish(self) -> None:
         """Let the last words go out, then close; may come several times."""
         assert self._final is not None
+        if self._dialling is not None:
+            self._dialling.stop()
+            self._dialling = None
         if self._upstream is not None:
             self._upstream.say_goodbye()
             self._upstream.close()

@@ -10,7 +10,6 @@ it is just closed, a handshake would cost more than the connection is worth.
 from __future__ import annotations
 
 import errno
-import socket
 from typing import TYPE_CHECKING, Final
 
 from ..wire.address import packed, shown
@@ -18,6 +17,7 @@ from .poller import READ
 
 if TYPE_CHECKING:
     import asyncio
+    import socket
     from collections.abc import Callable
 
     from ..log import Log

@@ -36,5 +36,5 @@ def listens_there(host: str, port: int, bound: frozenset[tuple[str, int]]) -> bo
     """Whether one of the `bound` (address, port) of ours is reached by a connection to `host` and `port`."""
     if (host, port) in bound:
         return True
-    wildcard = ("0.0.0.0", port) in bound or ("::", port) in bound  # noqa: S104 - compared, not bound
+    wildcard = ("0.0.0.0", port) in bound or ("::", port) in bound
     return wildcard and is_local(host)

@@ -34,12 +34,14 @@ Queue = OrderedDict[Timed, float]
 class Deadlines:
     """At most one deadline for each `Timed`."""
 
-    __slots__ = ("_clock", "_queues")
+    __slots__ = ("_clock", "_queues", "now")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         """`clock`: seconds, never going back."""
         self._clock = clock
         self._queues: dict[float, Queue] = {}
+        self.now = clock()
+        """The clock at the last tick: free, and exact enough to see whether a deadline was armed just now."""
 
     def arm(self, timed: Timed, seconds: float) -> None:
         """Call `timed.expired()` in `seconds`, instead of what was armed before."""
@@ -59,7 +61,7 @@ class Deadlines:
 
     def tick(self) -> None:
         """Call `expired` of all whose time is over."""
-        now = self._clock()
+        now = self.now = self._clock()
         for seconds, queue in list(self._queues.items()):
             while queue:
                 timed, due = next(iter(queue.items()))

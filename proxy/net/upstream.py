@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from .tls import UpstreamTls
 
+FOREVER: Final = float("inf")
 REMEMBER: Final = 60.0
 """Seconds that a looked-up name is believed: mail servers move by hand, with an old address that lives on for a while."""
 
@@ -73,7 +74,7 @@ class Upstream:
         self._servers = servers
         self._is_ours = is_ours
         self._addresses: list[Address] | None = None
-        self._until = float("inf")
+        self._until = FOREVER
         if all(server.path or _is_literal(server.host) for server in servers):
             self._addresses = [address for server in servers for address in self._resolve(server)]
 
@@ -82,6 +83,9 @@ class Upstream:
 
     def addresses(self, then: Callable[[list[Address]], None]) -> None:
         """Call `then` with the addresses to try: at once when they are known, else from the loop; none: nothing resolves."""
+        if self._addresses is not None and self._until == FOREVER:
+            then(self._addresses)
+            return
         loop = asyncio.get_running_loop()
         if self._addresses is not None and loop.time() < self._until:
             then(self._addresses)

@@ -10,10 +10,9 @@ The greeting goes through octet for octet, because APOP and CRAM-MD5 prove knowl
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..errors import ProtocolError
 from ..wire.lines import TOO_LONG, LineBuffer
@@ -29,6 +28,9 @@ from ..wire.pop3 import (
 from ..wire.sasl import MAX_LINE as MAX_SASL_LINE
 from ..wire.sasl import MECHANISMS, Exchange, shown_login
 from .events import Event, Finished, LoggedIn, LoginFailed, TlsAsked, Wait
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 UNAVAILABLE: Final = b"-ERR [SYS/TEMP] The mail server is not available, try again later\r\n"
 LOST: Final = b"-ERR [SYS/TEMP] The connection to the mail server was lost\r\n"

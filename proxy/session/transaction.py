@@ -7,10 +7,13 @@ belongs to, and what is known about recipients stands there and not in the sessi
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from ..wire.path import Path
 from ..wire.recipients import LocalDomains, is_routing
-from .events import Verdict
+
+if TYPE_CHECKING:
+    from ..wire.path import Path
+    from .events import Verdict
 
 
 @dataclass(slots=True)

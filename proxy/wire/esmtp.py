@@ -11,10 +11,12 @@ Numbers are matched as ASCII digits: `int()` also takes signs, underscores and t
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from .replies import Reply
 from .sasl import MECHANISMS
+
+if TYPE_CHECKING:
+    from .replies import Reply
 
 CARRIED = frozenset({b"SIZE", b"8BITMIME", b"SMTPUTF8", b"DSN", b"ENHANCEDSTATUSCODES"})  # AUTH apart, see Offer.of
 _MAX_REMEMBERED = (

@@ -137,6 +137,10 @@ class Gate:
 
     def _drop(self) -> None:
         """Close the sockets of a link that still lives."""
+        if self.link._dialling is not None:
+            self.link._dialling.stop()
+        if self.link._dialling is not None:
+            self.link._dialling.stop()
         for leg in (self.link._client, self.link._upstream):
             if leg is not None:
                 leg.close()

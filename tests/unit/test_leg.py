@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.net.leg import SMALL, Held, Leg
+from proxy.net.leg import PEER_FULL, SESSION, SMALL, Leg
 from proxy.net.tls import ServerTls
 
 from ..support.workshop import TlsPeer, Workshop, refused_port
@@ -49,7 +49,7 @@ class Owner:
         self.said.append("secured")
         if self.hold_when_secured:
             self.held = True
-            leg.hold(Held.SESSION)
+            leg.hold(SESSION)
 
     def insecure(self, leg: Leg, error: ssl.SSLError) -> None:
         self.said.append("insecure")
@@ -107,12 +107,12 @@ def test_one_read_brings_at_most_a_chunk(bench: Bench) -> None:
 
 
 def test_nothing_is_received_while_held_and_all_after(bench: Bench) -> None:
-    bench.hold(Held.SESSION)
+    bench.hold(SESSION)
     bench.peer.send(b"patience")
     bench.workshop.rest(0.02)
     assert bench.owner.text == b""
     still(bench.workshop)
-    bench.hold(Held.PEER_FULL)  # another reason, still held
+    bench.hold(PEER_FULL)  # another reason, still held
     bench.workshop.turns(5)
     assert bench.owner.text == b""
     bench.hold(0)
@@ -122,7 +122,7 @@ def test_nothing_is_received_while_held_and_all_after(bench: Bench) -> None:
 def test_holding_within_received_stops_at_once(bench: Bench) -> None:
     def then(_: bytes) -> None:
         bench.owner.held = True
-        bench.leg.hold(Held.SESSION)
+        bench.leg.hold(SESSION)
 
     bench.owner.then = then
     bench.peer.flood(1 << 18)
@@ -132,7 +132,7 @@ def test_holding_within_received_stops_at_once(bench: Bench) -> None:
 
 
 def test_N2_a_held_peer_that_hangs_up_costs_no_turn_and_is_read_to_its_end_later(bench: Bench) -> None:
-    bench.hold(Held.SESSION)
+    bench.hold(SESSION)
     bench.peer.send(b"last words")
     bench.peer.close()
     bench.leg.send(b"x")  # provokes the reset: HUP and ERR
@@ -156,7 +156,7 @@ def test_N2_half_closed_both_ways_while_held_is_read_to_its_end(workshop: Worksh
     owner = Owner()
     leg = Leg(workshop.poller, ours, owner)
     owner.held = True
-    leg.hold(Held.PEER_FULL)
+    leg.hold(PEER_FULL)
     words = bytes(range(256)) * 400
     theirs.sendall(words)
     theirs.close()
@@ -178,14 +178,14 @@ def test_N2_a_hung_up_peer_held_again_while_it_is_read_out(workshop: Workshop) -
     ours.setblocking(False)
     owner = Owner()
     leg = Leg(workshop.poller, ours, owner)
-    leg.hold(Held.SESSION)
+    leg.hold(SESSION)
     theirs.sendall(b"x" * (3 * SMALL))
     theirs.close()
     workshop.turns(5)
 
     def then(_: bytes) -> None:
         owner.held = True
-        leg.hold(Held.SESSION)
+        leg.hold(SESSION)
 
     owner.then = then
     for part in (1, 2, 3):
@@ -218,7 +218,7 @@ def test_a_connection_that_is_refused_is_a_loss(workshop: Workshop) -> None:
 def test_the_end_is_told_once_and_the_other_direction_goes_on(bench: Bench) -> None:
     bench.peer.half_close()
     bench.until(lambda: bench.owner.said)
-    bench.hold(Held.SESSION)
+    bench.hold(SESSION)
     bench.hold(0)
     bench.leg.send(b"still here")
     bench.until(lambda: bench.peer.look() == b"still here")
@@ -271,7 +271,7 @@ def test_half_close_comes_behind_all_that_was_sent(bench: Bench) -> None:
 
 
 def test_writing_to_a_peer_that_is_gone_never_raises_and_frees_what_waits(bench: Bench) -> None:
-    bench.hold(Held.SESSION)
+    bench.hold(SESSION)
     bench.leg.send(b"x" * (1 << 23))
     assert bench.leg.full
     bench.peer.abort()
@@ -351,7 +351,7 @@ def test_tls_bulk_both_ways_while_held_and_let_go(bench: Bench, certificate: Pat
     data = bytes(range(256)) * 4096
     bench.leg.send(data)
     bench.until(lambda: client.look() == data)
-    bench.hold(Held.SESSION)
+    bench.hold(SESSION)
     for at in range(0, 1 << 17, 1 << 14):
         client.send(data[at : at + (1 << 14)])
     bench.workshop.rest(0.02)
