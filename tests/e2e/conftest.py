@@ -1,4 +1,8 @@
-"""Fixtures of the end-to-end tests: a gate for each test, in front of the real servers or of the quick ones."""
+"""Fixtures of the end-to-end tests: a gate for each test, in front of the real servers or of the quick ones.
+
+Every test but those of the houses runs twice: on uvloop, and on asyncio's own loop, which popgate takes where uvloop
+is missing.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,18 @@ if TYPE_CHECKING:
     from ..support.appliance import SampleAppliance
     from ..support.dovecot import Dovecot
     from ..support.postfix import Postfix
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if not metafunc.module.__name__.endswith("test_houses"):
+        metafunc.parametrize("popgate_loop", ["uvloop", "asyncio"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def popgate_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event loop of every popgate that the test starts."""
+    if kind := getattr(request, "param", ""):
+        monkeypatch.setenv("POPGATE_LOOP", kind)
 
 
 @pytest.fixture
