@@ -1,7 +1,7 @@
 """The control socket: how `popgate status`, `leases`, `reload`, `drain` reach the running popgate.
 
-A unix socket, mode 0600: who may open it is who may administrate.  One line of JSON asks, one line answers, then it is closed.
-`ControlServer` is the supervisor's end, non-blocking under its selector; `ask` is the command line's.
+A unix socket, mode 0600: who may open it is who may administrate.  One line of JSON asks, one line answers, then it is
+closed. `ControlServer` is the supervisor's end, non-blocking under its selector; `ask` is the command line's.
 
 What the questions mean is supervisor.py and questions.py.
 """

@@ -1,8 +1,8 @@
 """The errors of popgate.
 
-Each floor maps the exceptions of the libraries it uses to one of these at its edge, so that no caller has to know that a
-lease store is SQLite or that an upstream is a socket.  Texts are for the log and for `popgate check`; what a peer is told is
-fixed text in the sessions, never the text of an exception.
+Each floor maps the exceptions of the libraries it uses to one of these at its edge, so that no caller has to know that
+a lease store is SQLite or that an upstream is a socket.  Texts are for the log and for `popgate check`; what a peer is
+told is fixed text in the sessions, never the text of an exception.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ class PopgateError(Exception):
 class ConfigError(PopgateError):
     """The configuration can't be used.
 
-    `problems` holds every problem found, one line each, with file, key and what to do: an administrator mends all of them
-    at once, not one per start.
+    `problems` holds every problem found, one line each, with file, key and what to do: an administrator mends all of
+    them at once, not one per start.
     """
 
     def __init__(self, problems: list[str]) -> None:

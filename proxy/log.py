@@ -2,9 +2,10 @@
 
     2026-11-23 13:11:05.123 INFO smtp end client=192.0.2.7 id=1-4f listener=smtp ...
 
-A line is time, level, protocol (or `popgate`), event, `client=` where there is one, always in this place (fail2ban), then
-`key=value` words.  A value with a space or a quote in it is quoted, what is not printable is written `\\xNN` and cut at
-`MAX_VALUE`: peers choose these octets (RULES N11, DESIGN promise 7).  Secrets never come here; nothing is filtered.
+A line is time, level, protocol (or `popgate`), event, `client=` where there is one, always in this place (fail2ban),
+then `key=value` words.  A value with a space or a quote in it is quoted, what is not printable is written `\\xNN` and
+cut at `MAX_VALUE`: peers choose these octets (RULES N11, DESIGN promise 7).  Secrets never come here; nothing is
+filtered.
 
 Lines are formatted once and handed to loguru in batches, at a tick or when `BATCH` lines wait, so that a line costs
 microseconds; warnings and errors go at once.  A batch is one write, so that the lines of several workers do not mix.

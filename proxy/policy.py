@@ -1,10 +1,10 @@
 """Who may relay, and who gets a lease: the gate's decisions, and nothing else.
 
-`RelayPolicy.judge` answers an SMTP session's question from the lease store; `grant` enters a POP login there.  A store that
-does not answer means "can't tell" (451), never yes and never no (RULES G7, DESIGN promise 3).
+`RelayPolicy.judge` answers an SMTP session's question from the lease store; `grant` enters a POP login there.  A store
+that does not answer means "can't tell" (451), never yes and never no (RULES G7, DESIGN promise 3).
 
-Recipients that are local never come here (session/smtp.py), nor do sessions that the upstream authenticated.  Times are the
-store's (leases/clock.py): what comes back is seconds left.
+Recipients that are local never come here (session/smtp.py), nor do sessions that the upstream authenticated.  Times
+are the store's (leases/clock.py): what comes back is seconds left.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class RelayPolicy:
         never_lease: Networks,
         is_own: Callable[[bytes], bool],
     ) -> None:
-        """`window`: seconds; `is_own(address)`: whether it is one of popgate's own addresses, loopback apart (RULES G3)."""
+        """`window`: seconds; `is_own(address)`: whether it is one of popgate's own, loopback apart (RULES G3)."""
         self._store = store
         self.window = window
         self._trusted = trusted

@@ -1,7 +1,7 @@
 """What the command line asks about leases, and its answers, as JSON objects.
 
-A running popgate answers from the store of one of its workers (`ask`); without one, cli.py opens the table itself and words
-its answers by the same functions.  An `error` in an answer is a sentence for the administrator.
+A running popgate answers from the store of one of its workers (`ask`); without one, cli.py opens the table itself and
+words its answers by the same functions.  An `error` in an answer is a sentence for the administrator.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
-"""The first process: binds the sockets, forks the workers, restarts those that die, passes signals on, answers the control
-socket.
+"""The first process: binds the sockets, forks workers, restarts those that die, passes signals on, answers control.
 
-No event loop, thread or store lives here (RULES N5): a fork copies only what is safe to copy.  What all workers share is made
-before the first fork: listening sockets (N4: no connection is lost with a worker), TLS contexts (one set of ticket keys), the
-census.
+No event loop, thread or store lives here (RULES N5): a fork copies only what is safe to copy.  What all workers share
+is made before the first fork: listening sockets (N4: no connection is lost with a worker), TLS contexts (one set of
+ticket keys), the census.
 
-SIGTERM and SIGINT drain; a second one cuts.  SIGHUP reads the configuration again: it is checked here, completely, and only a
-good one goes to the workers (N7).  After the sockets are bound everything runs as `user`.
+SIGTERM and SIGINT drain; a second one cuts.  SIGHUP reads the configuration again: it is checked here, completely, and
+only a good one goes to the workers (N7).  After the sockets are bound everything runs as `user`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """`popgate why`: may this address relay, and the chain of reasons.
 
-The reasons are worked out from the configuration and the live leases, with the very functions by which the gate decides, one
-verdict for each SMTP listener whose gate differs.  It knows no history: a lease that has ended is "no lease".
+The reasons are worked out from the configuration and the live leases, with the very functions by which the gate
+decides, one verdict for each SMTP listener whose gate differs.  It knows no history: a lease that has ended is "no
+lease".
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ def explain(
 ) -> list[Explanation]:
     """One explanation for each SMTP listener.
 
-    `recipient`: "" asks about relaying in general; `leases`: all live ones (questions.listed), or why they are not known.
+    `recipient`: "" asks about relaying in general; `leases`: all live ones (questions.listed), or why they are not
+    known.
     """
     here = leases if isinstance(leases, str) else [lease for lease in leases if lease["address"] == shown(address)]
     found = []

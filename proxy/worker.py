@@ -1,8 +1,9 @@
 """One worker process: an event loop, the store, the listeners, and the links between them.
 
-`run` is called in the child after the fork and returns the exit code.  The worker takes orders from its supervisor through a
-socket pair (channel.py): `reload` with a configuration that the supervisor has checked, `drain`, questions about leases.  When
-that pair closes the supervisor has died, and the worker drains: nobody would restart it or count its connections.
+`run` is called in the child after the fork and returns the exit code.  The worker takes orders from its supervisor
+through a socket pair (channel.py): `reload` with a configuration that the supervisor has checked, `drain`, questions
+about leases.  When that pair closes the supervisor has died, and the worker drains: nobody would restart it or count
+its connections.
 
 The loop is uvloop's where it is installed, asyncio's own where not (POPGATE_LOOP=asyncio chooses it).
 """

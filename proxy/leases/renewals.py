@@ -1,8 +1,8 @@
 """Open POP sessions keep their leases alive (RULES G4).
 
-A lease is made for `window`.  While the session that made it is open, it is renewed when less than `margin` is left, to
-`margin` ahead of now, and never past `max_age` after the login; so the leases of a worker that is killed end within `margin`.
-All that are due go to the store in one batch.  A renewal is an update: a lease that was revoked stays so.
+A lease is made for `window`.  While the session that made it is open, it is renewed when less than `margin` is left,
+to `margin` ahead of now, and never past `max_age` after the login; so the leases of a worker that is killed end within
+`margin`. All that are due go to the store in one batch.  A renewal is an update: a lease that was revoked stays so.
 
 The end of a session writes nothing: the lease runs out by itself.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MARGIN: Final = 60.0
 """Seconds, RULES G4; half of the window where that is less."""
 _SPARE: Final = 0.75
-"""Share of the margin below which a lease is renewed, so that a session writes every fourth of a margin and not every tick."""
+"""Share of the margin below which a lease is renewed: a session writes once in a fourth of a margin, not every tick."""
 
 
 @dataclass(slots=True)

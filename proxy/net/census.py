@@ -1,9 +1,9 @@
 """How many connections the node has, in all and from each address: counted in memory that its workers share (RULES N5).
 
-Each worker writes only its own slot, so nothing is locked; a sum over the slots is the node's figure.  Addresses are hashed
-with a secret into `CELLS` counters, twice, and the smaller sum counts: two addresses that meet in one cell can make a count
-too high, never too low, and a client would have to meet a crowd in both rows to be refused for it.  A count by address needs no
-dictionary that grows with the addresses of an attack.
+Each worker writes only its own slot, so nothing is locked; a sum over the slots is the node's figure.  Addresses are
+hashed with a secret into `CELLS` counters, twice, and the smaller sum counts: two addresses that meet in one cell can
+make a count too high, never too low, and a client would have to meet a crowd in both rows to be refused for it.  A
+count by address needs no dictionary that grows with the addresses of an attack.
 
 Made by the supervisor before it forks; a dead worker's slot is cleared by the supervisor.  Heartbeats stand here too.
 """

@@ -1,9 +1,9 @@
 """From a client without an upstream to a connection that is fit for its session.
 
-`Dialling` tries the servers of an upstream in their order, with TLS and what must be said before it (session/opening.py).
-What fails before the first octet of a greeting is logged, and the next server is tried: the client has not seen a byte yet.
-When the greeting begins to arrive the leg is handed to the link, which gave the two callbacks; from then on nothing is
-tried again.
+`Dialling` tries the servers of an upstream in their order, with TLS and what must be said before it
+(session/opening.py). What fails before the first octet of a greeting is logged, and the next server is tried: the
+client has not seen a byte yet. When the greeting begins to arrive the leg is handed to the link, which gave the two
+callbacks; from then on nothing is tried again.
 
 The whole of it, for each server, takes at most `connect_timeout`.
 """
@@ -42,7 +42,7 @@ class Dialling:
         failed: Callable[[], None],
         said: Callable[[str, str], None],
     ) -> None:
-        """`found(leg, its first octets)` or `failed()` is called once; `said(server, why)` for each that does not serve."""
+        """Calls `found(leg, its first octets)` or `failed()` once; `said(server, why)` for each that does not serve."""
         self.deadlines: Queue | None = None
         self.name = ""
         """The server that is being tried, as configured."""

@@ -1,15 +1,15 @@
 """One side of a link: a non-blocking socket, in the clear or under TLS.
 
-A leg reads when the poller says so and hands octets to its link; it writes at once what the socket takes and keeps the rest.
-While a rest exists `full` is true, and the link stops reading what causes it: that is the whole flow control (DESIGN 4).
-Starting TLS in mid-connection is a switch in here (`start_tls`); the link sees text before and after.
+A leg reads when the poller says so and hands octets to its link; it writes at once what the socket takes and keeps the
+rest. While a rest exists `full` is true, and the link stops reading what causes it: that is the whole flow control
+(DESIGN 4). Starting TLS in mid-connection is a switch in here (`start_tls`); the link sees text before and after.
 
-Promises (RULES N2): a socket that is hung up or broken is read to its end or, while it may not be read, leaves the epoll, so
-that no dead peer costs a turn.  `received` is never called while reading is held.  A leg never raises for what a peer or the
-network does; it tells its link `ended` or `lost`, once.
+Promises (RULES N2): a socket that is hung up or broken is read to its end or, while it may not be read, leaves the
+epoll, so that no dead peer costs a turn.  `received` is never called while reading is held.  A leg never raises for
+what a peer or the network does; it tells its link `ended` or `lost`, once.
 
-Rejected: asyncio's transports and streams (measured: more CPU a session, sixteen times the memory of an idle TLS connection,
-and octets lost or injected around their `start_tls`).
+Rejected: asyncio's transports and streams (measured: more CPU a session, sixteen times the memory of an idle TLS
+connection, and octets lost or injected around their `start_tls`).
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ if TYPE_CHECKING:
     from .poller import Poller
 
 LARGE: Final = 262144
-"""Octets read at once while message text passes: the biggest lever for throughput (measured; 16 KiB costs twice the CPU)."""
+"""Octets read at once while message text passes: the biggest lever for throughput (16 KiB costs twice the CPU)."""
 SMALL: Final = 16384
 """Octets read at once in a dialogue: bounds what one client can make us hold (DESIGN promise 6)."""
 LINGER: Final = 2.0
-"""Seconds that a closing leg waits for the peer's end, so that a reset does not destroy our last words (RFC 1122 4.2.2.13)."""
+"""Seconds that a closing leg waits for the peer's end: a reset would destroy our last words (RFC 1122 4.2.2.13)."""
 
 _BUFFER = bytearray(LARGE)  # one a process: whatever is read is copied out before anything else is read
 _VIEW = memoryview(_BUFFER)
 
 
-# Why a leg may not be read now; each reason comes and goes by itself.  Plain integers: an IntFlag costs a microsecond a use.
+# Why a leg may not be read now; each reason comes and goes by itself.  Plain integers: an IntFlag costs a microsecond
+# a use.
 PEER_FULL: Final = 1
 """The other side does not take what this one sends."""
 OWN_FULL: Final = 2

@@ -1,12 +1,13 @@
 """One client connection with its upstream: two legs, a session between them, and what the session asks for.
 
-The link carries octets and answers questions; it decides nothing.  After every call of the session it takes what the session
-has for either side, sends it, and treats the events in order (`_pump`).  Reading is held for named reasons (leg.Held).  The
-session has no clock: the link arms the limits of [limits] (net/timers.py) and ends a verdict at the very second its lease ends,
-because it compares the clock each time before octets of the client are used (DESIGN promise 4).
+The link carries octets and answers questions; it decides nothing.  After every call of the session it takes what the
+session has for either side, sends it, and treats the events in order (`_pump`).  Reading is held for named reasons
+(net/leg.py).  The session has no clock: the link arms the limits of [limits] (net/timers.py) and ends a verdict at the
+very second its lease ends, because it compares the clock each time before octets of the client are used (DESIGN
+promise 4).
 
-Life: client accepted → (TLS) → an upstream found (net/dialling.py) → the session greets → ... → Finished → both legs closed,
-one line in the log.
+Life: client accepted → (TLS) → an upstream found (net/dialling.py) → the session greets → ... → Finished → both legs
+closed, one line in the log.
 
 The only `except Exception` of popgate is here: a bug ends one session with a traceback in the log, and no other.
 """
@@ -88,9 +89,11 @@ class Shared:
 class Link:
     """See the module; its parts call `received`, `ended`, `lost`, `drained`, `secured`, `insecure` and `expired`."""
 
-    __slots__ = ("_armed", "_began", "_client", "_dialling", "_final", "_held", "_left", "_lingering", "_pumping", "_shared",
-                 "_step", "_streaming", "_tls", "_upstream", "_upstream_name", "_verdict_ends", "_wait", "address",
-                 "deadlines", "id", "service", "session", "shown")  # fmt: skip
+    __slots__ = (
+        "_armed", "_began", "_client", "_dialling", "_final", "_held", "_left", "_lingering", "_pumping", "_shared",
+        "_step", "_streaming", "_tls", "_upstream", "_upstream_name", "_verdict_ends", "_wait", "address",
+        "deadlines", "id", "service", "session", "shown",
+    )  # fmt: skip
 
     def __init__(
         self, shared: Shared, service: Service, sock: socket.socket, address: bytes, shown: str, id_: str

@@ -1,10 +1,11 @@
 """A listening socket of one worker: takes connections, applies the limits on their number, and makes links of them.
 
-All workers accept from the same inherited socket (RULES N4); at most `ACCEPTS` a turn, so that an onslaught can't starve the
-sessions that are there.  When descriptors run out it pauses for a moment and goes on, without spinning and without dying.
+All workers accept from the same inherited socket (RULES N4); at most `ACCEPTS` a turn, so that an onslaught can't
+starve the sessions that are there.  When descriptors run out it pauses for a moment and goes on, without spinning and
+without dying.
 
-Over `connections` or `connections_per_client` a client gets one line (421, -ERR [SYS/TEMP]) and is closed; under implicit TLS
-it is just closed, a handshake would cost more than the connection is worth.
+Over `connections` or `connections_per_client` a client gets one line (421, -ERR [SYS/TEMP]) and is closed; under
+implicit TLS it is just closed, a handshake would cost more than the connection is worth.
 """
 
 from __future__ import annotations

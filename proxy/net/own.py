@@ -1,8 +1,8 @@
 """Which addresses are this machine's own.
 
-Asked for two reasons: a login from one of popgate's own addresses makes no lease (RULES G3), and an upstream that is popgate
-itself would be a loop (N10).  The kernel is asked by a bind, which knows aliases, containers and addresses that came later;
-a list read at start would not.
+Asked for two reasons: a login from one of popgate's own addresses makes no lease (RULES G3), and an upstream that is
+popgate itself would be a loop (N10).  The kernel is asked by a bind, which knows aliases, containers and addresses
+that came later; a list read at start would not.
 """
 
 from __future__ import annotations
@@ -36,5 +36,5 @@ def listens_there(host: str, port: int, bound: frozenset[tuple[str, int]]) -> bo
     """Whether one of the `bound` (address, port) of ours is reached by a connection to `host` and `port`."""
     if (host, port) in bound:
         return True
-    wildcard = ("0.0.0.0", port) in bound or ("::", port) in bound
+    wildcard = ("0.0.0.0", port) in bound or ("::", port) in bound  # noqa: S104 - compared, not bound
     return wildcard and is_local(host)

@@ -1,12 +1,12 @@
 """One epoll of our own inside the event loop: readiness of all client and upstream sockets.
 
-The asyncio loop watches a single descriptor, the epoll's; `_turn` asks it which sockets are ready and calls their handlers.
-That costs a tenth less per session than one `add_reader` a socket, and makes asyncio's own loop as fast as uvloop (measured
-for this design; DESIGN 4).
+The asyncio loop watches a single descriptor, the epoll's; `_turn` asks it which sockets are ready and calls their
+handlers. That costs a tenth less per session than one `add_reader` a socket, and makes asyncio's own loop as fast as
+uvloop (measured for this design; DESIGN 4).
 
-Promises (RULES N2): a handler is called only for the socket that it was added for, because sockets are closed at the end of a
-turn and no number is used again inside a batch; established connections are served before handshakes, of which at most
-`HANDSHAKES` steps are made in a turn, so that a flood of handshakes can't starve mail.
+Promises (RULES N2): a handler is called only for the socket that it was added for, because sockets are closed at the
+end of a turn and no number is used again inside a batch; established connections are served before handshakes, of
+which at most `HANDSHAKES` steps are made in a turn, so that a flood of handshakes can't starve mail.
 
 Level-triggered.  No timers (net/timers.py), no reading or writing (net/leg.py).
 """

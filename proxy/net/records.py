@@ -1,14 +1,15 @@
 """TLS between octets and octets: an `SSLObject` on two memory buffers (DESIGN 4).
 
-The leg reads ciphertext from its socket in one call, `Records` takes as many records out of it as there are, and hands out the
-text of all of them at once; what is written leaves as one piece however many records it makes.  A sixteenth of the memory of
-asyncio's own TLS and none of its traps: nothing is buffered that a STARTTLS could lose or let in.
+The leg reads ciphertext from its socket in one call, `Records` takes as many records out of it as there are, and hands
+out the text of all of them at once; what is written leaves as one piece however many records it makes.  A sixteenth of
+the memory of asyncio's own TLS and none of its traps: nothing is buffered that a STARTTLS could lose or let in.
 
 Not here: contexts and certificates (net/tls.py), sockets (net/leg.py).
 """
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from typing import TYPE_CHECKING, Final
 
@@ -72,8 +73,7 @@ class Records:
 
     def close_notify(self) -> bytes:
         """Say that no more text comes."""
-        try:
+        # The peer's own close_notify is not waited for, nor is a broken connection worth a word.
+        with contextlib.suppress(ssl.SSLError):
             self.side.unwrap()
-        except ssl.SSLError:
-            pass  # the peer's own close_notify is not waited for, nor is a broken connection worth a word
         return self._outgoing.read()

@@ -1,10 +1,10 @@
 """Deadlines of all links of a worker, on one coarse tick (RULES N3).
 
-Links wait for a handful of durations (the [limits]), so a deadline is an entry at the end of the list of its duration: every
-list is in order of time by itself, and a tick looks at list heads only.  No timer handle per session, no heap.
+Links wait for a handful of durations (the [limits]), so a deadline is an entry at the end of the list of its duration:
+every list is in order of time by itself, and a tick looks at list heads only.  No timer handle per session, no heap.
 
-A deadline is kept to the tick: at most `TICK` late, never early.  What must be exact (the end of a lease) is compared with the
-clock where it is used, see net/link.py.
+A deadline is kept to the tick: at most `TICK` late, never early.  What must be exact (the end of a lease) is compared
+with the clock where it is used, see net/link.py.
 """
 
 from __future__ import annotations

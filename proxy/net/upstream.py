@@ -1,10 +1,12 @@
 """The servers behind popgate: their addresses, and how a connection to one begins.
 
-`Upstream.addresses` gives the addresses to try, in the configured order; `dial` begins a connection without waiting for it.
-A server that is named is looked up when the first client wants it and then remembered for `REMEMBER` seconds; a look-up never
-blocks the loop.  An address at which popgate itself listens is left out: a loop would eat all descriptors (RULES N10).
+`Upstream.addresses` gives the addresses to try, in the configured order; `dial` begins a connection without waiting
+for it. A server that is named is looked up when the first client wants it and then remembered for `REMEMBER` seconds;
+a look-up never blocks the loop.  An address at which popgate itself listens is left out: a loop would eat all
+descriptors (RULES N10).
 
-The dialogue before the session (STARTTLS) is session/opening.py, driven by net/link.py, which also tries the next address.
+The dialogue before the session (STARTTLS) is session/opening.py, driven by net/link.py, which also tries the next
+address.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 FOREVER: Final = float("inf")
 REMEMBER: Final = 60.0
-"""Seconds that a looked-up name is believed: mail servers move by hand, with an old address that lives on for a while."""
+"""Seconds that a looked-up name is believed: mail servers move by hand, and the old address lives on for a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class Upstream:
         return self.name
 
     def addresses(self, then: Callable[[list[Address]], None]) -> None:
-        """Call `then` with the addresses to try: at once when they are known, else from the loop; none: nothing resolves."""
+        """Call `then` with the addresses to try: at once when they are known, else from the loop; none if all fails."""
         if self._addresses is not None and self._until == FOREVER:
             then(self._addresses)
             return

@@ -1,11 +1,11 @@
 """What a session tells the link beside octets, and the shape that both sessions have.
 
-A session is synchronous and knows no socket, clock, log or store.  Octets come out in `to_client` and `to_upstream`; decisions
-and facts come out in `events`, in the order in which they happened; the link answers with a method call.  Nothing here carries
-a password.
+A session is synchronous and knows no socket, clock, log or store.  Octets come out in `to_client` and `to_upstream`;
+decisions and facts come out in `events`, in the order in which they happened; the link answers with a method call.
+Nothing here carries a password.
 
-Kinds of event: a *question* (`LoggedIn`, `RelayAsked`, `TlsAsked`) is answered by the link, the session holds until then;
-a *fact* (`Refused`, `Relayed`, `LoginFailed`) is logged; `UpstreamAborted` and `Finished` end connections.
+Kinds of event: a *question* (`LoggedIn`, `RelayAsked`, `TlsAsked`) is answered by the link, the session holds until
+then; a *fact* (`Refused`, `Relayed`, `LoginFailed`) is logged; `UpstreamAborted` and `Finished` end connections.
 """
 
 from __future__ import annotations

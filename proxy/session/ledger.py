@@ -1,11 +1,11 @@
 """The replies that the client is still owed, in order.
 
-A client may send several commands before it reads a reply (RFC 2920).  Some of them go on to the upstream and are answered
-there, others are answered by us.  `Ledger` keeps one entry for each, so that every reply takes its turn: an injected 554 waits
-until the upstream has answered what came before it.
+A client may send several commands before it reads a reply (RFC 2920).  Some of them go on to the upstream and are
+answered there, others are answered by us.  `Ledger` keeps one entry for each, so that every reply takes its turn: an
+injected 554 waits until the upstream has answered what came before it.
 
-It is bounded (DESIGN promise 6): `full` tells the session to use no more commands until replies have gone out.  It knows no
-protocol; what an entry expects is whatever the session put there.
+It is bounded (DESIGN promise 6): `full` tells the session to use no more commands until replies have gone out.  It
+knows no protocol; what an entry expects is whatever the session put there.
 """
 
 from __future__ import annotations

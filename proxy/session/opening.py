@@ -1,10 +1,12 @@
 """What popgate itself says to an upstream before the client's session begins: STARTTLS or STLS (RFC 3207, RFC 2595).
 
-An opening takes the upstream's greeting, keeps it for the client, asks for TLS, and reports when TLS may start.  What the
-upstream sends behind its consent in the clear ends the connection: believed after the handshake it would be an injected reply
-(RULES S11's counterpart; "NO STARTTLS" paper).  An upstream that does not offer TLS is not used without it.
+An opening takes the upstream's greeting, keeps it for the client, asks for TLS, and reports when TLS may start.  What
+the upstream sends behind its consent in the clear ends the connection: believed after the handshake it would be an
+injected reply (RULES S11's counterpart; "NO STARTTLS" paper).  An upstream that does not offer TLS is not used without
+it.
 
-Sans-IO: octets in by `upstream_bytes`, out by `to_upstream`.  Upstreams in the clear or under implicit TLS need no opening.
+Sans-IO: octets in by `upstream_bytes`, out by `to_upstream`.  Upstreams in the clear or under implicit TLS need no
+opening.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The POP3 conversation of one client with one upstream, without I/O.
 
-Before the login one command at a time goes upstream, parsed and written afresh (RULES P2).  The upstream's positive reply to
-PASS, APOP or the end of AUTH is the login, and nothing else is (P3).  That `+OK` is held until the lease is in the store
-(`LoggedIn`, then `lease_settled()`); what the client sent behind its password and what the upstream sent behind its `+OK` wait
-in order.  From then on both directions pass untouched (P5): the session only counts.
+Before the login one command at a time goes upstream, parsed and written afresh (RULES P2).  The upstream's positive
+reply to PASS, APOP or the end of AUTH is the login, and nothing else is (P3).  That `+OK` is held until the lease is
+in the store (`LoggedIn`, then `lease_settled()`); what the client sent behind its password and what the upstream sent
+behind its `+OK` wait in order.  From then on both directions pass untouched (P5): the session only counts.
 
 The greeting goes through octet for octet, because APOP and CRAM-MD5 prove knowledge of what it says (P1).
 """
@@ -81,8 +81,8 @@ class PopSession:
 
     __slots__ = (
         "_exchange", "_held", "_leaving", "_lines", "_list", "_replies", "_settings", "_settle", "_state", "_tls",
-        "_upstream_left", "_user", "_verb", "bad_commands", "client_done", "commands", "events", "failed_logins", "login",
-        "step", "to_client", "to_upstream", "upstream_done",
+        "_upstream_left", "_user", "_verb", "bad_commands", "client_done", "commands", "events", "failed_logins",
+        "login", "step", "to_client", "to_upstream", "upstream_done",
     )  # fmt: skip
 
     def __init__(self, settings: PopSettings, *, tls: bool = False) -> None:

@@ -1,17 +1,19 @@
 """The SMTP conversation of one client with one upstream, without I/O.
 
-No octet of a client's command reaches the upstream: a command is parsed by a strict grammar and written afresh, refused,
-or answered here (RULES S1 to S11).  Replies keep their order by the ledger; a relay question holds the session until the
-gate has answered; a message body passes in chunks, watched by `wire.dots.Body`.
+No octet of a client's command reaches the upstream: a command is parsed by a strict grammar and written afresh,
+refused, or answered here (RULES S1 to S11).  Replies keep their order by the ledger; a relay question holds the
+session until the gate has answered; a message body passes in chunks, watched by `wire.dots.Body`.
 
-One machine in three files.  Here: what it knows, how octets of either side are used, how it ends.  smtp_commands.py: what
-each verb does.  smtp_replies.py: what each reply of the upstream does.  (smtp_state.py holds the few types they share.)  Both sides are one object on purpose: what may be sent
-to one of them always depends on what the other has said.
+One machine in three files.  Here: what it knows, how octets of either side are used, how it ends.  smtp_commands.py:
+what each verb does.  smtp_replies.py: what each reply of the upstream does.  (smtp_state.py holds the few types they
+share.)  Both sides are one object on purpose: what may be sent to one of them always depends on what the other has
+said.
 
 It does not know sockets, clocks, leases or logs: see net/link.py, policy.py.
 
-Rejected: a coroutine a side (each await would be a place where the other side runs, between "written" and "entered in the
-ledger"), and forwarding the client's own line when it looks harmless (that is how every parser differential begins).
+Rejected: a coroutine a side (each await would be a place where the other side runs, between "written" and "entered in
+the ledger"), and forwarding the client's own line when it looks harmless (that is how every parser differential
+begins).
 """
 
 from __future__ import annotations
@@ -45,20 +47,21 @@ _INTERMEDIATE = frozenset({("DATA", 354), ("AUTH", 334)})
 class SmtpSession:
     """One client's SMTP session; the shape is `events.Session`.
 
-    The link uses that shape, `relay_answered` and `verdict_lapsed`; the rest is for smtp_commands.py and smtp_replies.py.
+    The link uses that shape, `relay_answered` and `verdict_lapsed`; the rest is for smtp_commands.py and
+    smtp_replies.py.
     """
 
     __slots__ = (
-        "authenticated", "body", "client", "client_done", "commands", "discarding", "ending", "errors", "events", "exchange",
-        "helo", "leaving", "ledger", "lines", "literal", "login", "messages", "offer", "pending", "quitting", "recipients",
-        "refused", "replies", "serial", "settings", "standing", "starting_tls", "state", "step", "synchronising", "tls",
-        "to_client", "to_upstream", "transaction", "upstream_done", "why",
+        "authenticated", "body", "client", "client_done", "commands", "discarding", "ending", "errors", "events",
+        "exchange", "helo", "leaving", "ledger", "lines", "literal", "login", "messages", "offer", "pending",
+        "quitting", "recipients", "refused", "replies", "serial", "settings", "standing", "starting_tls", "state",
+        "step", "synchronising", "tls", "to_client", "to_upstream", "transaction", "upstream_done", "why",
     )  # fmt: skip
 
     def __init__(
         self, settings: SmtpSettings, client: str, literal: bytes, *, tls: bool = False, standing: Verdict | None = None
     ) -> None:
-        """`client`, `literal`: its address as text and as SMTP address literal; `standing`: a verdict that always holds."""
+        """`client`, `literal`: its address as text and as address literal; `standing`: a verdict that always holds."""
         self.to_client: list[bytes] = []
         self.to_upstream: list[bytes] = []
         self.events: list[Event] = []
@@ -229,7 +232,7 @@ class SmtpSession:
         self._run()
 
     def verdict_lapsed(self) -> None:
-        """The lease behind the verdict has ended: the next recipient that is not local is asked about anew (RULES G6)."""
+        """The lease behind the verdict has ended: the next recipient that is not local is asked about (RULES G6)."""
         if self.transaction is not None:
             self.transaction.verdict = None
 

@@ -1,7 +1,7 @@
-"""What each SMTP verb of the client does: go on to the upstream, written afresh, or be answered here (RULES S2 to S6, S10).
+"""What each SMTP verb does: it goes on to the upstream, written afresh, or is answered here (RULES S2 to S6, S10).
 
-`command` is called with a whole line; `VERBS` is the table.  A function here may send, inject, ask the gate or finish, by
-the methods of `SmtpSession` (smtp.py); it never waits.  What becomes of a reply is smtp_replies.py.
+`command` is called with a whole line; `VERBS` is the table.  A function here may send, inject, ask the gate or finish,
+by the methods of `SmtpSession` (smtp.py); it never waits.  What becomes of a reply is smtp_replies.py.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from ..wire.path import Path
     from .smtp import SmtpSession
 
-# Octets with CRLF: RFC 5321 4.5.3.1.4's 512, plus what the extensions add: SIZE 26, 8BITMIME 17, DSN 100 and 500, AUTH 500,
-# SMTPUTF8 10 (RFC 1870, 6152, 3461, 4954, 6531).
+# Octets with CRLF: RFC 5321 4.5.3.1.4's 512, plus what the extensions add: SIZE 26, 8BITMIME 17, DSN 100 and 500, AUTH
+# 500, SMTPUTF8 10 (RFC 1870, 6152, 3461, 4954, 6531).
 LIMIT: Final = 512
 LIMITS: Final = {b"MAIL": 1165, b"RCPT": 1012, b"AUTH": MAX_LINE}
 MAX_RECIPIENTS: Final = 1000  # of a transaction, as Postfix; RFC 5321 4.5.3.1.8 wants 100 at least

@@ -1,7 +1,7 @@
 """What each SMTP reply of the upstream does to the session, and what the client gets of it.
 
-A function here takes the reply that is due (RULES S6: smtp.py has matched it) and returns the octets for the client, in the
-reply's place; `b""` where the reply answers a command of ours.
+A function here takes the reply that is due (RULES S6: smtp.py has matched it) and returns the octets for the client,
+in the reply's place; `b""` where the reply answers a command of ours.
 """
 
 from __future__ import annotations

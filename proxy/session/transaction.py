@@ -1,7 +1,7 @@
 """One mail transaction, from MAIL to the reply to its end of data (RFC 5321 3.3), and which recipients are local.
 
-A reply may come when the client is already a transaction further (pipelining), so every reply owed holds the transaction it
-belongs to, and what is known about recipients stands there and not in the session.
+A reply may come when the client is already a transaction further (pipelining), so every reply owed holds the
+transaction it belongs to, and what is known about recipients stands there and not in the session.
 """
 
 from __future__ import annotations

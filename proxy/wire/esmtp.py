@@ -1,9 +1,10 @@
 """What EHLO offers and what may stand behind the paths of MAIL and RCPT (RFC 1869's service extensions).
 
-`Offer` is what an upstream's reply to EHLO offers, cut to what popgate carries; `edited` writes the reply that the client gets
-(RULES S7).  `mail_parameters` and `rcpt_parameters` check and rewrite parameters: an allow-list, each with a grammar of its
-own, each only when the upstream offered its extension, each once (RULES S2).  Values in xtext are decoded, searched for control
-octets and encoded again, so that `+0D+0A` can't end a command in a server that decodes early.
+`Offer` is what an upstream's reply to EHLO offers, cut to what popgate carries; `edited` writes the reply that the
+client gets (RULES S7).  `mail_parameters` and `rcpt_parameters` check and rewrite parameters: an allow-list, each with
+a grammar of its own, each only when the upstream offered its extension, each once (RULES S2).  Values in xtext are
+decoded, searched for control octets and encoded again, so that `+0D+0A` can't end a command in a server that decodes
+early.
 
 Numbers are matched as ASCII digits: `int()` also takes signs, underscores and the digits of other scripts.
 """
@@ -76,7 +77,7 @@ NO_OFFER = Offer()
 
 
 def edited(reply: Reply, offer: Offer, starttls: bool) -> bytes:
-    """The reply to EHLO that the client gets: the upstream's first line, then what popgate and upstream can do together."""
+    """The reply to EHLO for the client: the upstream's first line, then what popgate and upstream can do together."""
     first = reply.texts()[0]
     lines = [first, b"PIPELINING", *offer.lines]
     if starttls:

@@ -1,12 +1,12 @@
 """Command lines out of a stream of octets.
 
-`LineBuffer` cuts what a client sends into lines.  A line ends in CRLF and in nothing else (RFC 5321 2.3.8, RFC 1939 3): a CR,
-LF or NUL anywhere else stays *inside* the line, where `is_clean` tells the session that no server can be trusted to read it
-as we do (RULES S1, P2).
+`LineBuffer` cuts what a client sends into lines.  A line ends in CRLF and in nothing else (RFC 5321 2.3.8, RFC 1939
+3): a CR, LF or NUL anywhere else stays *inside* the line, where `is_clean` tells the session that no server can be
+trusted to read it as we do (RULES S1, P2).
 
-It promises to hold at most `limit` octets of an unfinished line plus what one `feed` brought, and to take time linear in what
-it was fed.  A longer line is swallowed up to its CRLF and reported once, as `TOO_LONG`: the tail of a long line never turns
-into a command of its own (the trap that `StreamReader.readline` falls into).
+It promises to hold at most `limit` octets of an unfinished line plus what one `feed` brought, and to take time linear
+in what it was fed.  A longer line is swallowed up to its CRLF and reported once, as `TOO_LONG`: the tail of a long
+line never turns into a command of its own (the trap that `StreamReader.readline` falls into).
 
 It knows no commands; limits by verb are the sessions' business.
 """
@@ -47,7 +47,7 @@ class LineBuffer:
         self._position = 0
 
     def take(self) -> bytes | None:
-        """Return the next line without its CRLF, `TOO_LONG` for one over the limit, or None when no line is complete."""
+        """Return the next line without its CRLF, `TOO_LONG` for one over the limit, None when no line is complete."""
         end = self._data.find(b"\r\n", self._position)
         if end < 0:
             if len(self) - self._data.endswith(b"\r") > self._limit:  # that CR may be half of the line's end

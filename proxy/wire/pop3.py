@@ -1,11 +1,11 @@
 """POP3 on the wire: command lines, replies, the capability list (RFC 1939, 2449, 5034).
 
-Before the login popgate reads both sides; after it nothing here is used (RULES P5).  A reply is exact: `+OK` or `-ERR`, upper
-case, then a space or the end of the line (RULES P3): a server that says `+OKAY` has not said `+OK`.
+Before the login popgate reads both sides; after it nothing here is used (RULES P5).  A reply is exact: `+OK` or
+`-ERR`, upper case, then a space or the end of the line (RULES P3): a server that says `+OKAY` has not said `+OK`.
 
-The capability list that the client gets is the upstream's, without what popgate can't carry or answers itself (STLS, SASL
-mechanisms that are not on the allow-list, XCLIENT).  Unlike EHLO it is edited by removal: capabilities describe what works
-after the login too, where popgate only passes octets on.
+The capability list that the client gets is the upstream's, without what popgate can't carry or answers itself (STLS,
+SASL mechanisms that are not on the allow-list, XCLIENT).  Unlike EHLO it is edited by removal: capabilities describe
+what works after the login too, where popgate only passes octets on.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class ReplyLines:
         self._data = self._data + data if self._data else data
 
     def take(self) -> bytes | None:
-        """Return the next line without CRLF or None; raise ProtocolError for a bare CR, LF or NUL and for endless lines."""
+        """Return the next line without CRLF or None; ProtocolError for a bare CR, LF or NUL and for endless lines."""
         end = self._data.find(b"\n")
         if end > MAX_REPLY_LINE or (end < 0 and len(self._data) > MAX_REPLY_LINE):
             raise ProtocolError(f"a reply line of more than {MAX_REPLY_LINE} octets")
@@ -81,8 +81,8 @@ class ReplyLines:
 def edited_capabilities(lines: list[bytes], stls: bool, plain_login: bool) -> list[bytes]:
     """The lines of CAPA's list for the client.
 
-    `stls`: offer STLS; `plain_login`: whether a login is allowed now (without TLS it may not be: then USER and SASL are hidden,
-    RFC 2595 2.1).
+    `stls`: offer STLS; `plain_login`: whether a login is allowed now (without TLS it may not be: then USER and SASL
+    are hidden, RFC 2595 2.1).
     """
     kept = []
     for line in lines:

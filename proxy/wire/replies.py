@@ -1,11 +1,12 @@
 """SMTP replies out of what an upstream sends (RFC 5321 4.2), and the ones popgate itself gives.
 
-`ReplyBuffer` cuts the stream into whole replies, multi-line ones in one piece, so that nothing of ours can land inside one.
-It is strict (RULES S6): three ASCII digits from 200 to 599, a space, a hyphen or the end of the line behind them, the same
-code on every line, CRLF, no CR, LF or NUL elsewhere, at most 100 lines and 64 KiB.  Anything else is a `ProtocolError`: an
-upstream whose replies can be read in two ways can make client and proxy count differently.
+`ReplyBuffer` cuts the stream into whole replies, multi-line ones in one piece, so that nothing of ours can land inside
+one. It is strict (RULES S6): three ASCII digits from 200 to 599, a space, a hyphen or the end of the line behind them,
+the same code on every line, CRLF, no CR, LF or NUL elsewhere, at most 100 lines and 64 KiB.  Anything else is a
+`ProtocolError`: an upstream whose replies can be read in two ways can make client and proxy count differently.
 
-What a reply answers is not known here (session/ledger.py), what is changed in it neither (session/smtp.py, wire/esmtp.py).
+What a reply answers is not known here (session/ledger.py), what is changed in it neither (session/smtp.py,
+wire/esmtp.py).
 """
 
 from __future__ import annotations

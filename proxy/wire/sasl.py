@@ -1,8 +1,8 @@
 """The SASL exchange as popgate overhears it, in SMTP (RFC 4954) and POP3 (RFC 5034).
 
-`MECHANISMS` is the allow-list (RULES S10): mechanisms that prove a password or token to the upstream and that send nothing but
-base64 lines.  ANONYMOUS and EXTERNAL would give a lease to everybody; GSSAPI and NTLM may put a security layer on the
-connection that popgate can't see through.
+`MECHANISMS` is the allow-list (RULES S10): mechanisms that prove a password or token to the upstream and that send
+nothing but base64 lines.  ANONYMOUS and EXTERNAL would give a lease to everybody; GSSAPI and NTLM may put a security
+layer on the connection that popgate can't see through.
 
 `Exchange` follows one AUTH command and names the login.  It checks the form of each line (base64, `=` or `*`), bounds
 the rounds, and never keeps more of a response than the login: the password is not held, logged or returned.  Whether
@@ -44,7 +44,7 @@ class Exchange:
         self._mechanism = mechanism
         self._rounds = 0
         self.login = "?" + mechanism.decode("ascii")
-        """The authorisation identity if given, else the authentication identity; `?MECHANISM` where it can't be read."""
+        """The authorisation identity if given, else the authentication identity; `?MECHANISM` if it can't be read."""
 
     def response(self, line: bytes) -> bytes:
         """Take a line of the client (the initial response too); return the line to send on.
