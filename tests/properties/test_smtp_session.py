@@ -1,7 +1,6 @@
-"""The SMTP session against anybody: order, chunks, the shape of what goes up, secrets, bounds, and no exception ever.
+"""The SMTP session against anybody: the shape of what goes up, secrets, bounds, and no exception ever.
 
-Two kinds of play.  `polite`: a client that waits where it must, and a server that answers every line with an echo of
-it, so that a reply in the wrong place is seen.  `wild`: both sides, the gate and the clock do anything at any time.
+Both sides, the gate and the clock do anything at any time.  Order and chunks are in test_smtp_dialogue.py.
 """
 
 from __future__ import annotations
@@ -9,265 +8,22 @@ from __future__ import annotations
 import base64
 import re
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from proxy.session.events import Finished, RelayAsked, TlsAsked
-from proxy.session.smtp import SmtpSession
+from proxy.session.events import Finished
 
-from ..support.driver import Driver, new_session
-from ..support.play import pieces, single, whole
-from ..support.smtp import ALLOW, DEFER, REFUSE, recipients
+from ..support.echo import BODIES, LAST, PIPELINED, Echo, Watched
+from ..support.smtp import ALLOW, DEFER, REFUSE
 
 if TYPE_CHECKING:
-    from proxy.session.events import Verdict
+    from collections.abc import Callable
 
-COMMAND = re.compile(rb"[A-Z]{4,8}[ -~\x80-\xff]*\r\n")  # what popgate writes: no CR, LF or NUL but at the end
-RESPONSE = re.compile(rb"(?:[A-Za-z0-9+/]*=*|\*)\r\n")
-REPLY = re.compile(rb"(?:([0-9]{3})-[^\r\n]*\r\n)*[0-9]{3}(?: [^\r\n]*)?\r\n")
 SENTINEL = "s3ntinel-pa55word"
-OFFER = [b"PIPELINING", b"SIZE", b"8BITMIME", b"DSN", b"SMTPUTF8", b"AUTH PLAIN LOGIN"]
-often = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-class Watched(Driver):
-    """A driver that checks the shape of everything that goes up, and keeps all of it."""
-
-    def __init__(self, *words: str) -> None:
-        session = new_session("smtp", words)
-        assert isinstance(session, SmtpSession)
-        self.smtp = session
-        self.commands = b""  # all command lines sent up
-        self.bodies = 0  # ended ones
-        self._before = (False, "")
-        self._body = b""
-        super().__init__(session)
-
-    def _take(self) -> None:
-        sent = b"".join(self.smtp.to_upstream)
-        streaming, doing = self._before
-        self._before = (self.smtp.streaming, self.smtp.doing)
-        super()._take()
-        if streaming:
-            sent = self._take_body(sent)
-        for line in re.findall(rb"[^\n]*\n|[^\n]+", sent):
-            shape = RESPONSE if doing == "waiting for an AUTH response" else COMMAND
-            assert shape.fullmatch(line), line
-            assert len(line) <= 12290
-            self.commands += line
-
-    def _take_body(self, sent: bytes) -> bytes:
-        """What goes up of a message has CRLF alone, and one end; return what is behind it."""
-        text = (self._body or b"\r\n") + sent
-        at = text.find(b"\r\n.\r\n")
-        body, behind = (text, b"") if at < 0 else (text[: at + 5], text[at + 5 :])
-        rest = body.replace(b"\r\n", b"")
-        assert b"\r" not in rest
-        assert b"\n" not in rest
-        self._body = b"" if at >= 0 else body
-        self.bodies += at >= 0
-        return behind
-
-
-class Echo:
-    """A server that answers each line with it; `codes` says how, one after another."""
-
-    def __init__(self, codes: list[int], *, pipelining: bool) -> None:
-        self._codes = codes
-        self._turn = 0
-        self._offer = OFFER if pipelining else OFFER[1:]
-        self._data = b""
-        self._in_message = self._in_auth = False
-
-    def feed(self, sent: bytes) -> bytes:
-        self._data += sent
-        replies = b""
-        while True:
-            end = b"\r\n.\r\n" if self._in_message else b"\r\n"
-            line, found, rest = self._data.partition(end)
-            if not found:
-                return replies
-            self._data = rest
-            replies += self._reply(line)
-
-    def _reply(self, line: bytes) -> bytes:
-        code = self._codes[self._turn % len(self._codes)]
-        self._turn += 1
-        if self._in_message:
-            self._in_message = False
-            return b"%d echo message\r\n" % code
-        verb = line[:4]
-        if self._in_auth or verb == b"AUTH":
-            self._in_auth = code == 451
-            return b"334 AAAA\r\n" if self._in_auth else b"235 echo AUTH\r\n" if code == 250 else b"535 echo AUTH\r\n"
-        if verb == b"EHLO" and code == 250:
-            return b"".join([b"250-%b\r\n" % text for text in (b"echo " + line, *self._offer)]) + b"250 HELP\r\n"
-        if verb == b"DATA" and code == 250:
-            self._in_message = True
-            self._data = b"\r\n" + self._data
-            return b"354 echo DATA\r\n"
-        return b"%d echo %b\r\n" % (221 if verb == b"QUIT" else code, line)
-
-
-# Polite play: packets of numbered commands
-
-PIPELINED = [
-    "MAIL FROM:<m%d@s.test>",
-    "RCPT TO:<r%d@local.test>",
-    "RCPT TO:<r%d@far.test>",
-    "RSET",
-    "NOOP %d",
-    "VRFY r%d",
-]
-PIPELINED += ["RCPT TO:<r%d@a%%b@local.test>", "HELP", "XYZZY %d", "MAIL FROM:<m%d@s.test> SMTPUTF8", "EXPN %d"]
-LAST = ["DATA", "EHLO c%d.test", "HELO c%d.test", "QUIT", "AUTH PLAIN AGEAYg==", "STARTTLS", "AUTH LOGIN"]
-LAST += ["NOOP %d\0", "RSET"]
-BODIES = [b"x\r\n.\r\n", b".\r\n", b"x\n.\r\ny\r\n.\r\nMAIL FROM:<m0@s.test>\r\n", b"..\r\n" * 50 + b".\r\n"]
-packets = st.lists(
-    st.tuples(st.lists(st.sampled_from(PIPELINED), max_size=5), st.sampled_from(LAST), st.sampled_from(BODIES)),
-    max_size=8,
-)
 codes = st.lists(st.sampled_from([250, 250, 250, 250, 550, 451]), min_size=1, max_size=20)
-verdicts = st.sampled_from([ALLOW, REFUSE, DEFER])
-Script = list[tuple[list[str], str, bytes]]
-Cut = Callable[[bytes], list[bytes]]
 
-
-class Play:
-    """A polite client before a session before an echoing server, which answers behind a packet and not within it."""
-
-    def __init__(self, how: list[int], verdict: Verdict, *, pipelining: bool, cut: Cut) -> None:
-        self.driver = Watched("starttls", "max_errors=50", "max_refusals=50")
-        self.asked: list[bytes] = []
-        self.events: list[object] = []
-        self._server, self._verdict, self._cut = Echo(how, pipelining=pipelining), verdict, cut
-        self._said_up = 0
-        self.driver.upstream(b"220 echo greeting\r\n")
-        self.asked.append(b"greeting")
-
-    def packet(self, lines: list[bytes]) -> None:
-        in_exchange = self.driver.smtp.doing == "waiting for an AUTH response"
-        self.asked += [b"AUTH"] if in_exchange else lines
-        self._send(b"".join(line + b"\r\n" for line in lines))
-
-    def body(self, text: bytes) -> None:
-        if self.driver.smtp.streaming:
-            self.asked += [b"message", *text.partition(b"y\r\n.\r\n")[2].split(b"\r\n")[:-1]]
-            self._send(text)
-
-    @property
-    def finished(self) -> bool:
-        return any(isinstance(event, Finished) for event in self.events)
-
-    def _send(self, data: bytes) -> None:
-        driver = self.driver
-        driver.client(*self._cut(data))
-        while True:
-            events, driver.events[:] = list(driver.events), []
-            self.events += events
-            sent, driver.to_upstream = driver.to_upstream, b""
-            for event in events:
-                if isinstance(event, RelayAsked):
-                    driver.answer(self._verdict)
-                elif isinstance(event, TlsAsked):
-                    driver.call(driver.smtp.tls_started)
-            replies = self._server.feed(sent)
-            if replies and not self.finished:
-                driver.upstream(replies)
-            if not (events or sent or replies):
-                return
-
-
-def played(
-    script: Script,
-    how: list[int],
-    verdict: Verdict,
-    *,
-    pipelining: bool = True,
-    cut: Cut = whole,
-) -> Play:
-    play, number = Play(how, verdict, pipelining=pipelining, cut=cut), 0
-    play.packet([b"EHLO c0.test"])
-    for group, last, body in script:
-        lines = []
-        for text in [*group, last]:
-            number += 1
-            lines.append((text % number if "%d" in text else text).encode())
-        if last == "AUTH LOGIN" or play.driver.smtp.doing == "waiting for an AUTH response":
-            lines = lines[-1:]  # what comes in an exchange is a response, one at a time
-        play.packet(lines)
-        if last == "DATA":
-            play.body(body)
-        if play.finished:
-            break
-    return play
-
-
-def split_replies(said: bytes) -> list[bytes]:
-    replies, at = [], 0
-    while at < len(said):
-        match = REPLY.match(said, at)
-        assert match is not None, said[at:]
-        replies.append(match[0])
-        at = match.end()
-    return replies
-
-
-@given(packets, codes, verdicts, st.booleans())
-@often
-def test_S6_order_each_reply_answers_its_command(
-    script: Script, how: list[int], verdict: Verdict, pipelining: bool
-) -> None:
-    play = played(script, how, verdict, pipelining=pipelining)
-    replies = split_replies(play.driver.to_client)
-    if not play.finished:
-        assert len(replies) == len(play.asked)
-    for asked, reply in zip(play.asked, replies, strict=False):
-        numbers = re.findall(rb"[mrc]([0-9]+)@|c([0-9]+)\.test", reply)
-        expected = re.findall(rb"[mrc]([0-9]+)@|c([0-9]+)\.test", asked)
-        echo = re.search(rb"echo ([A-Za-z]+)", reply)
-        assert not numbers or numbers[0] == expected[0], (asked, reply)
-        assert echo is None or asked.upper().startswith(echo[1].upper()) or asked.startswith(b"EHLO"), (asked, reply)
-
-
-@given(packets, codes, verdicts, st.booleans(), st.sampled_from([None, "a", "b", "c", "d"]))
-@example([(["RCPT TO:<r%d@far.test>"], "STARTTLS", b"")], [250], REFUSE, True, None)
-@often
-def test_chunking_changes_nothing(
-    script: Script, how: list[int], verdict: Verdict, pipelining: bool, seed: str | None
-) -> None:
-    cut = pieces(seed) if seed else single
-    one = played(script, how, verdict, pipelining=pipelining)
-    many = played(script, how, verdict, pipelining=pipelining, cut=cut)
-    assert many.driver.to_client == one.driver.to_client
-    assert many.driver.commands == one.driver.commands
-    assert many.driver.bodies == one.driver.bodies
-    assert many.events == one.events
-    assert many.driver.smtp.facts() == one.driver.smtp.facts()
-
-
-@given(packets, codes, st.sampled_from([REFUSE, DEFER]), st.booleans())
-@often
-def test_no_refused_recipient_reaches_the_upstream(
-    script: Script, how: list[int], verdict: Verdict, pipelining: bool
-) -> None:
-    play = played(script, how, verdict, pipelining=pipelining)
-    if not play.driver.smtp.authenticated:
-        assert not [line for line in recipients(play.driver.commands) if "far.test" in line]
-
-
-@given(packets, codes, st.booleans())
-@often
-def test_S9_a_positive_reply_to_a_message_is_the_upstreams(script: Script, how: list[int], pipelining: bool) -> None:
-    play = played(script, how, ALLOW, pipelining=pipelining)
-    ok = play.driver.to_client.count(b"250 echo message\r\n")
-    assert ok == play.driver.smtp.messages <= play.driver.bodies
-
-
-# Wild play
 
 SECRET_LINE = base64.b64encode(SENTINEL.encode())
 SECRET_PLAIN = base64.b64encode(b"\0anna\0" + SENTINEL.encode())

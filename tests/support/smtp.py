@@ -30,6 +30,15 @@ def ready(*words: str, pipelining: bool = True) -> Driver:
     return driver
 
 
+def in_body(*words: str) -> Driver:
+    """A session that has passed a 354 on, for a message to one local recipient, with nothing left to be taken."""
+    driver = ready(*words)
+    driver.client(b"MAIL FROM:<a@s.test>\r\nRCPT TO:<user@local.test>\r\nDATA\r\n")
+    driver.upstream(b"250 a\r\n250 b\r\n354 go\r\n")
+    driver.to_client = driver.to_upstream = b""
+    return driver
+
+
 def asked(driver: Driver) -> RelayAsked | None:
     """The open question of the session, taken out of its events."""
     for event in driver.events:
