@@ -62,7 +62,7 @@ def command(session: SmtpSession, line: bytes) -> None:
 def _unknown(session: SmtpSession, verb: bytes) -> None:
     if verb in _HTTP:
         session.finish("client speaks HTTP")
-    elif verb == b"BDAT":  # what follows can't be told from commands (RFC 3030 2)
+    elif verb.startswith(b"BDAT"):  # what follows can't be told from commands (RFC 3030 2), a tab behind it or not
         session.finish("client sent BDAT", texts.UNKNOWN_COMMAND)
     else:
         session.error(texts.UNKNOWN_COMMAND if verb else texts.EMPTY_LINE)

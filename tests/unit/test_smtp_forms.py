@@ -307,3 +307,20 @@ def test_S2_C73_mail_as_it_goes_up(mail: str, line: str) -> None:
     driver.client(f"MAIL FROM:{mail}\r\n".encode())
     assert driver.to_upstream == f"MAIL FROM:{line}\r\n".encode()
     assert not recipients(driver.to_upstream)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [b" 6 LAST", b" +6 LAST", b" 06", b" 0x10", b" -1", b" 1_0", b" \xd9\xa3", b" 99999999999999999999", b"  6  LAST"]
+    + [b"\t6", b" 6 LASTX", b"", b" 0 LAST", b" 1048576"],
+)
+def test_S3_D2_BDAT_in_any_form_closes(argument: bytes) -> None:
+    """What follows it would be octets of a message or commands, nobody can tell which."""
+    driver = ready()
+    driver.client(b"MAIL FROM:<a@s.test>\r\nRCPT TO:<user@local.test>\r\n")
+    driver.upstream(b"250 a\r\n250 b\r\n")
+    driver.to_client = driver.to_upstream = b""
+    driver.client(b"BDAT" + argument + b"\r\nNOOP\r\nDATA\r\n")
+    assert driver.to_client == b"502 5.5.1 Command not implemented\r\n"
+    assert driver.to_upstream == b""
+    assert driver.finished is not None
