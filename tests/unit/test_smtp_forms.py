@@ -311,8 +311,10 @@ def test_S2_C73_mail_as_it_goes_up(mail: str, line: str) -> None:
 
 @pytest.mark.parametrize(
     "argument",
-    [b" 6 LAST", b" +6 LAST", b" 06", b" 0x10", b" -1", b" 1_0", b" \xd9\xa3", b" 99999999999999999999", b"  6  LAST"]
-    + [b"\t6", b" 6 LASTX", b"", b" 0 LAST", b" 1048576"],
+    [
+        *[b" 6 LAST", b" +6 LAST", b" 06", b" 0x10", b" -1", b" 1_0", b" \xd9\xa3", b" 99999999999999999999"],
+        *[b"  6  LAST", b"\t6", b" 6 LASTX", b"", b" 0 LAST", b" 1048576"],
+    ],
 )
 def test_S3_D2_BDAT_in_any_form_closes(argument: bytes) -> None:
     """What follows it would be octets of a message or commands, nobody can tell which."""
