@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from proxy.net.dialling import Dialling
+from proxy.net.tls import upstream_context
 from proxy.net.upstream import Server, Upstream
 
 from ..support.workshop import Workshop, refused_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from proxy.net.leg import Leg
+    from proxy.net.tls import UpstreamTls
     from proxy.net.upstream import Address
 
 
 class Bench:
     """A search for an upstream, and what it came to."""
 
-    def __init__(self, workshop: Workshop) -> None:
+    def __init__(self, workshop: Workshop, folder: Path) -> None:
         self.workshop = workshop
+        self.folder = folder
+        self.tls: UpstreamTls | None = None
         self.server = workshop.server()
         self.found: list[tuple[Leg, bytes]] = []
         self.said: list[tuple[str, str]] = []
         self.failed = 0
         self.dialling: Dialling
 
-    def start(self, *servers: Server, addresses: Callable[..., None] | None = None) -> None:
+    def start(self, *servers: Server, addresses: Callable[..., None] | None = None, stop: bool = False) -> None:
         upstream = Upstream(
             "up",
             "smtp",
             servers or [Server("127.0.0.1", self.server.getsockname()[1])],
-            tls=None,
-            implicit=False,
+            tls=self.tls,
+            implicit=self.tls is not None,
             connect_timeout=10.0,
             is_ours=lambda host, port: False,
         )
@@ -51,6 +57,8 @@ class Bench:
                 failed=self._fail,
                 said=lambda server, why: self.said.append((server, why)),
             )
+            if stop:
+                self.dialling.stop()
 
         self.workshop.run(begin)
         self.workshop.at_end.append(lambda: [leg.close() for leg, _ in self.found])
@@ -61,8 +69,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(workshop: Workshop) -> Bench:
-    return Bench(workshop)
+def bench(workshop: Workshop, tmp_path: Path) -> Bench:
+    return Bench(workshop, tmp_path)
 
 
 def test_the_leg_is_handed_over_with_the_first_octets(bench: Bench) -> None:
@@ -144,6 +152,20 @@ def test_all_servers_down_fails_once(bench: Bench) -> None:
     bench.workshop.advance(100.0)
     assert bench.failed == 1
     assert [server for server, _ in bench.said] == [f"127.0.0.1:{port}" for port in ports]
+
+
+def test_what_was_put_off_for_a_client_that_went_dials_nothing(bench: Bench, certificate: Path) -> None:
+    """A unix socket has no name to check: it is given up at the end of the turn, when the client may have gone."""
+    path = bench.folder / "up.sock"
+    unix = bench.workshop.keep(socket.socket(socket.AF_UNIX))
+    unix.bind(str(path))
+    unix.listen()
+    bench.tls = upstream_context(tls_ca=certificate)
+    bench.start(Server("", 0, str(path)), Server("127.0.0.1", bench.server.getsockname()[1]), stop=True)
+    bench.workshop.turns(10)
+    with pytest.raises(BlockingIOError):
+        bench.server.accept()
+    assert (bench.failed, bench.said) == (0, [])
 
 
 def test_no_server_at_all_fails_at_once(bench: Bench) -> None:

@@ -472,6 +472,21 @@ def test_a_slow_upstream_stops_the_client_from_being_read(smtp: Gate) -> None:
     smtp.gets(client, b"250 queued\r\n")
 
 
+def test_P4_a_client_that_floods_behind_its_password_is_stopped(slow: tuple[Gate, SlowStore]) -> None:
+    gate, store = slow
+    client, up = gate.greet()
+    gate.log_in()
+    gate.until(lambda: store.grants)
+    sent = 0
+    for _ in range(50):
+        sent += client.flood(1 << 20)
+        gate.workshop.turns(3)
+    assert gate.link._client.received <= 100 + 16384, "the rest waits in the kernel"
+    gate.workshop.run(lambda: store.grants[0][4](None))
+    gate.gets(client, b"+OK logged in\r\n")
+    gate.until(lambda: len(up.look()) - up.told == sent)
+
+
 # Ends
 
 
