@@ -110,7 +110,7 @@ def test_P4_a_client_that_floods_behind_its_password_is_not_read() -> None:
     assert pop(found).holding
     for _ in range(100):
         found.client(b"y" * 16384)
-    assert len(pop(found)._lines) == 1, "the driver, like the link, feeds nothing while it holds"
+    assert len(pop(found).lines) == 1, "the driver, like the link, feeds nothing while it holds"
     found.call(pop(found).lease_settled)
     assert not pop(found).holding
     assert found.to_upstream == b"x" + b"y" * 1638400
