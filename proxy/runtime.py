@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from .errors import ConfigError
 from .leases.memory import MemoryStore
 from .leases.sqlite import SqliteStore
-from .net.link import Service
 from .net.own import is_own, listens_there
+from .net.service import Service
 from .net.tls import ServerTls, upstream_context
 from .net.upstream import Server, Upstream
 from .policy import RelayPolicy

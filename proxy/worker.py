@@ -23,9 +23,10 @@ from .leases.clock import Clock
 from .leases.renewals import Renewals
 from .log import Log, open_log
 from .net.leg import LINGER
-from .net.link import Link, Service, Shared
+from .net.link import Link
 from .net.listener import Listener
 from .net.poller import Poller
+from .net.service import Service, Shared
 from .net.timers import TICK, Deadlines
 from .policy import POP3
 from .questions import ask

@@ -15,7 +15,6 @@ The only `except Exception` of popgate is here: a bug ends one session with a tr
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import StoreUnavailable
@@ -42,48 +41,9 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-    from ..log import Log
-    from ..policy import RelayPolicy
     from ..session.events import Event, Session, Verdict
-    from ..session.pop3 import PopSettings
-    from .poller import Poller
-    from .timers import Deadlines, Queue
-    from .tls import ServerTls
-    from .upstream import Upstream
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """What all links of one listener share; made anew by every reload, living links keep theirs."""
-
-    name: str
-    protocol: str
-    settings: SmtpSettings | PopSettings
-    policy: RelayPolicy
-    upstream: Upstream
-    tls: ServerTls | None
-    implicit_tls: bool
-    waits: dict[Wait, float]
-    """Seconds for each kind of wait."""
-    handshake_timeout: float
-    session_timeout: float
-    max_age: float
-    """Seconds after the login that an open POP session keeps its lease alive."""
-
-
-@dataclass(slots=True)
-class Shared:
-    """What all links of one worker share."""
-
-    poller: Poller
-    deadlines: Deadlines
-    log: Log
-    clock: Callable[[], float]
-    """Seconds that go on in suspend and never go back (leases/clock.py)."""
-    closed: Callable[[Link], None]
-    """Called once at the end of every link."""
-    leased: Callable[[Link, str], None]
-    """Called with the login when a POP session with a lease opens: it keeps the lease alive (RULES G4)."""
+    from .service import Service, Shared
+    from .timers import Queue
 
 
 class Link:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from ..log import Log
     from .census import Census
-    from .link import Service
     from .poller import Poller
+    from .service import Service
 
 ACCEPTS: Final = 16
 """Connections a turn, RULES N4."""

@@ -10,7 +10,7 @@ import unicodedata
 
 from ..wire.esmtp import BadParameter, asks_smtputf8, mail_parameters, rcpt_parameters
 from ..wire.path import NULL, BadPath, Path, parse
-from . import texts
+from . import smtp_texts as texts
 
 _LINE_BREAKERS = frozenset({"Cc", "Zl", "Zp"})  # Unicode categories: controls, line and paragraph separators
 

@@ -25,7 +25,8 @@ from ..wire.esmtp import NO_OFFER
 from ..wire.lines import LineBuffer
 from ..wire.replies import ReplyBuffer
 from ..wire.sasl import MAX_LINE
-from . import smtp_commands, smtp_replies, texts
+from . import smtp_commands, smtp_replies
+from . import smtp_texts as texts
 from .events import Finished, TlsAsked, UpstreamAborted, Wait
 from .ledger import Ledger
 from .smtp_state import BODY, CLOSED, COMMANDS, GREETING, SASL, TLS, Owed, SmtpSettings, shown

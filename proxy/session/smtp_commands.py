@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from ..wire.lines import TOO_LONG, is_clean
 from ..wire.sasl import MAX_LINE, Exchange
 from . import smtp_replies as replies
-from . import texts
+from . import smtp_texts as texts
 from .envelope import BadCommand, mail_command, rcpt_command
 from .events import Outcome, Refused, RelayAsked, Verdict
 from .smtp_state import CLOSED, COMMANDS, Owed, shown

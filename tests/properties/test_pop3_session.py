@@ -331,7 +331,7 @@ def test_memory_has_a_bound_whatever_comes(where: str, noise: bytes) -> None:
         if not session.holding:
             session.client_bytes(noise)
         session.upstream_bytes(noise)
-        kept = len(session._lines) + len(session._replies) + len(session._held) + sum(map(len, session._list or []))
+        kept = len(session.lines) + len(session.replies) + len(session.held) + sum(map(len, session.list or []))
         assert kept <= MAX_LINE + MAX_REPLY_LINE + MAX_HELD + 4 * 16384
         session.to_client.clear()
         session.to_upstream.clear()

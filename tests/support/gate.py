@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from proxy.leases.memory import MemoryStore
-from proxy.net.link import Link, Service, Shared
+from proxy.net.link import Link
+from proxy.net.service import Service, Shared
 from proxy.net.upstream import Server, Upstream
 from proxy.policy import RelayPolicy
 from proxy.session.events import Wait
