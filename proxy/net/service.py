@@ -1,4 +1,4 @@
-"""What links share: all of one listener (`Service`), all of one worker (`Shared`).  runtime.py and worker.py make them."""
+"""What links share: all of one listener (`Service`), all of one worker (`Shared`)."""
 
 from __future__ import annotations
 

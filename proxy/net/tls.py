@@ -55,6 +55,9 @@ VERSIONS = {
 }
 _OLD = ("TLSv1", "TLSv1.1")
 
+# For clients: forward secrecy and authenticated encryption only (Mozilla's "intermediate" list), said here because what
+# Python allows by itself depends on who built it.  TLS 1.3 has a list of its own.
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aNULL"
 # What TLS 1.0 can do at all: SHA-1 and CBC, which Python's own list leaves out, and short keys.
 _OLD_CIPHERS = "DEFAULT:@SECLEVEL=0"
 # ssl.OP_LEGACY_SERVER_CONNECT is there from Python 3.12 on; the figure is OpenSSL's SSL_OP_LEGACY_SERVER_CONNECT.
@@ -326,8 +329,7 @@ def _shown(certificate: Certificate, protocol: str, min_version: str) -> ssl.SSL
 def _harden(context: ssl.SSLContext, protocol: str, min_version: str) -> None:
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols([protocol])
-    if min_version in _OLD:
-        context.set_ciphers(_OLD_CIPHERS)
+    context.set_ciphers(_OLD_CIPHERS if min_version in _OLD else _CIPHERS)
     _set_minimum(context, min_version)
 
 

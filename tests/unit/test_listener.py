@@ -21,7 +21,7 @@ from ..support.workshop import PATIENCE, Peer, Workshop
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.net.link import Service
+    from proxy.net.service import Service
 
 
 class Scarce:
