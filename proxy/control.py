@@ -1,7 +1,8 @@
 """The control socket: how `popgate status`, `leases`, `reload`, `drain` reach the running popgate.
 
 A unix socket, mode 0600: who may open it is who may administrate.  One line of JSON asks, one line answers, then it is
-closed. `ControlServer` is the supervisor's end, non-blocking under its selector; `ask` is the command line's.
+closed. `ControlServer` is the supervisor's end, under its selector; it never waits for an asker, and forgets those that
+don't ask or don't read within `PATIENCE`.  `ask` is the command line's end.
 
 What the questions mean is supervisor.py and questions.py.
 """
@@ -13,6 +14,9 @@ import json
 import os
 import selectors
 import socket
+import stat
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from .errors import ConfigError, PopgateError
@@ -23,52 +27,62 @@ if TYPE_CHECKING:
 
     from .channel import Message
 
+PATIENCE: Final = 10.0
+"""Seconds for a question to come, for its answer, and for the answer to be read."""
 _MAX_QUESTION: Final = 65536
 """Octets of a question."""
-_PATIENCE: Final = 10.0
-"""Seconds that the command line waits for an answer."""
+_MAX_ASKERS: Final = 64
+"""Connections at a time; more are closed: an administrator has two hands."""
+
+
+@dataclass(slots=True, eq=False)
+class Asker:
+    """One connection to the control socket: first its question comes, then its answer goes."""
+
+    sock: socket.socket
+    until: float
+    question: bytes = b""
+    unsent: bytes = b""
 
 
 class ControlServer:
     """The listening end; `asked(question, asker)` is answered by `answer(asker, ...)`, at once or later."""
 
-    def __init__(self, path: Path, selector: selectors.BaseSelector, asked: Callable[[Message, object], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        selector: selectors.BaseSelector,
+        asked: Callable[[Message, Asker], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Raise ConfigError when the socket can't be made, or another popgate answers there."""
         self._path = path
         self._selector = selector
         self._asked = asked
-        self._askers: dict[socket.socket, bytes] = {}
-        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        if _answers(path):
-            raise ConfigError([f"admin.control: a popgate is running already at {path}"])
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()
-            before = os.umask(0o177)
-            try:
-                self._sock.bind(str(path))
-            finally:
-                os.umask(before)
-            self._sock.listen(16)
-        except OSError as error:
-            raise ConfigError([f"admin.control: can't make {path}: {error.strerror}; check the folder"]) from error
+        self._clock = clock
+        self._askers: set[Asker] = set()
+        self._sock = _listening(path)
         selector.register(self._sock, selectors.EVENT_READ, self._accept)
 
-    def answer(self, asker: object, answer: Message) -> None:
+    def answer(self, asker: Asker, answer: Message) -> None:
         """Answer and hang up; an asker that has gone is no matter."""
-        assert isinstance(asker, socket.socket)
-        if asker not in self._askers:
-            return
-        with contextlib.suppress(OSError):
-            asker.settimeout(_PATIENCE)
-            asker.sendall(json.dumps(answer).encode() + b"\n")
-        self._drop(asker)
+        if asker in self._askers:
+            asker.unsent = json.dumps(answer).encode() + b"\n"
+            asker.until = self._clock() + PATIENCE
+            self._selector.register(asker.sock, selectors.EVENT_WRITE, lambda _: self._send(asker))
+            self._send(asker)
+
+    def tick(self) -> None:
+        """Forget who takes too long; call about once a second."""
+        now = self._clock()
+        for asker in [asker for asker in self._askers if asker.until <= now]:
+            self._drop(asker)
 
     def forget(self) -> None:
         """In a child: these are not its sockets."""
         self._sock.close()
         for asker in self._askers:
-            asker.close()
+            asker.sock.close()
 
     def close(self) -> None:
         for asker in list(self._askers):
@@ -80,37 +94,79 @@ class ControlServer:
 
     def _accept(self, _: object) -> None:
         try:
-            asker, _address = self._sock.accept()
+            sock, _address = self._sock.accept()
         except OSError:
             return
-        asker.setblocking(False)
-        self._askers[asker] = b""
-        self._selector.register(asker, selectors.EVENT_READ, self._read)
+        if len(self._askers) >= _MAX_ASKERS:
+            sock.close()
+            return
+        sock.setblocking(False)
+        asker = Asker(sock, self._clock() + PATIENCE)
+        self._askers.add(asker)
+        self._selector.register(sock, selectors.EVENT_READ, lambda _: self._read(asker))
 
-    def _read(self, asker: socket.socket) -> None:
+    def _read(self, asker: Asker) -> None:
         try:
-            data = asker.recv(_MAX_QUESTION)
+            data = asker.sock.recv(_MAX_QUESTION)
+        except BlockingIOError:
+            return
         except OSError:
             data = b""
-        text = self._askers[asker] = self._askers[asker] + data
-        if b"\n" in text:
-            self._selector.unregister(asker)
-            try:
-                question = json.loads(text)
-            except ValueError:
-                question = None
-            if isinstance(question, dict):
+        asker.question += data
+        if b"\n" in asker.question:
+            self._selector.unregister(asker.sock)
+            question = _parsed(asker.question)
+            if question is not None:
                 self._asked(question, asker)
             else:
                 self.answer(asker, {"error": "a question is one line with a JSON object"})
-        elif not data or len(text) > _MAX_QUESTION:
+        elif not data or len(asker.question) > _MAX_QUESTION:
             self._drop(asker)
 
-    def _drop(self, asker: socket.socket) -> None:
-        with contextlib.suppress(KeyError):
-            self._selector.unregister(asker)
-        self._askers.pop(asker, None)
-        asker.close()
+    def _send(self, asker: Asker) -> None:
+        try:
+            asker.unsent = asker.unsent[asker.sock.send(asker.unsent) :]
+        except BlockingIOError:
+            return
+        except OSError:
+            asker.unsent = b""
+        if not asker.unsent:
+            self._drop(asker)
+
+    def _drop(self, asker: Asker) -> None:
+        with contextlib.suppress(KeyError):  # it waits for its answer
+            self._selector.unregister(asker.sock)
+        self._askers.discard(asker)
+        asker.sock.close()
+
+
+def _listening(path: Path) -> socket.socket:
+    if _answers(path):
+        raise ConfigError([f"admin.control: a popgate is running already at {path}"])
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISSOCK(path.lstat().st_mode):  # of one that was killed; any other file stays, and bind fails
+                path.unlink()
+        before = os.umask(0o177)
+        try:
+            sock.bind(str(path))
+        finally:
+            os.umask(before)
+        sock.listen(16)
+    except OSError as error:
+        sock.close()
+        why = "a file that is no socket is there" if path.is_file() else f"{error.strerror}; check the folder"
+        raise ConfigError([f"admin.control: can't make {path}: {why}"]) from error
+    return sock
+
+
+def _parsed(line: bytes) -> Message | None:
+    try:
+        question = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return question if isinstance(question, dict) else None
 
 
 class NotRunning(PopgateError):
@@ -120,30 +176,34 @@ class NotRunning(PopgateError):
 def ask(path: Path, question: Message) -> dict[str, Any]:
     """Ask the running popgate; raise NotRunning when there is none, PopgateError when it does not answer."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.settimeout(_PATIENCE)
+        sock.settimeout(PATIENCE)
         try:
             sock.connect(str(path))
+        except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
+            raise NotRunning(f"popgate does not run ({path}: {error.strerror})") from error
         except PermissionError as error:
             raise PopgateError(f"{path}: {error.strerror}; ask as root or as popgate's user") from error
-        except OSError as error:
-            raise NotRunning(f"popgate does not run ({path}: {error.strerror})") from error
+        except OSError as error:  # the queue of one that is stopped or stuck is full
+            raise PopgateError(f"popgate does not answer at {path}: {error}") from error
         try:
             sock.sendall(json.dumps(question).encode() + b"\n")
-            text = b""
-            while not text.endswith(b"\n") and (data := sock.recv(65536)):
-                text += data
-            answer = json.loads(text)
-        except (OSError, ValueError) as error:
+            text = b"".join(iter(lambda: sock.recv(65536), b""))
+        except OSError as error:
             raise PopgateError(f"popgate does not answer at {path}: {error}") from error
-    assert isinstance(answer, dict)
+    answer = _parsed(text)
+    if answer is None:
+        raise PopgateError(f"popgate hung up at {path} without an answer")
     return answer
 
 
 def _answers(path: Path) -> bool:
+    """Whether somebody listens at `path`, and be it someone who is stopped."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.settimeout(_PATIENCE)
+        sock.setblocking(False)
         try:
             sock.connect(str(path))
+        except BlockingIOError:  # its queue is full
+            return True
         except OSError:
             return False
-        return True
+    return True

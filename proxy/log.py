@@ -17,7 +17,7 @@ import json
 import re
 import sys
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from loguru import logger
 
@@ -119,15 +119,19 @@ class Log:
 def open_log(level: str, form: str, file: str) -> Log:
     """Point loguru at `file` ("" is stderr, "syslog" the local syslog socket) and return a Log on it.
 
-    Raise OSError when the file can't be opened.  Called again after a fork and by a reload.
+    Raise OSError when that can't be opened, having changed nothing.  Called again after a fork and by a reload.
     """
-    logger.remove()
+    sink: Any = sys.stderr
     if file == "syslog":
         from logging.handlers import SysLogHandler
 
-        logger.add(SysLogHandler("/dev/log", SysLogHandler.LOG_MAIL), format="{message}", level=0)
+        sink = SysLogHandler("/dev/log", SysLogHandler.LOG_MAIL)
     elif file:
-        logger.add(file, format="{message}", level=0, encoding="utf-8")
+        with open(file, "a", encoding="utf-8"):  # fails here, while the old log is still there
+            sink = file
+    logger.remove()
+    if isinstance(sink, str):
+        logger.add(sink, format="{message}", level=0, encoding="utf-8")
     else:
-        logger.add(sys.stderr, format="{message}", level=0, colorize=False)
+        logger.add(sink, format="{message}", level=0, colorize=False)
     return Log(level, form)

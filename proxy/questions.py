@@ -6,10 +6,12 @@ words its answers by the same functions.  An `error` in an answer is a sentence 
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from .errors import StoreUnavailable
+from .leases.base import MAX_LOGIN, login_octets
 from .wire.address import packed, shown
 
 if TYPE_CHECKING:
@@ -53,15 +55,24 @@ def ask(store: LeaseStore, question: Answer, then: Callable[[Answer], None]) -> 
         then({"error": f"not a question: {error}"})
 
 
-def _grant(store: LeaseStore, question: Answer, then: Callable[[Answer], None]) -> None:
+def granting(question: Answer) -> tuple[bytes, str, str, float]:
+    """Address, login, source and window of a question to grant; raise ValueError for what can't be a lease."""
     address, window = packed(question["address"]), float(question["window"])
-    if not window > 0:
-        raise ValueError("the window is not positive")
+    if not (window > 0 and math.isfinite(window)):
+        raise ValueError("the window is no length of time")
+    login = str(question.get("login") or ADMIN_LOGIN)
+    if len(login_octets(login)) > MAX_LOGIN:
+        raise ValueError(f"the login is longer than {MAX_LOGIN} octets")
+    return address, login, ADMIN_SOURCE, window
+
+
+def _grant(store: LeaseStore, question: Answer, then: Callable[[Answer], None]) -> None:
+    address, login, source, window = granting(question)
 
     def granted(problem: StoreUnavailable | None) -> None:
         then({"granted": shown(address)} if problem is None else down(problem))
 
-    store.grant(address, str(question.get("login") or ADMIN_LOGIN), ADMIN_SOURCE, window, granted)
+    store.grant(address, login, source, window, granted)
 
 
 def _revoke(store: LeaseStore, question: Answer, then: Callable[[Answer], None]) -> None:

@@ -147,6 +147,7 @@ def needs_restart(old: Config, new: Config) -> list[str]:
             ("workers", old.processes, new.processes),
             ("user", old.user, new.user),
             ("store.url", old.store.url, new.store.url),
+            ("store.timeout", old.store.timeout, new.store.timeout),
             ("admin.control", old.admin.control, new.admin.control),
         )
         if before != after

@@ -137,6 +137,9 @@ class Dialling:
     def lost(self, leg: Leg, why: str) -> None:
         self._gone(leg, why)
 
+    def clogged(self, leg: Leg) -> None:
+        """What we say ourselves is a line or two."""
+
     def drained(self, leg: Leg) -> None:
         """What we say ourselves is a line or two."""
 

@@ -59,6 +59,9 @@ class Owner(Protocol):
     def lost(self, leg: Leg, why: str) -> None:
         """The connection is gone, or was never made."""
 
+    def clogged(self, leg: Leg) -> None:
+        """`full` has become true at the end of a turn."""
+
     def drained(self, leg: Leg) -> None:
         """`full` has become false."""
 
@@ -72,7 +75,7 @@ class Owner(Protocol):
 class Leg:
     """A socket and what is on its way through it."""
 
-    __slots__ = ("_behind", "_broken", "_held", "_owner", "_poller", "_rest", "_shaking", "_sock", "_then", "_tls",
+    __slots__ = ("_behind", "_broken", "_held", "_owner", "_poller", "_queued", "_rest", "_shaking", "_sock", "_then", "_tls",
                  "_watched", "chunk", "received", "sent")  # fmt: skip
 
     def __init__(self, poller: Poller, sock: socket.socket, owner: Owner) -> None:
@@ -82,6 +85,7 @@ class Leg:
         self._owner: Owner | None = owner
         self._watched: int | None = READ  # events asked for; None: not in the epoll
         self._held = 0
+        self._queued = b""  # what is sent at the end of this turn
         self._rest = b""  # what the socket did not take yet
         self._then: Callable[[], None] | None = None  # to be done when the rest has gone
         self._broken = False  # nothing can be sent any more
@@ -195,7 +199,25 @@ class Leg:
     def _send(self, data: bytes) -> None:
         if self._rest:
             self._rest += data
-            return
+        elif self._queued:
+            self._queued += data
+            if len(self._queued) > SMALL:
+                self.flush()
+        elif self._poller.in_turn and len(data) < SMALL:  # a dialogue: see net/poller.py
+            self._queued = data
+            self._poller.at_end(self.flush)
+        else:
+            self._write(data)
+
+    def flush(self) -> None:
+        """Send what was put off to the end of the turn."""
+        if self._queued:
+            data, self._queued = self._queued, b""
+            self._write(data)
+            if self._rest and self._owner is not None:
+                self._owner.clogged(self)
+
+    def _write(self, data: bytes) -> None:
         try:
             count = self._sock.send(data)
         except BlockingIOError:
@@ -236,6 +258,7 @@ class Leg:
         if self._broken:
             return
         self._broken = True
+        self._queued = b""
         if self._rest:
             self._rest = b""
             self._poller.soon(self._gone_out)
@@ -298,6 +321,7 @@ class Leg:
 
     def finish_sending(self) -> None:
         """Half-close: when all has gone out, tell the peer that no more comes."""
+        self.flush()
         if self._rest:
             self._then = self._finish_sending
         else:
@@ -308,6 +332,7 @@ class Leg:
             return
         if self._tls is not None and not self._shaking:
             self._send(self._tls.close_notify())
+            self.flush()
         try:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:
@@ -318,6 +343,7 @@ class Leg:
         if self._owner is None:
             return
         self._owner = None
+        self.flush()
         self._rest = b""
         self._then = None
         self._tls = None

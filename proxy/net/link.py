@@ -128,6 +128,9 @@ class Link:
             self._left = True
             self._end(f"client lost: {why} ({self.session.doing})")
 
+    def clogged(self, leg: Leg) -> None:
+        self.drained(leg)
+
     def drained(self, leg: Leg) -> None:
         if self._final is None:
             self._regulate()
@@ -352,6 +355,7 @@ class Link:
         client = self._client
         if client.closed:
             return
+        client.flush()
         if client.full:
             self._shared.deadlines.arm(self, self.service.waits[Wait.COMMAND])
         elif self._final.clean or self._left:  # whose end was read has nothing on its way that a reset could answer

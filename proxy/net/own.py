@@ -1,14 +1,19 @@
 """Which addresses are this machine's own.
 
 Asked for two reasons: a login from one of popgate's own addresses makes no lease (RULES G3), and an upstream that is
-popgate itself would be a loop (N10).  The kernel is asked by a bind, which knows aliases, containers and addresses
-that came later; a list read at start would not.
+popgate itself would be a loop (N10).  The kernel is asked which way it would send (nothing is sent): to an address of
+its own it sends from that very address.  That knows aliases, containers and addresses that came later; a list read at
+start would not.  A bind was rejected: under net.ipv4.ip_nonlocal_bind, which machines that share an address by VRRP
+set, every address can be bound, and would be taken for one's own.
 """
 
 from __future__ import annotations
 
 import socket
 from functools import lru_cache
+from typing import Final
+
+_DISCARD: Final = 9  # RFC 863; any port would do, since nothing is sent
 
 
 def is_own(address: bytes) -> bool:
@@ -18,23 +23,22 @@ def is_own(address: bytes) -> bool:
     return is_local(socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address))
 
 
-@lru_cache(
-    maxsize=4096
-)  # a bind and a close cost 5 us; addresses of a machine change rarely, popgate is restarted then
+@lru_cache(maxsize=4096)  # a question costs 5 us; addresses of a machine change rarely, popgate is restarted then
 def is_local(host: str) -> bool:
-    """Whether this machine can listen on the address `host`."""
+    """Whether a connection to `host` (an address, or a name) ends on this machine."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((host, 0))
+            probe.connect((host, _DISCARD))
+            source, target = probe.getsockname()[0], probe.getpeername()[0]
     except OSError:
         return False
-    return True
+    return bool(source == target or target.startswith("127."))  # to 127.0.0.2 it sends from 127.0.0.1
 
 
 def listens_there(host: str, port: int, bound: frozenset[tuple[str, int]]) -> bool:
     """Whether one of the `bound` (address, port) of ours is reached by a connection to `host` and `port`."""
     if (host, port) in bound:
         return True
-    wildcard = ("0.0.0.0", port) in bound or ("::", port) in bound  # noqa: S104 - compared, not bound
-    return wildcard and is_local(host)
+    wildcard = "::" if ":" in host else "0.0.0.0"  # noqa: S104 - compared, not bound
+    return (wildcard, port) in bound and is_local(host)
