@@ -1,7 +1,7 @@
 """One side of a link: a non-blocking socket, in the clear or under TLS.
 
 A leg reads when the poller says so and hands octets to its link; it writes at once what the socket takes and keeps the
-rest. While a rest exists `full` is true, and the link stops reading what causes it: that is the whole flow control
+rest. While a rest exists the leg is full, and the link stops reading what causes it: that is the whole flow control
 (DESIGN 4). Starting TLS in mid-connection is a switch in here (`start_tls`); the link sees text before and after.
 
 Promises (RULES N2): a socket that is hung up or broken is read to its end or, while it may not be read, leaves the
@@ -60,10 +60,10 @@ class Owner(Protocol):
         """The connection is gone, or was never made."""
 
     def clogged(self, leg: Leg) -> None:
-        """`full` has become true at the end of a turn."""
+        """The leg has become full at the end of a turn."""
 
     def drained(self, leg: Leg) -> None:
-        """`full` has become false."""
+        """The leg is not full any more."""
 
     def secured(self, leg: Leg) -> None:
         """The handshake that `start_tls` began is complete."""
@@ -75,8 +75,8 @@ class Owner(Protocol):
 class Leg:
     """A socket and what is on its way through it."""
 
-    __slots__ = ("_behind", "_broken", "_held", "_owner", "_poller", "_queued", "_rest", "_shaking", "_sock", "_then", "_tls",
-                 "_watched", "chunk", "received", "sent")  # fmt: skip
+    __slots__ = ("_behind", "_broken", "_held", "_owner", "_poller", "_queued", "_shaking", "_sock", "_then", "_tls",
+                 "_watched", "chunk", "received", "rest", "sent")  # fmt: skip
 
     def __init__(self, poller: Poller, sock: socket.socket, owner: Owner) -> None:
         """`sock`: non-blocking, connected or on its way to be; its end is the leg's business from now on."""
@@ -86,7 +86,8 @@ class Leg:
         self._watched: int | None = READ  # events asked for; None: not in the epoll
         self._held = 0
         self._queued = b""  # what is sent at the end of this turn
-        self._rest = b""  # what the socket did not take yet
+        self.rest = b""
+        """What the socket did not take yet; the leg is full while it is not empty."""
         self._then: Callable[[], None] | None = None  # to be done when the rest has gone
         self._broken = False  # nothing can be sent any more
         self._tls: Records | None = None
@@ -97,11 +98,6 @@ class Leg:
         poller.add(sock.fileno(), READ, self._ready)
 
     # State
-
-    @property
-    def full(self) -> bool:
-        """Whether something waits to be sent."""
-        return bool(self._rest)
 
     @property
     def closed(self) -> bool:
@@ -197,8 +193,8 @@ class Leg:
         self._send(data)
 
     def _send(self, data: bytes) -> None:
-        if self._rest:
-            self._rest += data
+        if self.rest:
+            self.rest += data
         elif self._queued:
             self._queued += data
             if len(self._queued) > SMALL:
@@ -214,7 +210,7 @@ class Leg:
         if self._queued:
             data, self._queued = self._queued, b""
             self._write(data)
-            if self._rest and self._owner is not None:
+            if self.rest and self._owner is not None:
                 self._owner.clogged(self)
 
     def _write(self, data: bytes) -> None:
@@ -226,7 +222,7 @@ class Leg:
             self._break()
             return
         if count < len(data):
-            self._rest = data[count:]
+            self.rest = data[count:]
             if self._watched is None:
                 self._break()
             else:
@@ -234,14 +230,14 @@ class Leg:
 
     def _send_rest(self) -> None:
         try:
-            count = self._sock.send(self._rest)
+            count = self._sock.send(self.rest)
         except BlockingIOError:
             return
         except OSError:
             self._break()
             return
-        self._rest = self._rest[count:]
-        if not self._rest:
+        self.rest = self.rest[count:]
+        if not self.rest:
             if self._watched is not None:
                 self._watch(self._watched & ~WRITE)
             self._gone_out()
@@ -259,8 +255,8 @@ class Leg:
             return
         self._broken = True
         self._queued = b""
-        if self._rest:
-            self._rest = b""
+        if self.rest:
+            self.rest = b""
             self._poller.soon(self._gone_out)
 
     # TLS
@@ -322,7 +318,7 @@ class Leg:
     def finish_sending(self) -> None:
         """Half-close: when all has gone out, tell the peer that no more comes."""
         self.flush()
-        if self._rest:
+        if self.rest:
             self._then = self._finish_sending
         else:
             self._finish_sending()
@@ -344,7 +340,7 @@ class Leg:
             return
         self._owner = None
         self.flush()
-        self._rest = b""
+        self.rest = b""
         self._then = None
         self._tls = None
         self._poller.close(self._sock)
@@ -366,5 +362,5 @@ class Leg:
         if self._watched is not None:
             self._watched = None
             self._poller.remove(self._sock.fileno())
-            if self._rest:
+            if self.rest:
                 self._break()

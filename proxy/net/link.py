@@ -310,8 +310,11 @@ class Link:
     def _regulate(self) -> None:
         """Hold and let go reading, each side for its own reasons."""
         client, upstream, session = self._client, self._upstream, self.session
-        peer_full = upstream is not None and upstream.full
-        held = (OWN_FULL if client.full else 0) | (PEER_FULL if peer_full else 0) | (SESSION if session.holding else 0)
+        held = SESSION if session.holding else 0
+        if client.rest:
+            held |= OWN_FULL
+        if upstream is not None and upstream.rest:
+            held |= PEER_FULL
         if held != self._held:
             self._held = held
             client.hold(held)
@@ -330,7 +333,7 @@ class Link:
         """
         session, deadlines = self.session, self._shared.deadlines
         wait = session.wait
-        if wait is self._wait and (session.step == self._step or deadlines.now == self._armed):
+        if wait is self._wait and (deadlines.now == self._armed or session.step == self._step):
             return
         self._step, self._wait, self._armed = session.step, wait, deadlines.now
         left = self._began + self.service.session_timeout - deadlines.now
@@ -356,7 +359,7 @@ class Link:
         if client.closed:
             return
         client.flush()
-        if client.full:
+        if client.rest:
             self._shared.deadlines.arm(self, self.service.waits[Wait.COMMAND])
         elif self._final.clean or self._left:  # whose end was read has nothing on its way that a reset could answer
             client.say_goodbye()

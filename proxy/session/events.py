@@ -145,7 +145,7 @@ class Session(Protocol):
 
     @property
     def wait(self) -> Wait:
-        """What the session waits for now."""
+        """What is waited for now."""
 
     def client_bytes(self, data: bytes) -> None: ...
     def upstream_bytes(self, data: bytes) -> None: ...

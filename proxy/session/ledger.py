@@ -22,17 +22,14 @@ Expected = TypeVar("Expected")
 class Ledger(Generic[Expected]):
     """Entries are an `Expected` (the upstream owes a reply) or octets (we have the reply already)."""
 
-    __slots__ = ("_bound", "_entries", "awaited")
+    __slots__ = ("_bound", "_entries", "awaited", "full")
 
     def __init__(self, bound: int = BOUND) -> None:
         self._entries: deque[Expected | bytes] = deque()
         self._bound = bound
         self.awaited = 0
         """How many replies the upstream owes."""
-
-    @property
-    def full(self) -> bool:
-        return len(self._entries) >= self._bound
+        self.full = False
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -41,17 +38,20 @@ class Ledger(Generic[Expected]):
         """The upstream was sent something that it answers."""
         self._entries.append(what)
         self.awaited += 1
+        self.full = len(self._entries) >= self._bound
 
     def inject(self, reply: bytes) -> bytes:
         """Enter a reply of ours; return what may be said now: the reply itself if nothing is owed before it."""
         if not self._entries:
             return reply
         self._entries.append(reply)
+        self.full = len(self._entries) >= self._bound
         return b""
 
     def settle(self) -> Expected:
         """The upstream's next reply is here: return what it answers.  Call only while `awaited`."""
         self.awaited -= 1
+        self.full = False
         entry = self._entries.popleft()
         assert not isinstance(entry, bytes)  # octets at the head have been released already
         return entry

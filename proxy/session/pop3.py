@@ -67,7 +67,7 @@ class PopSession:
 
     @property
     def holding(self) -> bool:
-        return self.state in (GREETING, REPLY, LEASE) and len(self.lines) > 0
+        return self.state in (GREETING, REPLY, LEASE) and self.lines.waiting != b""
 
     @property
     def streaming(self) -> bool:
@@ -127,7 +127,7 @@ class PopSession:
         """A client that hangs up at once has logged in all the same (RULES P5): its login is waited for."""
         if self.state is OPEN:
             self.half_closed()
-        elif self.state in (REPLY, LEASE) or (self.state is GREETING and len(self.lines)):
+        elif self.state in (REPLY, LEASE) or (self.state is GREETING and self.lines.waiting):
             self.leaving = True
         else:
             self.finish("client left", clean=True)
@@ -180,7 +180,7 @@ class PopSession:
         self.state = OPEN
         self.to_client.append(self.held)
         self.held = b""
-        if len(self.lines):
+        if self.lines.waiting:
             self.to_upstream.append(self.lines.rest())
         if self.leaving:
             self.half_closed()

@@ -48,7 +48,7 @@ def stls(session: PopSession, argument: bytes) -> None:
         session.bad(texts.TLS_ACTIVE)
     elif not session.settings.stls:
         session.bad(texts.TLS_NOT_OFFERED)
-    elif len(session.lines):
+    elif session.lines.waiting:
         session.finish("client sent in the clear behind STLS")
     else:
         session.state = TLS

@@ -56,7 +56,7 @@ class SmtpSession:
         "authenticated", "body", "client", "client_done", "commands", "discarding", "ending", "errors", "events",
         "exchange", "helo", "leaving", "ledger", "lines", "literal", "login", "messages", "offer", "pending",
         "quitting", "recipients", "refused", "replies", "serial", "settings", "standing", "starting_tls", "state",
-        "step", "synchronising", "tls", "to_client", "to_upstream", "transaction", "upstream_done", "why",
+        "step", "synchronising", "tls", "to_client", "to_upstream", "transaction", "upstream_done", "wait", "why",
     )  # fmt: skip
 
     def __init__(
@@ -72,6 +72,7 @@ class SmtpSession:
         self.client, self.literal = client, literal
         self.standing = standing
         self.state = GREETING
+        self.wait = Wait.GREETING
         self.lines = LineBuffer(MAX_LINE)
         self.replies = ReplyBuffer()
         self.ledger: Ledger[Owed] = Ledger()
@@ -98,24 +99,14 @@ class SmtpSession:
 
     @property
     def holding(self) -> bool:
-        if self.pending is not None or self.ledger.full:
+        ledger = self.ledger
+        if self.pending is not None or ledger.full:
             return True
-        return self.serial and self.ledger.awaited > 0 and len(self.lines) > 0
+        return self.serial and ledger.awaited > 0 and self.lines.waiting != b""
 
     @property
     def streaming(self) -> bool:
         return self.state is BODY
-
-    @property
-    def wait(self) -> Wait:
-        state = self.state
-        if state is BODY:
-            return Wait.MESSAGE
-        if state is GREETING:
-            return Wait.GREETING
-        if self.ledger.awaited and self.ledger.front().what == "the message":
-            return Wait.MESSAGE_REPLY
-        return Wait.COMMAND
 
     @property
     def doing(self) -> str:
@@ -158,7 +149,7 @@ class SmtpSession:
             self.finish(f"upstream: {error}", texts.UPSTREAM_PROTOCOL)
         if self.starting_tls:
             self.start_tls_if_settled()
-        if len(self.lines):
+        if self.lines.waiting:
             self._run()
         if self.leaving and (self.body is not None or not self.ledger):
             self.finish("client left")  # with a 354 too: there is no body to come
@@ -242,7 +233,7 @@ class SmtpSession:
     def _run(self) -> None:
         """Use the lines that are here, as far as they can be used now."""
         lines, ledger = self.lines, self.ledger
-        while len(lines):
+        while lines.waiting:
             if self.synchronising:
                 if self.quitting:
                     lines.clear()
@@ -281,6 +272,7 @@ class SmtpSession:
         transaction.octets = body.octets
         self.body = self.transaction = None
         self.state = COMMANDS
+        self.wait = Wait.MESSAGE_REPLY
         self.ledger.expect(Owed(smtp_replies.message_replied, "the message", transaction))
         if used < len(data):
             self.lines.feed(data[used:])
@@ -341,7 +333,7 @@ class SmtpSession:
 
     def start_tls_if_settled(self) -> None:
         """220 is said only when no earlier reply is owed: TLS comes directly behind it."""
-        if not self.ledger and not len(self.lines) and self.state is COMMANDS:
+        if not self.ledger and not self.lines.waiting and self.state is COMMANDS:
             self.starting_tls = False
             self.state = TLS
             self.to_client.append(texts.TLS_READY)

@@ -53,7 +53,7 @@ def command(session: SmtpSession, line: bytes) -> None:
     if session.settings.tls_required and not session.tls and verb not in _BEFORE_TLS:
         return session.error(texts.TLS_REQUIRED)
     action(session, argument)
-    if len(session.lines) and verb in _SYNCHRONISING and not session.quitting and session.state is not CLOSED:
+    if session.lines.waiting and verb in _SYNCHRONISING and not session.quitting and session.state is not CLOSED:
         where = "in the clear behind STARTTLS" if verb == b"STARTTLS" else "more before the reply"
         session.violated("sent " + where)
     return None
@@ -226,7 +226,7 @@ def sasl_response(session: SmtpSession, line: bytes) -> None:
     session.state = COMMANDS
     line = b"*" if line is TOO_LONG else session.exchange.response(line)
     session.send(line + b"\r\n", replies.AUTH)
-    if len(session.lines):
+    if session.lines.waiting:
         session.violated("sent more before the reply")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from ..wire.dots import Body
 from ..wire.esmtp import NO_OFFER
 from ..wire.replies import fold
-from .events import LoginFailed, Relayed
+from .events import LoginFailed, Relayed, Wait
 from .smtp_state import BODY, COMMANDS, SASL, Owed, shown
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def greeted(session: SmtpSession, reply: Reply) -> None:
     session.to_client.append(fold(reply))
     if reply.code == 220:
         session.state = COMMANDS
+        session.wait = Wait.COMMAND
     else:
         session.finish("upstream refused: " + shown(reply.octets[:200].strip()))
 
@@ -84,6 +85,7 @@ def data_replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
     session.synchronising = False
     if reply.code == 354:
         session.state = BODY
+        session.wait = Wait.MESSAGE
         session.body = Body(session.settings.bare_newline)
     else:  # reset the upstream too, so that no recipient of this transaction lives on there (RULES S4)
         session.transaction = None
@@ -95,6 +97,7 @@ def message_replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
     """The final reply: a 250 is the upstream's (RULES S9)."""
     transaction = owed.transaction
     assert transaction is not None
+    session.wait = Wait.COMMAND
     if reply.code < 300:
         session.messages += 1
     verdict = transaction.allowed

@@ -27,34 +27,35 @@ def is_clean(line: bytes) -> bool:
 class LineBuffer:
     """Octets that were received and not yet used, and the lines in them."""
 
-    __slots__ = ("_data", "_limit", "_position", "_swallowing")
+    __slots__ = ("_limit", "_position", "_swallowing", "waiting")
 
     def __init__(self, limit: int) -> None:
-        self._data = b""
-        self._position = 0  # where the unused octets begin in _data
+        self.waiting = b""
+        """Empty when all octets have been used: what is asked most, and so without a call."""
+        self._position = 0  # where the unused octets begin in it
         self._limit = limit  # octets of a line, its CRLF not counted
         self._swallowing = False  # the head of a line over the limit was thrown away, its CRLF has not come yet
 
     def __len__(self) -> int:
         """How many octets wait to be used."""
-        return len(self._data) - self._position
+        return len(self.waiting) - self._position
 
     def feed(self, data: bytes) -> None:
-        if self._position == len(self._data):
-            self._data = data
-        else:
-            self._data = self._data[self._position :] + data
+        self.waiting = self.waiting[self._position :] + data if self.waiting else data
         self._position = 0
 
     def take(self) -> bytes | None:
         """Return the next line without its CRLF, `TOO_LONG` for one over the limit, None when no line is complete."""
-        end = self._data.find(b"\r\n", self._position)
+        waiting = self.waiting
+        end = waiting.find(b"\r\n", self._position)
         if end < 0:
-            if len(self) - self._data.endswith(b"\r") > self._limit:  # that CR may be half of the line's end
+            if len(self) - waiting.endswith(b"\r") > self._limit:  # that CR may be half of the line's end
                 self._swallow()
             return None
-        line = self._data[self._position : end]
+        line = waiting[self._position : end]
         self._position = end + 2
+        if self._position == len(waiting):
+            self.waiting, self._position = b"", 0
         if self._swallowing or len(line) > self._limit:
             self._swallowing = False
             return TOO_LONG
@@ -62,18 +63,17 @@ class LineBuffer:
 
     def rest(self) -> bytes:
         """Hand over all unused octets: they are no lines any more (a message body, a mailbox passing through)."""
-        rest = self._data[self._position :]
+        rest = self.waiting[self._position :]
         self.clear()
         return rest
 
     def clear(self) -> None:
         """Throw all unused octets away."""
-        self._data = b""
-        self._position = 0
+        self.waiting, self._position = b"", 0
         self._swallowing = False
 
     def _swallow(self) -> None:
         """Drop an unfinished line that is over the limit, but for a CR that may be half of its end."""
-        self._data = b"\r" if self._data.endswith(b"\r") else b""
+        self.waiting = b"\r" if self.waiting.endswith(b"\r") else b""
         self._position = 0
         self._swallowing = True

@@ -250,13 +250,13 @@ def test_closing_within_received(bench: Bench) -> None:
 def test_what_the_socket_does_not_take_is_kept_in_order(bench: Bench) -> None:
     data = bytes(range(256)) * (1 << 15)
     bench.leg.send(data[: len(data) // 2])
-    assert bench.leg.full
+    assert bench.leg.rest
     bench.leg.send(data[len(data) // 2 :])
     bench.until(lambda: len(bench.peer.look()) == len(data))
     bench.until(lambda: bench.owner.said)
     assert bench.peer.got == data
     assert bench.owner.said == ["drained"]
-    assert not bench.leg.full
+    assert not bench.leg.rest
     assert bench.leg.sent == len(data)
 
 
@@ -273,13 +273,13 @@ def test_half_close_comes_behind_all_that_was_sent(bench: Bench) -> None:
 def test_writing_to_a_peer_that_is_gone_never_raises_and_frees_what_waits(bench: Bench) -> None:
     bench.hold(SESSION)
     bench.leg.send(b"x" * (1 << 23))
-    assert bench.leg.full
+    assert bench.leg.rest
     bench.peer.abort()
-    bench.until(lambda: not bench.leg.full)
+    bench.until(lambda: not bench.leg.rest)
     bench.until(lambda: bench.owner.said)
     assert bench.owner.said == ["drained"], "the other side may be read again"
     bench.leg.send(b"more")
-    assert not bench.leg.full
+    assert not bench.leg.rest
     still(bench.workshop)
 
 

@@ -427,8 +427,8 @@ def test_a_client_that_never_reads_stops_the_upstream_from_being_read(pop: Gate)
     before = pop.link._client.sent
     pop.workshop.rest(0.02)
     assert pop.link._client.sent == before, "no more is taken"
-    assert pop.link._client.sent - len(pop.link._client._rest) >= 0
-    assert len(pop.link._client._rest) <= 262144
+    assert pop.link._client.sent - len(pop.link._client.rest) >= 0
+    assert len(pop.link._client.rest) <= 262144
     turns = pop.workshop.poller.turns
     pop.workshop.rest(0.05)
     assert pop.workshop.poller.turns <= turns + 1, "nor does it cost turns"
@@ -455,8 +455,8 @@ def test_a_slow_upstream_stops_the_client_from_being_read(smtp: Gate) -> None:
             smtp.workshop.rest(0.002)
             upstream = smtp.link._upstream
             assert upstream is not None
-            assert len(upstream._rest) <= 2 * 262144
-            if upstream.full and smtp.link._client._held:
+            assert len(upstream.rest) <= 2 * 262144
+            if upstream.rest and smtp.link._client._held:
                 break
     assert at < len(body), "it was stopped"
     while at < len(body):
