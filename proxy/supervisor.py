@@ -11,23 +11,23 @@ only a good one goes to the workers (N7).  After the sockets are bound everythin
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
-import pwd
-import resource
 import selectors
 import signal
 import socket
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from .channel import Frames, Message, config_text, packed
+from .channel import Channel, Message, config_text
 from .config import load
-from .control import ControlServer
+from .control import Asker, ControlServer
 from .errors import ConfigError
 from .leases.clock import Clock
 from .log import Log, open_log
 from .net.census import Census
+from .privileges import become, bind_all, raise_descriptors
 from .runtime import build_services, make_tls, needs_restart, open_store
 from .worker import Outfit, run
 
@@ -37,14 +37,16 @@ if TYPE_CHECKING:
     from .config import Config
     from .net.tls import ServerTls
 
-_BACKLOG: Final = 4096
-"""Connections that wait to be accepted; the kernel cuts it to net.core.somaxconn."""
 _PAUSES: Final = (0.1, 30.0)
 """Seconds before a dead worker is restarted: the first time, doubling, and at most."""
 _STEADY: Final = 60.0
 """Seconds that a worker must have lived for its death to count as the first again."""
-_DESCRIPTORS_ASIDE: Final = 64
-"""Descriptors of a worker that are no connection: store, log, listeners, epoll."""
+_TICK: Final = 1.0
+"""Seconds between two looks at what takes too long."""
+_STALLED: Final = 5.0
+"""Seconds in which a worker's loop must beat (it does ten times a second), and a question to it be answered."""
+_GRACE: Final = 10.0
+"""Seconds past the limit of a drain until a worker that is still there is killed: closing the store may take some."""
 
 
 @dataclass(slots=True)
@@ -53,12 +55,24 @@ class _Child:
 
     number: int
     pid: int = 0
-    channel: socket.socket | None = None
-    frames: Frames = field(default_factory=Frames)
+    channel: Channel | None = None
     ready: bool = False
     born: float = 0.0
-    pause: float = _PAUSES[0]
+    pause: float = 0.0
     restart_at: float = 0.0
+    beats: int = 0
+    beat_at: float = 0.0
+    """When `beats` last changed."""
+    stalled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question that a worker has not answered yet."""
+
+    child: _Child
+    asker: Asker
+    until: float
 
 
 class Supervisor:
@@ -67,20 +81,22 @@ class Supervisor:
     def __init__(self, config: Config, path: Path | None) -> None:
         """`path`: where SIGHUP reads the configuration from.  Raise ConfigError for what can't be served."""
         self._config, self._path = config, path
-        self._log: Log = open_log(config.log.level, config.log.format, config.log.file)
-        self._sockets = _bind_all(config)
+        self._sockets = bind_all(config)
         self._bound = frozenset([(str(sock.getsockname()[0]), int(sock.getsockname()[1])) for _, sock in self._sockets])
         self._tls: dict[str, ServerTls] = make_tls(config)
         build_services(config, open_store(config, Clock()), self._tls, self._bound)  # only to see that it can be done
-        _raise_descriptors()
-        _drop_privileges(config.user)
+        raise_descriptors()
+        become(config.user)
+        self._log: Log = _opened(config)
         self._census = Census(config.processes)
         self._selector = selectors.DefaultSelector()
         self._control = ControlServer(config.admin.control, self._selector, self._controlled)
         self._children = [_Child(number) for number in range(config.processes)]
-        self._waiting: dict[int, tuple[_Child, object]] = {}
-        self._draining = False
-        self._announced = False
+        self._asked: dict[int, _Asked] = {}
+        self._tags = itertools.count(1)
+        self._draining = self._signalled_once = self._announced = False
+        self._kill_at = 0.0
+        self._tick_at = 0.0
 
     def run(self) -> int:
         """Serve until a signal ends it."""
@@ -95,31 +111,50 @@ class Supervisor:
             host, port = sock.getsockname()[:2]
             shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             self._log.line("info", "popgate", "listening", ("listener", name), ("address", shown))
+        self._warn_of_store()
         for child in self._children:
             self._start(child)
         while self._children and not (self._draining and not any(child.pid for child in self._children)):
             for key, _ in self._selector.select(self._pause()):
                 key.data(key.fileobj)
-            self._restart_due()
+            self._tick(time.monotonic())
             self._log.flush()
         self._control.close()
         self._log.line("info", "popgate", "stopped")
         self._log.flush()
         return 0
 
+    def _warn_of_store(self) -> None:
+        """No reason not to start: mail can be read without a store.  The workers try again each second."""
+        path = self._config.store.path
+        if path is None:
+            return
+        folder = os.access(path.parent, os.W_OK | os.X_OK)  # SQLite keeps its -wal beside the file
+        if not folder or (os.path.exists(path) and not os.access(path, os.R_OK | os.W_OK)):
+            why = f"uid {os.geteuid()} can't write {'it' if folder else 'in its folder'}"
+            self._log.line("error", "popgate", "store-down", ("path", str(path)), ("why", why))
+
     # Workers
 
     def _start(self, child: _Child) -> None:
-        ours, theirs = socket.socketpair()
         self._log.flush()
+        child.born = child.beat_at = time.monotonic()
+        ours, theirs = socket.socketpair()
         outfit = Outfit(child.number, self._config, self._sockets, self._bound, self._tls, self._census, theirs)
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:  # too many processes: as if it had died at once
+            ours.close()
+            theirs.close()
+            self._restart_later(child, error.strerror or str(error))
+            return
         if pid == 0:
             self._be_worker(outfit, ours)
         theirs.close()
-        child.pid, child.channel, child.frames, child.ready = pid, ours, Frames(), False
-        child.born = time.monotonic()
-        self._selector.register(ours, selectors.EVENT_READ, lambda sock: self._heard(child))
+        child.pid, child.ready, child.stalled = pid, False, False
+        child.channel = Channel(
+            ours, self._selector, lambda message: self._heard(child, message), lambda: self._lost(child)
+        )
 
     def _be_worker(self, outfit: Outfit, ours: socket.socket) -> None:
         """In the child: let go of what is the supervisor's, serve, and never come back."""
@@ -138,26 +173,26 @@ class Supervisor:
         finally:
             os._exit(code)
 
-    def _heard(self, child: _Child) -> None:
-        channel = child.channel
-        assert channel is not None
-        try:
-            data = channel.recv(1 << 20)
-            messages = child.frames.feed(data)
-        except (OSError, ValueError):
-            data, messages = b"", []
-        for message in messages:
-            if "ready" in message:
-                child.ready = True
-                self._announce()
-            elif (waiting := self._waiting.pop(int(message.get("tag", -1)), None)) is not None:
-                self._control.answer(waiting[1], message.get("answer", {}))
-        if not data:
-            self._selector.unregister(channel)
-            channel.close()
-            child.channel = None
-            for tag in [tag for tag, (asked, _) in self._waiting.items() if asked is child]:
-                self._control.answer(self._waiting.pop(tag)[1], {"error": "the worker that was asked has died"})
+    def _heard(self, child: _Child, message: Message) -> None:
+        if "ready" in message:
+            child.ready = True
+            self._announce()
+            return
+        tag, answer = message.get("tag"), message.get("answer")
+        if not isinstance(tag, int) or not isinstance(answer, dict):
+            return
+        asked = self._asked.get(tag)  # None: it came too late
+        if asked is not None and asked.child is child:
+            del self._asked[tag]
+            self._control.answer(asked.asker, answer)
+
+    def _lost(self, child: _Child) -> None:
+        child.channel = None
+        self._give_up([tag for tag, asked in self._asked.items() if asked.child is child], "has died")
+
+    def _give_up(self, tags: list[int], why: str) -> None:
+        for tag in tags:
+            self._control.answer(self._asked.pop(tag).asker, {"error": f"the worker that was asked {why}"})
 
     def _announce(self) -> None:
         if not self._announced and all(child.ready for child in self._children):
@@ -179,52 +214,80 @@ class Supervisor:
     def _died(self, child: _Child, status: int) -> None:
         child.pid, child.ready = 0, False
         self._census.forget(child.number)
-        if self._draining:
-            return
+        if not self._draining:
+            signalled = os.WIFSIGNALED(status)
+            self._restart_later(
+                child, f"signal {os.WTERMSIG(status)}" if signalled else f"exit code {os.WEXITSTATUS(status)}"
+            )
+
+    def _restart_later(self, child: _Child, why: str) -> None:
         now = time.monotonic()
-        child.pause = _PAUSES[0] if now - child.born > _STEADY else min(child.pause * 2, _PAUSES[1])
+        steady = now - child.born > _STEADY
+        child.pause = _PAUSES[0] if steady else min(max(child.pause * 2, _PAUSES[0]), _PAUSES[1])
         child.restart_at = now + child.pause
-        how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {os.WEXITSTATUS(status)}"
-        self._log.line("error", "popgate", "worker-died", ("worker", child.number), ("why", how),
-                       ("restart", f"{child.pause:.1f}s"))  # fmt: skip
+        words = (("worker", child.number), ("why", why), ("restart", f"{child.pause:.1f}s"))
+        self._log.line("error", "popgate", "worker-died", *words)
 
-    def _pause(self) -> float | None:
-        """How long to wait for something to happen: until the next restart."""
-        due = [child.restart_at for child in self._children if not child.pid and not self._draining]
-        return max(0.0, min(due) - time.monotonic()) if due else None
+    # Time
 
-    def _restart_due(self) -> None:
-        if self._draining:
-            return
+    def _pause(self) -> float:
+        """How long to wait for something to happen: until the next tick or restart."""
+        due = [self._tick_at] + [child.restart_at for child in self._children if not child.pid and not self._draining]
+        return max(0.0, min(due) - time.monotonic())
+
+    def _tick(self, now: float) -> None:
         for child in self._children:
-            if not child.pid and child.channel is None and child.restart_at <= time.monotonic():
+            if not child.pid and child.channel is None and child.restart_at <= now and not self._draining:
                 self._start(child)
+        if now < self._tick_at:
+            return
+        self._tick_at = now + _TICK
+        self._control.tick()
+        self._give_up([tag for tag, asked in self._asked.items() if asked.until <= now], "does not answer")
+        for child in self._children:
+            if child.pid:
+                self._watch(child, now)
 
-    def _order(self, child: _Child, message: Message) -> bool:
-        if child.channel is None:
-            return False
-        try:
-            child.channel.sendall(packed(message))
-        except OSError:
-            return False
-        return True
+    def _watch(self, child: _Child, now: float) -> None:
+        """Say of a worker whose loop does not beat that it is stuck; kill it only when all must end."""
+        beats = self._census.beats(child.number)
+        if beats != child.beats:
+            child.beats, child.beat_at = beats, now
+        stalled = now - child.beat_at > _STALLED
+        if stalled != child.stalled:
+            child.stalled = stalled
+            words = (("worker", child.number), ("pid", child.pid))
+            self._log.line("error", "popgate", "worker-stalled" if stalled else "worker-back", *words)
+        if self._draining and now > self._kill_at:
+            self._log.line("error", "popgate", "worker-killed", ("worker", child.number), ("why", "it does not end"))
+            os.kill(child.pid, signal.SIGKILL)
+
+    def _order(self, message: Message) -> None:
+        """Tell all workers; one that is being started has the new state already or reads this later."""
+        for child in self._children:
+            if child.channel is not None:
+                child.channel.tell(message)
 
     # Signals
 
     def _signalled(self, wake: socket.socket) -> None:
+        numbers = b""
         with contextlib.suppress(BlockingIOError):
-            for number in wake.recv(4096):
-                if number in (signal.SIGTERM, signal.SIGINT):
-                    self._drain(0.0 if self._draining else self._config.drain_timeout)
-                elif number == signal.SIGHUP:
-                    self._reload()
+            numbers = wake.recv(4096)
+        for number in numbers:
+            if number in (signal.SIGTERM, signal.SIGINT):
+                self._drain(0.0 if self._signalled_once else self._config.drain_timeout)
+                self._signalled_once = True
+            elif number == signal.SIGHUP:
+                self._reload()
         self._reap()
 
     def _drain(self, seconds: float) -> None:
         self._log.line("info", "popgate", "draining", ("seconds", round(seconds)))
+        kill_at = time.monotonic() + seconds + _GRACE
+        self._kill_at = min(self._kill_at, kill_at) if self._draining else kill_at
         self._draining = True
-        for child in self._children:
-            self._order(child, {"order": "drain", "seconds": seconds})
+        self._order({"order": "drain", "seconds": seconds})
         for _, sock in self._sockets:
             sock.close()
 
@@ -236,24 +299,23 @@ class Supervisor:
             if problems:
                 raise ConfigError(problems)
             build_services(config, open_store(config, Clock()), self._tls, self._bound)
+            make_tls(config)  # only to see that it can be done
+            self._log.flush()
+            log = _opened(config)
             for tls in self._tls.values():
                 tls.reload(config.tls.certificates, config.tls.min_version)
-            log = open_log(config.log.level, config.log.format, config.log.file)
-        except (ConfigError, OSError) as error:
-            problems = error.problems if isinstance(error, ConfigError) else [str(error)]
-            for problem in problems:
+        except ConfigError as error:
+            for problem in error.problems:
                 self._log.line("error", "popgate", "reload-refused", ("why", problem))
-            return problems
-        self._log.flush()
+            return error.problems
         self._config, self._log = config, log
-        for child in self._children:
-            self._order(child, {"order": "reload", "config": config_text(config)})
+        self._order({"order": "reload", "config": config_text(config)})
         self._log.line("info", "popgate", "reloaded")
         return []
 
     # The control socket
 
-    def _controlled(self, question: Message, asker: object) -> None:
+    def _controlled(self, question: Message, asker: Asker) -> None:
         """Answer what `popgate status`, `leases` ... ask."""
         kind = question.get("do")
         if kind == "status":
@@ -267,80 +329,29 @@ class Supervisor:
         else:
             self._ask_worker(question, asker)
 
-    def _ask_worker(self, question: Message, asker: object) -> None:
-        tag = max(self._waiting, default=0) + 1
-        for child in self._children:
-            if child.ready and self._order(child, {"order": "ask", "tag": tag, "question": question}):
-                self._waiting[tag] = (child, asker)
+    def _ask_worker(self, question: Message, asker: Asker) -> None:
+        tag = next(self._tags)
+        for child in sorted(self._children, key=lambda child: child.stalled):
+            channel = child.channel
+            if child.ready and channel and channel.tell({"order": "ask", "tag": tag, "question": question}):
+                self._asked[tag] = _Asked(child, asker, time.monotonic() + _STALLED)
                 return
         self._control.answer(asker, {"error": "no worker is running"})
 
     def _status(self) -> Message:
         return {
             "pid": os.getpid(),
-            "workers": [{"number": c.number, "pid": c.pid, "ready": c.ready} for c in self._children],
+            "workers": [
+                {"number": c.number, "pid": c.pid, "ready": c.ready and not c.stalled, "stalled": c.stalled}
+                for c in self._children
+            ],
             "connections": self._census.connections(),
             "draining": self._draining,
         }
 
 
-def _bind_all(config: Config) -> list[tuple[str, socket.socket]]:
-    """Bind every address of every listener; raise ConfigError with all that can't be bound."""
-    sockets: list[tuple[str, socket.socket]] = []
-    problems: list[str] = []
-    for name, listener in config.listeners.items():
-        for endpoint in listener.bind:
-            family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
-            try:
-                sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-            except OSError as error:
-                problems.append(f"listener.{name}: {endpoint}: {error.strerror}")
-                continue
-            try:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # accepted sockets inherit both on Linux
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                if family == socket.AF_INET6:
-                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                sock.bind((endpoint.host, endpoint.port))
-                sock.listen(_BACKLOG)
-            except OSError as error:
-                sock.close()
-                problems.append(f"listener.{name}: can't listen on {endpoint}: {error.strerror}; {_cure(error)}")
-                continue
-            sockets.append((name, sock))
-    if problems:
-        for _, sock in sockets:
-            sock.close()
-        raise ConfigError(problems)
-    return sockets
-
-
-def _cure(error: OSError) -> str:
-    if isinstance(error, PermissionError):
-        return "ports below 1024 need root (popgate drops to `user` afterwards) or CAP_NET_BIND_SERVICE"
-    return "`ss -ltnp` shows who has it" if error.errno == 98 else "check the address"
-
-
-def _raise_descriptors() -> None:
-    """As many descriptors as we may have: each connection takes two."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _drop_privileges(user: str) -> None:
-    """Become `user` for good; nothing to do without one."""
-    if not user:
-        return
+def _opened(config: Config) -> Log:
     try:
-        entry = pwd.getpwnam(user)
-    except KeyError:
-        raise ConfigError([f"user: there is no user {user!r}; `adduser --system {user}` makes one"]) from None
-    if os.geteuid() == entry.pw_uid:
-        return
-    try:
-        os.initgroups(user, entry.pw_gid)
-        os.setgid(entry.pw_gid)
-        os.setuid(entry.pw_uid)
-    except PermissionError:
-        raise ConfigError([f"user: only root can become {user!r}; start popgate as root or as {user}"]) from None
+        return open_log(config.log.level, config.log.format, config.log.file)
+    except OSError as error:
+        raise ConfigError([f"log.file: can't write {config.log.file}: {error.strerror}; check its folder"]) from error

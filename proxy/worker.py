@@ -17,7 +17,7 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from .channel import Frames, config_of, packed
+from .channel import MAX, Frames, config_of, packed
 from .errors import ConfigError
 from .leases.clock import Clock
 from .leases.renewals import Renewals
@@ -207,9 +207,12 @@ class Worker:
     def _tell(self, message: Message) -> None:
         """Say something to the supervisor; it reads all the time, so what the socket does not take is waited for."""
         channel = self._outfit.channel
+        octets = packed(message)
+        if len(octets) > MAX:
+            octets = packed(message | {"answer": {"error": "too many leases to list"}})
         try:
             channel.setblocking(True)
-            channel.sendall(packed(message))
+            channel.sendall(octets)
         except OSError:
             pass  # it is gone; `_orders` hears of it
         finally:
@@ -222,21 +225,22 @@ class Worker:
             for tls in outfit.tls.values():
                 tls.reload(config.tls.certificates, config.tls.min_version)
             services = build_services(config, self._store, outfit.tls, outfit.bound)
-        except ConfigError as error:
-            for problem in error.problems:
-                self._log.line("error", "popgate", "reload-failed", ("why", problem))
+            self._log.flush()
+            log = _open(config)
+        except (ConfigError, OSError) as error:  # what the supervisor could read a moment ago
+            self._log.line("error", "popgate", "reload-failed", ("worker", outfit.number), ("why", str(error)))
             return
-        self._log.flush()
         self._config = config
-        self._log = self._shared.log = _open(config)
+        self._log = self._shared.log = log
         for (name, _), listener in zip(outfit.sockets, self._listeners, strict=True):
             listener.adopt(services[name], config.limits.connections, config.limits.connections_per_client, self._log)
 
     def _drain(self, seconds: float) -> None:
         """Take no more work, finish what is under way, and cut the rest after `seconds` (RULES N6)."""
         if self._drain_until is None:
-            for listener in self._listeners:
+            for listener, (_, sock) in zip(self._listeners, self._outfit.sockets, strict=True):
                 listener.drain()
+                sock.close()  # with the last copy the port is free, for a popgate that is started meanwhile
             self._drain_until = self._clock() + seconds
         else:
             self._drain_until = min(self._drain_until, self._clock() + seconds)
