@@ -6,7 +6,9 @@ Errors are one line each on stderr.  What a command does is elsewhere; here are 
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -16,12 +18,14 @@ from . import __version__, certificates, control, questions
 from .config import dump, load
 from .config.values import Wrong, duration
 from .errors import ConfigError, PopgateError, StoreUnavailable
+from .leases.base import MAX_LOGIN, login_octets
 from .leases.clock import Clock
 from .leases.table import LeaseTable
 from .net.own import listens_there
+from .privileges import become, known
 from .runtime import build_services, make_tls, open_store
 from .why import explain
-from .wire.address import packed
+from .wire.address import packed, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,21 +39,27 @@ USAGE: Final = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a login may hold what the terminal can't show
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
-        return command(options)
+        code = command(options)
+        sys.stdout.flush()  # here, where a reader that has gone is no bug
     except ConfigError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         return USAGE
-    except PopgateError as error:
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        return FAILED
+    except (PopgateError, OSError) as error:
         print(f"popgate: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         return FAILED
-    except BrokenPipeError:
-        return FAILED
+    return code
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -66,6 +76,11 @@ def _check(options: argparse.Namespace) -> int:
     )
     problems: list[str] = []
     tls = {}
+    try:
+        if config.user:
+            known(config.user)
+    except ConfigError as error:
+        problems += error.problems
     try:
         tls = make_tls(config)
     except ConfigError as error:
@@ -123,8 +138,8 @@ def _leases(options: argparse.Namespace) -> int:
 def _grant(options: argparse.Namespace) -> int:
     config = load(options.config)
     window = options.window if options.window is not None else config.gate.window
-    login = options.login or questions.ADMIN_LOGIN
-    answer = _ask(config, {"do": "grant", "address": options.address, "login": login, "window": window})
+    question = {"do": "grant", "address": options.address, "login": options.login, "window": window}
+    answer = _ask(config, question)
     print(f"{answer['granted']} may relay for {window:.0f} s")
     return GOOD
 
@@ -155,6 +170,8 @@ def _why(options: argparse.Namespace) -> int:
         for explanation in explanations:
             reasons = _printable("; ".join(explanation.reasons))
             print(f"{options.address} at listener {explanation.listener}: {explanation.verdict}: {reasons}")
+    if not explanations:
+        raise PopgateError("there is no listener for SMTP, so nothing is relayed")
     return GOOD if all(explanation.verdict == "allow" for explanation in explanations) else FAILED
 
 
@@ -200,17 +217,19 @@ def _ask_store(config: Config, question: dict[str, Any]) -> dict[str, Any]:
     path = config.store.path
     if path is None:
         raise PopgateError("popgate does not run, and leases in memory: live only in the running program")
-    if question["do"] == "leases" and not path.exists():
-        return {"leases": []}
+    if os.geteuid() == 0:
+        become(config.user)  # what root made here would be closed to the popgate that starts next
+    if question["do"] != "grant" and not os.path.lexists(path):
+        return {"leases": [], "revoked": 0}
     try:
         table = LeaseTable(path, Clock(), read_only=question["do"] == "leases")
         try:
             if question["do"] == "leases":
                 return questions.listed(table.all())
             if question["do"] == "grant":
-                address, login = packed(question["address"]), question["login"]
-                table.grant(address, login, questions.ADMIN_SOURCE, question["window"])
-                return {"granted": question["address"]}
+                address, login, source, window = questions.granting(question)
+                table.grant(address, login, source, window)
+                return {"granted": shown(address)}
             address_text = question.get("address")
             return {"revoked": table.revoke(packed(address_text) if address_text else None, question.get("login"))}
         finally:
@@ -229,6 +248,12 @@ def _address(text: str) -> str:
         packed(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not an IP address") from None
+    return text
+
+
+def _login(text: str) -> str:
+    if not text or len(login_octets(text)) > MAX_LOGIN:
+        raise argparse.ArgumentTypeError(f"a login has 1 to {MAX_LOGIN} octets")
     return text
 
 
@@ -257,12 +282,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    configured = argparse.ArgumentParser(add_help=False)
+    # Defaults of options stand here alone: those of a parser below would overwrite what was given to one above
+    # (`popgate leases -c X list`).
+    parser.set_defaults(config=None, json=False)
+    configured = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     configured.add_argument(
         "-c", "--config", type=Path, help="a folder or file; without it ./conf.d, then /etc/popgate/conf.d"
     )
-    as_json = argparse.ArgumentParser(add_help=False)
-    as_json.add_argument("--json", action="store_true", help="for programs")
+    as_json = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    as_json.add_argument("--json", action="store_const", const=True, help="for programs")
 
     def command(name: str, run: Callable[[argparse.Namespace], int], words: str, *parents: Any) -> Any:
         made = commands.add_parser(name, help=words, description=words, parents=list(parents))
@@ -279,7 +307,7 @@ def _parser() -> argparse.ArgumentParser:
     actions.add_parser("list", help="all live leases (the default)", parents=[configured, as_json])
     grant = actions.add_parser("grant", help="let an address relay", parents=[configured])
     grant.add_argument("address", type=_address, metavar="ADDRESS")
-    grant.add_argument("--login", help="in whose name; default (admin)")
+    grant.add_argument("--login", type=_login, help="in whose name; default (admin)")
     grant.add_argument("--for", dest="window", type=_seconds, metavar="30m", help="how long; default gate.window")
     grant.set_defaults(command=_grant)
     revoke = actions.add_parser("revoke", help="end all leases of an address or a login", parents=[configured])

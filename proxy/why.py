@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from .config import Config, Gate
 
-Leases = "Sequence[dict[str, Any]] | str"
-
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
@@ -57,7 +55,7 @@ def _judge(
     reasons: list[str] = []
     if recipient:
         try:
-            path, rest = parse(b"<%b>" % recipient.encode())
+            path, rest = parse(b"<%b>" % recipient.encode("utf-8", "surrogateescape"))
         except BadPath as bad:
             return "refuse", [f"{recipient!r}: {bad}"]
         if rest:
