@@ -22,11 +22,15 @@ from typing import TYPE_CHECKING, Any, Final
 from loguru import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 MAX_VALUE: Final = 256
 """Characters of one value."""
+HOUR: Final = 3600.0
+"""Seconds."""
+MAX_SAID: Final = 1024
+"""Warnings whose hour is remembered; when there are more, some are said again."""
 BATCH: Final = 200
 """Lines that may wait for the tick."""
 
@@ -35,20 +39,24 @@ _HARMLESS = re.compile(r"[ !#-\[\]-~]*")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+class Whole(str):
+    """A value that is not cut: the recipients in the audit trail, bounded by what a transaction may hold."""
+
+    __slots__ = ()
+
+
 def quoted(value: str) -> str:
     """A value as it stands in a line."""
-    if len(value) <= MAX_VALUE:
-        if _PLAIN.fullmatch(value):
-            return value
-    else:
-        value = _cut(value)
-    if not _HARMLESS.fullmatch(value):
-        value = "".join([_shown(character) for character in value])
-    return f'"{value}"'
+    cut = _cut(value)
+    if cut is value and _PLAIN.fullmatch(value):
+        return value
+    if not _HARMLESS.fullmatch(cut):
+        cut = "".join([_shown(character) for character in cut])
+    return f'"{cut}"'
 
 
 def _cut(value: str) -> str:
-    return value if len(value) <= MAX_VALUE else value[:MAX_VALUE] + "..."
+    return value if len(value) <= MAX_VALUE or isinstance(value, Whole) else value[:MAX_VALUE] + "..."
 
 
 def _shown(character: str) -> str:
@@ -71,11 +79,16 @@ def _json_value(value: str | int | float | None) -> str | int | float | None:
 class Log:
     """The log of one process."""
 
-    def __init__(self, level: str = "info", form: str = "text", clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, level: str = "info", form: str = "text", clock: Callable[[], float] = time.time, *, batches: bool = True
+    ) -> None:
+        """`batches`: whether a sink takes several lines at once (a file does, syslog does not)."""
         self._threshold = LEVELS[level]
         self._json = form == "json"
         self._clock = clock
+        self._batches = batches
         self._waiting: list[str] = []
+        self._said: dict[Hashable, float] = {}
         self._second = -1
         self._stamp = ""
 
@@ -93,7 +106,7 @@ class Log:
             self._waiting.append(json.dumps(fact))
         else:
             tail = [
-                f"{key}={value if type(value) is not str else quoted(value)}"
+                f"{key}={quoted(value) if isinstance(value, str) else value}"
                 for key, value in words
                 if value is not None and value != ""
             ]
@@ -105,7 +118,18 @@ class Log:
         """Hand over what waits."""
         if self._waiting:
             lines, self._waiting = self._waiting, []
-            logger.opt(raw=True).info("{}\n", "\n".join(lines))
+            for text in ["\n".join(lines)] if self._batches else lines:
+                logger.opt(raw=True).info("{}\n", text)
+
+    def is_hourly(self, what: Hashable) -> bool:
+        """Whether `what` was not asked about within the last hour: for warnings that strangers could repeat at will."""
+        now = self._clock()
+        if now - self._said.get(what, -HOUR) < HOUR:
+            return False
+        if len(self._said) >= MAX_SAID:
+            self._said.clear()
+        self._said[what] = now
+        return True
 
     def _time(self) -> str:
         now = self._clock()
@@ -134,4 +158,4 @@ def open_log(level: str, form: str, file: str) -> Log:
         logger.add(sink, format="{message}", level=0, encoding="utf-8")
     else:
         logger.add(sink, format="{message}", level=0, colorize=False)
-    return Log(level, form)
+    return Log(level, form, batches=file != "syslog")

@@ -15,7 +15,7 @@ import gc
 import os
 import signal
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from .channel import MAX, Frames, config_of, packed
 from .errors import ConfigError
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from .config import Config
     from .net.census import Census
     from .net.tls import ServerTls
-
-_RENEW_EVERY: Final = 10
-"""Ticks between two looks at the leases of open POP sessions: a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +99,6 @@ class Worker:
         self._renewals = Renewals(self._store, self._clock)
         self._links: set[Link] = set()
         self._serial = 0
-        self._ticks = 0
         self._drain_until: float | None = None
         self._cut = False
         self._done: asyncio.Future[int] = loop.create_future()
@@ -168,11 +164,9 @@ class Worker:
 
     def _tick(self) -> None:
         self._loop.call_later(TICK, self._tick)
-        self._ticks += 1
         self._outfit.census.beat(self._outfit.number)
         self._deadlines.tick()
-        if self._ticks % _RENEW_EVERY == 0:
-            self._renewals.tick()
+        self._renewals.tick()
         if self._drain_until is not None:
             self._drain_on(self._drain_until)
         self._log.flush()

@@ -21,6 +21,8 @@ MARGIN: Final = 60.0
 """Seconds, RULES G4; half of the window where that is less."""
 _SPARE: Final = 0.75
 """Share of the margin below which a lease is renewed: a session writes once in a fourth of a margin, not every tick."""
+_PACE: Final = 1.0
+"""Seconds between two looks, or an eighth of the shortest margin: what is due is seen while it still lives."""
 
 
 @dataclass(slots=True)
@@ -38,21 +40,27 @@ class Renewals:
         self._store = store
         self._clock = clock
         self._tenancies: dict[Hashable, _Tenancy] = {}
+        self._pace = _PACE
+        self._look_at = 0.0
 
     def __len__(self) -> int:
         return len(self._tenancies)
 
     def begin(self, session: Hashable, key: Key, window: float, max_age: float) -> None:
         """`session` holds the lease `key`, which was made just now for `window` seconds."""
-        now = self._clock()
-        self._tenancies[session] = _Tenancy(key, min(MARGIN, window / 2), now + window, now + max_age)
+        now, margin = self._clock(), min(MARGIN, window / 2)
+        self._tenancies[session] = _Tenancy(key, margin, now + window, now + max_age)
+        self._pace = min(self._pace, margin / 8)
 
     def end(self, session: Hashable) -> None:
         self._tenancies.pop(session, None)
 
     def tick(self) -> None:
-        """Renew what is due; call about once a second."""
+        """Renew what is due; call at every tick of the worker."""
         now = self._clock()
+        if now < self._look_at:
+            return
+        self._look_at = now + self._pace
         batch = []
         for tenancy in self._tenancies.values():
             if tenancy.ends - now < tenancy.margin * _SPARE:

@@ -18,6 +18,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from ..errors import StoreUnavailable
+from ..log import Whole
 from ..policy import FOREVER
 from ..session.events import (
     Finished,
@@ -167,7 +168,7 @@ class Link:
     def cut(self) -> None:
         """End now, whatever is under way (the limit of a drain)."""
         if self._final is None:
-            self._call(self.session.out_of_time)
+            self._call(self.session.cut)
 
     # The upstream
 
@@ -277,7 +278,7 @@ class Link:
                 self._say("info", "login-failed", ("login", event.login))
             case Relayed():
                 self._say("info", "relayed", ("login", event.login), ("why", event.why), ("sender", event.sender),
-                          ("recipients", ",".join(event.recipients)), ("octets", event.octets),
+                          ("recipients", Whole(",".join(event.recipients))), ("octets", event.octets),
                           ("reply", event.reply))  # fmt: skip
 
     def _judged(self, verdict: Verdict, seconds: float) -> None:
@@ -288,7 +289,8 @@ class Link:
     def _logged_in(self, event: LoggedIn) -> None:
         policy = self.service.policy
         if why := policy.unleasable(self.address):
-            self._say("warning", "no-lease", ("login", event.login), ("why", why))
+            level = "warning" if self._shared.log.is_hourly((self.address, why)) else "debug"
+            self._say(level, "no-lease", ("login", event.login), ("why", why))
             self._lease_settled(event.login, why)
             return
         policy.grant(self.address, event.login, lambda error: self._lease_settled(event.login, error))
@@ -360,6 +362,8 @@ class Link:
             return
         client.flush()
         if client.rest:
+            # It reads slowly, so it may have sent what we never read: a close would then be a reset, and lose the rest.
+            self._final = Finished(self._final.why)
             self._shared.deadlines.arm(self, self.service.waits[Wait.COMMAND])
         elif self._final.clean or self._left:  # whose end was read has nothing on its way that a reset could answer
             client.say_goodbye()

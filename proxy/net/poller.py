@@ -8,8 +8,9 @@ Promises (RULES N2): a handler is called only for the socket that it was added f
 end of a turn and no number is used again inside a batch; established connections are served before handshakes, of
 which at most `HANDSHAKES` steps are made in a turn, so that a flood of handshakes can't starve mail.
 
-What a turn has to send goes out at its end, in one sweep (`at_end`): a send that finds its reader asleep costs several times
-one that finds it at work, and sends that follow each other closely find it at work (measured: a third of all CPU).
+What a turn has to send goes out at its end, in one sweep (`at_end`): a send that finds its reader asleep costs several
+times one that finds it at work, and sends that follow each other closely find it at work (measured: a third of all
+CPU).
 
 Level-triggered.  No timers (net/timers.py), no reading or writing (net/leg.py).
 """

@@ -99,7 +99,7 @@ class Upstream:
         """What must be said to a fresh connection before the session, or None."""
         if self.tls is None or self.implicit:
             return None
-        return SmtpOpening(socket.gethostname()) if self.protocol == "smtp" else PopOpening()
+        return SmtpOpening(_our_name()) if self.protocol == "smtp" else PopOpening()
 
     def _look_up(self) -> list[Address]:
         """Resolve all names; in a thread."""
@@ -144,6 +144,12 @@ def dial(address: Address) -> socket.socket:
         sock.close()
         raise UpstreamUnavailable(error.strerror or str(error)) from error
     return sock
+
+
+def _our_name() -> str:
+    """What popgate calls itself in EHLO."""
+    name = socket.gethostname()
+    return name if name.isascii() and name.isprintable() and " " not in name else "localhost"
 
 
 def _is_literal(host: str) -> bool:

@@ -158,7 +158,10 @@ class Session(Protocol):
         """The present wait is over its limit."""
 
     def drain(self) -> None:
-        """Finish when it can be done without cutting anything; may be called again."""
+        """Finish if that cuts nothing; may be called again."""
+
+    def cut(self) -> None:
+        """Finish, whatever is under way: the limit of a drain."""
 
     def tls_started(self) -> None: ...
     def facts(self) -> list[tuple[str, str | int]]:

@@ -165,6 +165,9 @@ class PopSession:
         if self.state is COMMANDS:
             self.finish("draining", texts.DRAINING)
 
+    def cut(self) -> None:
+        self.finish("cut by a drain", b"" if self.state in (OPEN, TLS) else texts.DRAINING)
+
     def tls_started(self) -> None:
         """The client speaks TLS now: a USER from before is forgotten (RULES P6)."""
         self.tls = True

@@ -201,6 +201,9 @@ class SmtpSession:
         if idle and self.transaction is None and self.pending is None:
             self.finish("draining", texts.DRAINING)
 
+    def cut(self) -> None:
+        self.finish("cut by a drain", b"" if self.state is TLS else texts.DRAINING)
+
     def tls_started(self) -> None:
         """The client speaks TLS now: all that was said in the clear is forgotten (RFC 3207 4.2)."""
         if self.state is TLS:

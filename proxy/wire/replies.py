@@ -42,61 +42,73 @@ _KNOWN: dict[bytes, Reply] = {}
 class ReplyBuffer:
     """What the upstream sent and was not yet taken as a reply."""
 
-    __slots__ = ("_data",)
+    __slots__ = ("_data", "_position")
 
     def __init__(self) -> None:
         self._data = b""
+        self._position = 0  # where the unused octets begin in it
 
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self._data) - self._position
 
     def feed(self, data: bytes) -> None:
-        self._data = self._data + data if self._data else data
+        self._data = self._data[self._position :] + data if self._data else data
+        self._position = 0
 
     def clear(self) -> None:
-        self._data = b""
+        self._data, self._position = b"", 0
 
     def take(self) -> Reply | None:
         """Return the next whole reply or None; raise ProtocolError for what is no reply."""
-        data = self._data
+        data, start = self._data, self._position
         if not data:
             return None
-        known = _KNOWN.get(data)
-        if known is not None:
-            self._data = b""
-            return known
-        match = _ONE_LINE.match(data)
-        if match is None or match.end() > MAX_OCTETS:
-            return self._take_many()
-        end = match.end()
-        self._data = data[end:]
-        reply = Reply(int(match[1]), data[:end])
-        if len(_KNOWN) < _MAX_KNOWN and end <= _MAX_KNOWN_OCTETS:
-            _KNOWN[reply.octets] = reply
+        end = data.find(b"\n", start) + 1
+        if not end:
+            self._check_unfinished(start)
+            return None
+        line = data[start:end]
+        reply = _KNOWN.get(line)
+        if reply is None:
+            match = _ONE_LINE.fullmatch(line)
+            if match is None or len(line) > MAX_OCTETS:
+                return self._take_many(start)
+            reply = Reply(int(match[1]), line)
+            if len(_KNOWN) < _MAX_KNOWN and len(line) <= _MAX_KNOWN_OCTETS:
+                _KNOWN[line] = reply
+        self._used(end)
         return reply
 
-    def _take_many(self) -> Reply | None:
-        data, position, code = self._data, 0, None
+    def _take_many(self, start: int) -> Reply | None:
+        data, position, code = self._data, start, None
         for _ in range(MAX_LINES):
             match = _LINE.match(data, position)
             if match is None:
                 self._check_unfinished(position)
+                if len(data) - start > MAX_OCTETS:
+                    break
                 return None
             if code not in (None, match[1]):
                 raise ProtocolError("a reply whose lines have different codes")
             code, position = match[1], match.end()
-            if position > MAX_OCTETS:
+            if position - start > MAX_OCTETS:
                 break
             if match[2] != b"-":
-                self._data = data[position:]
-                return Reply(int(code), data[:position])
+                self._used(position)
+                return Reply(int(code), data[start:position])
         raise ProtocolError(f"a reply of more than {MAX_LINES} lines or {MAX_OCTETS} octets")
+
+    def _used(self, end: int) -> None:
+        if end == len(self._data):
+            self.clear()
+        else:
+            self._position = end
 
     def _check_unfinished(self, position: int) -> None:
         """Raise when the line at `position` is complete, or already too long, and so not just still on its way."""
         if self._data.find(b"\n", position) >= 0:
             raise ProtocolError("a line that is no reply")
-        if len(self._data) > MAX_OCTETS:
+        if len(self._data) - position > MAX_OCTETS:
             raise ProtocolError(f"a reply of more than {MAX_OCTETS} octets")
 
 
