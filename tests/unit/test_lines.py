@@ -67,6 +67,14 @@ def test_S1_the_limit_itself_is_allowed(sizes: list[int]) -> None:
     assert taken == [b"x" * 10]
 
 
+def test_S1_a_long_line_behind_a_short_one() -> None:
+    buffer = LineBuffer(10)
+    buffer.feed(b"NOOP\r\n" + b"x" * 20 + b"\r")
+    assert lines(buffer) == [b"NOOP"]
+    buffer.feed(b"\nRSET\r\n")
+    assert lines(buffer) == [TOO_LONG, b"RSET"]
+
+
 def test_a_swallowed_line_is_forgotten_with_the_rest() -> None:
     """`clear` and `rest` end a swallowing too: what follows them is not part of the old line."""
     for forget in (LineBuffer.clear, LineBuffer.rest):
