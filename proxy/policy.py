@@ -67,6 +67,8 @@ class RelayPolicy:
         """Why a login from `address` makes no lease; empty when it does (RULES G3)."""
         if address in self._never_lease:
             return "never_lease"
+        if len(address) == 16 and address[0] == 0xFE and address[1] & 0xC0 == 0x80:
+            return "link-local address"  # the same on every interface, and so no one's (RULES G2)
         if self._is_own(address):
             return "own address"
         return ""

@@ -37,6 +37,10 @@ class Census:
         """All connections of the node now."""
         return sum([head[_CONNECTIONS] for head in self._heads])
 
+    def connections_of(self, worker: int) -> int:
+        """Those of one worker."""
+        return self._heads[worker][_CONNECTIONS]
+
     def beats(self, worker: int) -> int:
         """How often the loop of a worker has said that it lives; wraps at 2**32."""
         return self._heads[worker][_BEATS]

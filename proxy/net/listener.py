@@ -11,6 +11,7 @@ implicit TLS it is just closed, a handshake would cost more than the connection 
 from __future__ import annotations
 
 import errno
+import resource
 from typing import TYPE_CHECKING, Final
 
 from ..wire.address import packed, shown
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 ACCEPTS: Final = 16
 """Connections a turn, RULES N4."""
+ASIDE: Final = 64
+"""Descriptors of a worker that are no connection: store, log, listeners, epoll, look-ups."""
 PAUSE: Final = 0.2
 """Seconds without accepting when descriptors or memory have run out."""
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -39,6 +42,12 @@ _CLOSING = {
     "smtp": b"421 4.3.2 Service is closing, try again later\r\n",
     "pop3": b"-ERR [SYS/TEMP] Service is closing, try again later\r\n",
 }
+
+
+def capacity() -> int:
+    """How many connections this process has descriptors for: two each."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, (soft - ASIDE) // 2)
 
 
 class Listener:
@@ -66,6 +75,7 @@ class Listener:
         self._poller, self._loop, self._log = poller, loop, log
         self._census, self._worker = census, worker
         self._welcome = welcome
+        self._capacity = capacity()
         self._listening = True
         poller.add(sock.fileno(), READ, self._ready)
 
@@ -109,15 +119,13 @@ class Listener:
         return True
 
     def _take(self, sock: socket.socket, peer: object) -> None:
-        text = peer[0] if isinstance(peer, tuple) else "127.0.0.1"  # a unix socket: who may open it is local
-        try:
-            address = packed(text)
-        except ValueError:  # a zone id: link-local, never leasable (RULES G2)
-            self._turn_away(sock, text, b"", "link-local address")
-            return
+        assert isinstance(peer, tuple)
+        address = packed(peer[0].partition("%")[0])  # a zone id stands behind link-local ones, which are never leased
         text = shown(address)
         if self.draining:
             self._turn_away(sock, text, _CLOSING[self.service.protocol], "draining")
+        elif self._census.connections_of(self._worker) >= self._capacity:
+            self._turn_away(sock, text, _TOO_MANY[self.service.protocol], "descriptors of this worker")
         elif self._census.connections() >= self.connections:
             self._turn_away(sock, text, _TOO_MANY[self.service.protocol], "limits.connections")
         elif self._census.of(address) >= self.per_client:

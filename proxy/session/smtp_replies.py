@@ -51,8 +51,8 @@ def helo_for_ehlo_replied(session: SmtpSession, reply: Reply, owed: Owed) -> byt
     session.synchronising = False
     if reply.code != 250:
         return reply.octets
-    starttls = session.settings.starttls and not session.tls
-    session.offer, octets = session.settings.editor.edit(reply, starttls)
+    settings, clear = session.settings, not session.tls
+    session.offer, octets = settings.editor.edit(reply, settings.starttls and clear, settings.tls_required and clear)
     session.serial = not session.offer.pipelining
     return octets
 

@@ -93,16 +93,19 @@ class EhloEditor:
 
     def __init__(self, auth: bool) -> None:
         self._auth = auth
-        self._known: dict[tuple[bytes, bool], tuple[Offer, bytes]] = {}
+        self._known: dict[tuple[bytes, bool, bool], tuple[Offer, bytes]] = {}
 
-    def edit(self, reply: Reply, starttls: bool) -> tuple[Offer, bytes]:
-        """Return the offer in an upstream's reply to EHLO and the octets for the client."""
-        key = (reply.octets, starttls)
+    def edit(self, reply: Reply, starttls: bool, closed: bool = False) -> tuple[Offer, bytes]:
+        """Return the offer in an upstream's reply to EHLO and the octets for the client.
+
+        `starttls`: offer it; `closed`: no AUTH yet, TLS must come first (RFC 4954 4).
+        """
+        key = (reply.octets, starttls, closed)
         found = self._known.get(key)
         if found is None:
             if len(self._known) >= _MAX_REMEMBERED:
                 self._known.clear()
-            offer = Offer.of(reply, self._auth)
+            offer = Offer.of(reply, self._auth and not closed)
             found = self._known[key] = (offer, edited(reply, offer, starttls))
         return found
 

@@ -215,12 +215,28 @@ def test_a_drained_listener_does_not_come_back_from_its_pause(bench: Bench, monk
     assert bench.welcomed == []
 
 
-def test_G2_a_zone_id_is_turned_away(bench: Bench) -> None:
+def test_G2_a_zone_id_is_served_and_not_part_of_the_address(bench: Bench) -> None:
     bench.sock.peer = ("fe80::1%eth0", 1, 0, 2)
+    bench.connect()
+    bench.until(lambda: bench.welcomed)
+    assert bench.welcomed[0][2] == "fe80::1"
+
+
+def test_a_worker_without_descriptors_turns_away_before_it_runs_out(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "capacity", lambda: 1)
+    bench = Bench(workshop, "smtp")
+    bench.connect()
+    bench.until(lambda: bench.welcomed)
     client = bench.connect()
-    bench.until(client.ended)
-    assert bench.welcomed == []
-    assert bench.workshop.log.of("turned-away")[0]["why"] == "link-local address"
+    bench.until(lambda: client.received.startswith(b"421 4.7.0"))
+    assert bench.workshop.log.of("turned-away")[0]["why"] == "descriptors of this worker"
+
+
+def test_capacity_is_two_descriptors_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.resource, "getrlimit", lambda _: (1064, 4096))
+    assert module.capacity() == 500
 
 
 def test_G2_a_mapped_address_is_ipv4(bench: Bench) -> None:

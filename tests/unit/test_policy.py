@@ -122,6 +122,14 @@ def test_G2_a_mapped_address_is_the_ipv4_network_s() -> None:
     assert gate.unleasable(packed("::ffff:198.51.100.1")) == "never_lease"
 
 
+def test_G2_link_local_addresses_make_no_lease() -> None:
+    policy = RelayPolicy(
+        MemoryStore(FakeClock()), window=60.0, trusted=Networks([]), never_lease=Networks([]), is_own=lambda _: False
+    )
+    assert policy.unleasable(packed("fe80::1")) == policy.unleasable(packed("febf::1")) == "link-local address"
+    assert policy.unleasable(packed("fec0::1")) == policy.unleasable(packed("2001:db8::1")) == ""
+
+
 def test_G3_no_lease_for_never_lease_and_our_own_addresses() -> None:
     gate = policy(SlowStore(), never=["198.51.100.0/24"], own=lambda address: address == OTHER)
     assert gate.unleasable(packed("198.51.100.255")) == "never_lease"
