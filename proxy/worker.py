@@ -32,6 +32,11 @@ from .policy import POP3
 from .questions import ask
 from .runtime import Bound, build_services, open_store
 
+try:  # here and not where it is used: by then we are `user`, to whom root's virtual environment may be closed
+    import uvloop
+except ImportError:
+    uvloop = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping, Sequence
@@ -74,13 +79,8 @@ def run(outfit: Outfit) -> int:
 
 def new_loop() -> asyncio.AbstractEventLoop:
     """uvloop's loop, or asyncio's where uvloop is missing or not wanted."""
-    if os.environ.get("POPGATE_LOOP") != "asyncio":
-        try:
-            import uvloop
-        except ImportError:
-            pass
-        else:
-            return uvloop.new_event_loop()
+    if uvloop is not None and os.environ.get("POPGATE_LOOP") != "asyncio":
+        return uvloop.new_event_loop()
     return asyncio.new_event_loop()
 
 
