@@ -98,7 +98,7 @@ def test_G4_the_margin_of_a_short_window_is_half_of_it(window: float) -> None:
     house.login()
     house.live(window, step=0.1)
     left = house.live(10 * window, step=0.1)
-    assert 0 < min(left)
+    assert min(left) > 0
     assert max(left) <= window / 2 + 1e-6
 
 
