@@ -111,7 +111,7 @@ def _service(
         name=listener.name,
         protocol=listener.protocol,
         settings=settings,
-        policy=_policy(gate, store),
+        policy=policy_of(gate, store),
         upstream=upstream,
         tls=tls.get(listener.protocol) if listener.tls != "off" else None,
         implicit_tls=listener.tls == "implicit",
@@ -129,7 +129,8 @@ def _service(
     )
 
 
-def _policy(gate: Gate, store: LeaseStore) -> RelayPolicy:
+def policy_of(gate: Gate, store: LeaseStore) -> RelayPolicy:
+    """The decisions by [gate], or by a listener's own."""
     return RelayPolicy(
         store,
         window=gate.window,

@@ -10,9 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .net.own import is_own
+from .leases.clock import Clock
+from .leases.memory import MemoryStore
+from .runtime import policy_of
 from .session.transaction import is_local
-from .wire.address import Networks, shown
+from .wire.address import shown
 from .wire.path import BadPath, parse
 from .wire.recipients import LocalDomains
 
@@ -67,7 +69,8 @@ def _judge(
             reasons.append("this listener asks for local recipients too")
         else:
             reasons.append("the recipient is not local")
-    if address in Networks(gate.trusted_networks):
+    policy = policy_of(gate, MemoryStore(Clock()))  # it is not asked: the leases are given
+    if policy.standing(address) is not None:
         return "allow", [*reasons, "the address is in trusted_networks"]
     if isinstance(leases, str):
         return "defer", [*reasons, leases]
@@ -75,10 +78,8 @@ def _judge(
         held = [f"lease of {lease['login']} ({lease['source']}), {_left(lease['left'])} left" for lease in leases]
         return "allow", reasons + held
     reasons.append("no lease: no POP login from this address in the window, or it has ended")
-    if address in Networks(gate.never_lease):
-        reasons.append("never_lease: a login from this address makes no lease")
-    elif is_own(address):
-        reasons.append("one of popgate's own addresses: a login from it makes no lease")
+    if barred := policy.unleasable(address):
+        reasons.append(f"a login from this address makes no lease: {barred}")
     return "refuse", reasons
 
 

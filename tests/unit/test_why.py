@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxy import why as module
+from proxy import runtime
 from proxy.errors import StoreUnavailable
 from proxy.leases.memory import MemoryStore
 from proxy.policy import RelayPolicy
@@ -77,8 +77,8 @@ def test_each_verdict(
 
 
 def test_G3_one_of_our_own_addresses_is_told_so(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "is_own", lambda address: True)
-    assert "popgate's own" in one(config, STRANGER).reasons[-1]
+    monkeypatch.setattr(runtime, "is_own", lambda address: True)
+    assert one(config, STRANGER).reasons[-1] == "a login from this address makes no lease: own address"
 
 
 def test_each_listener_has_its_own_gate(tmp_path: Path) -> None:
