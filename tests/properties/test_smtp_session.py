@@ -84,7 +84,9 @@ actions = st.one_of(
     st.tuples(st.just("upstream"), upstream_lines.map(lambda line: line + b"\r\n")),
     st.tuples(st.just("upstream"), st.binary(max_size=10)),
     st.tuples(st.sampled_from(["serve", "serve", "serve", "serve", "refuse", "allow", "defer"]), st.just(b"")),
-    st.tuples(st.sampled_from(["lapse", "time", "drain", "tls", "client_eof", "upstream_eof", "failed"]), st.just(b"")),
+    st.tuples(
+        st.sampled_from(["lapse", "time", "drain", "cut", "tls", "client_eof", "upstream_eof", "failed"]), st.just(b"")
+    ),
 )
 login = [
     ("client", b"AUTH LOGIN\r\n"),
@@ -117,6 +119,7 @@ def wild(script: list[Action], how: list[int], given_words: tuple[str, ...]) -> 
         "lapse": session.verdict_lapsed,
         "time": session.out_of_time,
         "drain": session.drain,
+        "cut": session.cut,
         "tls": session.tls_started,
         "upstream_eof": session.upstream_eof,
         "failed": session.upstream_failed,

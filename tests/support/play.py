@@ -124,6 +124,9 @@ class Run:
     def _drain(self, rest: str) -> None:
         self._driver.call(self._driver.session.drain)
 
+    def _cut_off(self, rest: str) -> None:
+        self._driver.call(self._driver.session.cut)
+
     def _lapse(self, rest: str) -> None:
         assert isinstance(self._driver.session, SmtpSession)
         self._driver.call(self._driver.session.verdict_lapsed)
@@ -219,6 +222,7 @@ _INPUTS: dict[str, Callable[[Run, str], None]] = {
     "FAIL": Run._fail_upstream,
     "TIME": Run._time,
     "DRAIN": Run._drain,
+    "CUT": Run._cut_off,
     "LAPSE": Run._lapse,
     "ANSWER": Run._answer,
 }

@@ -12,7 +12,8 @@ blanks and `# `.
     C> MAIL FROM:<a@b> | RSET                   the client does
     EOF C      EOF U                            the client, the upstream closes its sending side
     FAIL U                                      there is no upstream connection
-    TIME       DRAIN       LAPSE                over the limit of the wait; draining; the verdict's lease is over
+    TIME       LAPSE                            over the limit of the wait; the verdict's lease is over
+    DRAIN      CUT                              draining has begun; its limit is over
 
     >C 250 ok                                   what the client got next; >U likewise for the upstream
     ?  relay x@far.test     ! allow LOGIN       RelayAsked, and its answer: allow [LOGIN], refuse [WHY], defer [WHY]
