@@ -230,7 +230,8 @@ def test_a_worker_without_descriptors_turns_away_before_it_runs_out(
     bench.connect()
     bench.until(lambda: bench.welcomed)
     client = bench.connect()
-    bench.until(lambda: client.received.startswith(b"421 4.7.0"))
+    bench.until(client.ended)
+    assert client.got.startswith(b"421 4.7.0")
     assert bench.workshop.log.of("turned-away")[0]["why"] == "descriptors of this worker"
 
 
