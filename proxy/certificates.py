@@ -137,7 +137,8 @@ def make(
 
 
 def _bad(path: Path, problem: str) -> ConfigError:
-    return ConfigError([f"{path}: {problem}; `popgate certs make NAME` makes a self-signed certificate"])
+    place = f" --folder {path.parent} --file {path.name}" if path.suffix else ""
+    return ConfigError([f"{path}: {problem}; `popgate certs make NAME{place}` makes a self-signed certificate"])
 
 
 def _bytes(path: Path) -> bytes:

@@ -153,7 +153,7 @@ def _revoke(options: argparse.Namespace) -> int:
     else:
         question["address"] = options.whom
     answer = _ask(load(options.config), question)
-    print(f"{answer['revoked']} leases ended")
+    print(f"{answer['revoked']} {'lease' if answer['revoked'] == 1 else 'leases'} ended")
     return GOOD if answer["revoked"] else FAILED
 
 

@@ -394,7 +394,7 @@ class Link:
         self._say(
             "debug" if silent else "info", "end", ("listener", self.service.name), ("tls", self._tls or "off"),
             ("upstream", self._upstream_name), *self.session.facts(), ("in", self._client.received),
-            ("out", self._client.sent), ("seconds", f"{seconds:.3f}"), ("why", self._final.why),
+            ("out", self._client.sent), ("seconds", round(seconds, 3)), ("why", self._final.why),
         )  # fmt: skip
 
 

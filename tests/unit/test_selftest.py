@@ -194,7 +194,7 @@ def test_certificates_are_told_with_their_days(tmp_path: Path) -> None:
     assert found[0].endswith(f"{good}: for mail.test, 825 days left")
     assert found[1].endswith("for soon.test, 10 days left")
     assert found[2].endswith("for gone.test, expired 10 days ago")
-    assert "no such file; `popgate certs make NAME` makes" in found[3]
+    assert "no such file; `popgate certs make NAME --folder" in found[3]
 
 
 def test_without_tls_no_certificate_is_wanted(tmp_path: Path) -> None:
