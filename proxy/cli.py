@@ -51,15 +51,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         return USAGE
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
-        return FAILED
     except (PopgateError, OSError) as error:
-        print(f"popgate: {error}", file=sys.stderr)
+        if not isinstance(error, BrokenPipeError):  # `popgate leases | head` is no error to tell
+            print(f"popgate: {error}", file=sys.stderr)
+        _let_go_of_output()
         return FAILED
     except KeyboardInterrupt:
         return FAILED
     return code
+
+
+def _let_go_of_output() -> None:
+    """Python flushes once more at its end, and would complain of the same again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(options: argparse.Namespace) -> int:

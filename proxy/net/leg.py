@@ -75,8 +75,10 @@ class Owner(Protocol):
 class Leg:
     """A socket and what is on its way through it."""
 
-    __slots__ = ("_behind", "_broken", "_held", "_owner", "_poller", "_queued", "_shaking", "_sock", "_then", "_tls",
-                 "_watched", "chunk", "received", "rest", "sent")  # fmt: skip
+    __slots__ = (
+        "_behind", "_broken", "_gone", "_held", "_owner", "_poller", "_queued", "_shaking", "_sock", "_then", "_tls",
+        "_watched", "chunk", "received", "rest", "sent",
+    )  # fmt: skip
 
     def __init__(self, poller: Poller, sock: socket.socket, owner: Owner) -> None:
         """`sock`: non-blocking, connected or on its way to be; its end is the leg's business from now on."""
@@ -87,7 +89,8 @@ class Leg:
         self._held = 0
         self._queued = b""  # what is sent at the end of this turn
         self.rest = b""
-        """What the socket did not take yet; the leg is full while it is not empty."""
+        """What the socket did not take at once, with what of it has gone since; while there is any the leg is full."""
+        self._gone = 0  # octets of it that have gone
         self._then: Callable[[], None] | None = None  # to be done when the rest has gone
         self._broken = False  # nothing can be sent any more
         self._tls: Records | None = None
@@ -194,7 +197,8 @@ class Leg:
 
     def _send(self, data: bytes) -> None:
         if self.rest:
-            self.rest += data
+            self.rest = self.rest[self._gone :] + data
+            self._gone = 0
         elif self._queued:
             self._queued += data
             if len(self._queued) > SMALL:
@@ -222,7 +226,7 @@ class Leg:
             self._break()
             return
         if count < len(data):
-            self.rest = data[count:]
+            self.rest, self._gone = data, count
             if self._watched is None:
                 self._break()
             else:
@@ -230,14 +234,14 @@ class Leg:
 
     def _send_rest(self) -> None:
         try:
-            count = self._sock.send(self.rest)
+            self._gone += self._sock.send(memoryview(self.rest)[self._gone :])
         except BlockingIOError:
             return
         except OSError:
             self._break()
             return
-        self.rest = self.rest[count:]
-        if not self.rest:
+        if self._gone == len(self.rest):
+            self.rest = b""
             if self._watched is not None:
                 self._watch(self._watched & ~WRITE)
             self._gone_out()

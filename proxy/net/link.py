@@ -382,7 +382,7 @@ class Link:
         self._log_end()
         self._shared.closed(self)
 
-    def _say(self, level: str, event: str, *words: tuple[str, str | int | None]) -> None:
+    def _say(self, level: str, event: str, *words: tuple[str, str | float | None]) -> None:
         self._shared.log.line(
             level, self.service.protocol, event, ("client", self.shown), ("id", self.id), *words
         )  # fmt: skip

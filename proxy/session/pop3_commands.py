@@ -81,8 +81,8 @@ def apop(session: PopSession, argument: bytes) -> None:
 def auth(session: PopSession, argument: bytes) -> None:
     mechanism, _, initial = argument.partition(b" ")
     mechanism = mechanism.upper()
-    if not mechanism:  # the old form that asks for a list; CAPA is the way
-        return session.bad(texts.SYNTAX)
+    if not mechanism:  # the old form that asks for a list: Outlook Express does, and goes on with USER
+        return session.to_client.append(texts.SYNTAX)
     if mechanism not in MECHANISMS:
         return session.bad(texts.BAD_MECHANISM)
     session.exchange = Exchange(mechanism)

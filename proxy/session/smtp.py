@@ -172,6 +172,8 @@ class SmtpSession:
             self._discard_body("upstream left in mid-message")
         elif self.wait is Wait.MESSAGE_REPLY:
             self.finish("upstream left before its reply to the message", texts.MESSAGE_LOST)
+        elif self.ledger.awaited and self.ledger.front() is smtp_replies.QUIT:
+            self.finish("quit", texts.BYE, clean=True)  # some close without a word
         else:
             self.finish("upstream left", texts.LOST)
 

@@ -87,6 +87,7 @@ def data_replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
         session.state = BODY
         session.wait = Wait.MESSAGE
         session.body = Body(session.settings.bare_newline)
+        session.transaction = owed.transaction  # also where MAIL was refused meanwhile: the message is about to come
     else:  # reset the upstream too, so that no recipient of this transaction lives on there (RULES S4)
         session.transaction = None
         session.send(b"RSET\r\n", OUR_RSET)

@@ -39,6 +39,7 @@ NO_RECIPIENTS: Final = b"554 5.5.1 No valid recipients\r\n"
 DEFERRED: Final = b"451 4.3.0 Can't tell now whether you may relay, try again later\r\n"
 BARE_NEWLINE: Final = b"550 5.5.2 The message has a bare CR or LF\r\n"
 
+BYE: Final = b"221 2.0.0 Bye\r\n"
 VRFY: Final = b"252 2.5.2 Send the message and see\r\n"
 HELP: Final = b"214 2.0.0 See RFC 5321\r\n"
 TLS_REQUIRED: Final = b"530 5.7.0 Must issue a STARTTLS command first\r\n"
