@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         code = command(options)
-        sys.stdout.flush()  # here, where a reader that has gone is no bug
+        print(end="", flush=True)  # here, where a reader that has gone is no bug
     except ConfigError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _let_go_of_output() -> None:
     """Python flushes once more at its end, and would complain of the same again."""
     try:
-        sys.stdout.flush()
+        print(end="", flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

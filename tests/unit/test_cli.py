@@ -1,0 +1,338 @@
+"""cli.py in this process: words, exit codes, and one line for every error (DESIGN 7).
+
+No popgate runs here: leases are those of the store (RULES N8).  With a running one: tests/e2e/test_operator.py.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import stat
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxy import cli, control
+from proxy.cli import FAILED, GOOD, USAGE, main
+from proxy.config import load
+
+from ..support.configuration import written
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PLAIN = """
+[listener.smtp]
+tls = "off"
+[gate]
+local_domains = ["example.com"]
+trusted_networks = ["10.0.0.0/8"]
+"""
+
+
+class Shell:
+    """`popgate` with the configuration of one folder."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self.conf = written(folder, PLAIN)
+        self._capsys = capsys
+        self.out = self.err = ""
+
+    def configure(self, text: str) -> None:
+        written(self.folder, text)
+
+    def __call__(self, *words: str, config: bool = True) -> int:
+        try:
+            code = main([*words, *(["-c", str(self.conf)] if config else [])])
+        except SystemExit as end:  # argparse's own way out
+            code = int(end.code or 0)
+        self.out, self.err = self._capsys.readouterr()
+        assert "Traceback" not in self.out + self.err
+        return code
+
+
+@pytest.fixture
+def popgate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(tmp_path, capsys)
+
+
+# --- usage
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("dance",),
+        ("--what",),
+        ("run", "--what"),
+        ("leases", "dance"),
+        ("leases", "grant"),
+        ("leases", "grant", "nonsense"),
+        ("leases", "grant", "fe80::1%eth0"),
+        ("leases", "grant", "192.0.2.7", "--for", "soon"),
+        ("leases", "grant", "192.0.2.7", "--for", "0"),
+        ("leases", "grant", "192.0.2.7", "--for", "-5m"),
+        ("leases", "grant", "192.0.2.7", "--login", ""),
+        ("leases", "grant", "192.0.2.7", "--login", "x" * 257),
+        ("leases", "revoke"),
+        ("why",),
+        ("why", "example.com"),
+        ("certs",),
+        ("certs", "make"),
+        ("demo", "--config", "x"),
+    ],
+)
+def test_nonsense_is_usage(popgate: Shell, words: tuple[str, ...]) -> None:
+    assert popgate(*words, config=False) == USAGE
+    assert popgate.err.startswith("usage: popgate")
+    assert popgate.err.splitlines()[-1].startswith("popgate")
+    assert popgate.out == ""
+
+
+def test_version(popgate: Shell) -> None:
+    assert popgate("--version", config=False) == GOOD
+    for word in ("popgate ", "Python 3.", "OpenSSL", "uvloop"):
+        assert word in popgate.out
+
+
+def test_help_knows_every_command(popgate: Shell) -> None:
+    assert popgate("--help", config=False) == GOOD
+    for command in ("run", "check", "selftest", "demo", "leases", "why", "status", "drain", "reload", "certs"):
+        assert f"\n    {command} " in popgate.out
+
+
+@pytest.mark.parametrize(
+    "command", [("run",), ("check",), ("leases",), ("leases", "list"), ("why", "192.0.2.7"), ("status",), ("drain",)]
+)
+def test_a_bad_configuration_is_exit_2_with_all_its_errors(popgate: Shell, command: tuple[str, ...]) -> None:
+    popgate.configure("[gate]\nwindwo = 1\nmax_age = 'soon'\n")
+    assert popgate(*command) == USAGE
+    assert len(popgate.err.splitlines()) == 2
+    assert all(line.startswith(f"{popgate.conf}/50-test.toml: gate.") for line in popgate.err.splitlines())
+
+
+def test_a_configuration_that_is_not_there(popgate: Shell) -> None:
+    assert popgate("check", "-c", "/nowhere", config=False) == USAGE
+    assert len(popgate.err.splitlines()) == 1
+    assert "/nowhere" in popgate.err
+
+
+# --- check
+
+
+def test_check_prints_what_loads_again(popgate: Shell, tmp_path: Path) -> None:
+    assert popgate("check") == GOOD
+    again = tmp_path / "again.toml"
+    again.write_text(popgate.out)
+    assert load(again) == load(popgate.conf)
+    assert popgate.err == ""
+
+
+def test_check_names_a_missing_certificate_and_the_command(popgate: Shell) -> None:
+    popgate.configure("")
+    assert popgate("check") == USAGE
+    assert f"{popgate.folder}/certs/mail.pem" in popgate.err
+    assert "popgate certs make" in popgate.err
+    assert popgate.out == ""
+
+
+def test_check_names_all_that_is_wrong_outside_the_files(popgate: Shell) -> None:
+    popgate.configure(
+        'user = "nobody-of-that-name"\n'
+        '[listener.smtp]\nbind = ["0.0.0.0:2525"]\n[upstream.smtp]\nservers = ["127.0.0.1:2525"]\n'
+    )
+    assert popgate("check") == USAGE
+    lines = popgate.err.splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("user: there is no user 'nobody-of-that-name'")
+    assert "mail.pem" in lines[1]
+    assert "upstream.smtp: 127.0.0.1:2525 is popgate itself" in lines[2]
+
+
+def test_check_warns_of_what_is_old(popgate: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    popgate("certs", "make", "mail.example.com", "--folder", str(popgate.folder / "certs"), "--file", "mail.pem",
+            config=False)  # fmt: skip
+    popgate.configure('[tls]\nmin_version = "TLSv1"\n')
+    now = time.time()
+    monkeypatch.setattr(cli.time, "time", lambda: now + 900 * 86400)
+    assert popgate("check") == GOOD
+    assert "the certificate has expired" in popgate.err
+    assert "TLSv1" in popgate.err
+
+
+# --- certs
+
+
+def test_certs_make(popgate: Shell, tmp_path: Path) -> None:
+    words = ("certs", "make", "mail.example.com", "192.0.2.1", "--folder", str(tmp_path / "new"))
+    assert popgate(*words, config=False) == GOOD
+    made = tmp_path / "new" / "mail.example.com.pem"
+    assert stat.S_IMODE(made.stat().st_mode) == 0o600
+    assert str(made) in popgate.out
+    assert popgate(*words, config=False) == USAGE
+    assert len(popgate.err.splitlines()) == 1
+    assert "--force" in popgate.err
+    before = made.read_bytes()
+    assert popgate(*words, "--force", config=False) == GOOD
+    assert made.read_bytes() != before
+
+
+# --- leases without a running popgate
+
+
+def test_N8_without_a_daemon_the_store_is_opened(popgate: Shell) -> None:
+    assert popgate("leases", "grant", "192.0.2.7", "--login", "alice", "--for", "10m") == GOOD
+    assert popgate.out == "192.0.2.7 may relay for 600 s\n"
+    assert popgate("leases", "grant", "::ffff:192.0.2.8") == GOOD
+    assert popgate.out == "192.0.2.8 may relay for 1800 s\n"
+    assert popgate("leases", "--json", "list") == GOOD
+    (first, second) = json.loads(popgate.out)
+    assert (first["address"], first["login"], first["source"]) == ("192.0.2.7", "alice", "admin")
+    assert 590 < first["left"] <= 600
+    assert (second["address"], second["login"]) == ("192.0.2.8", "(admin)")
+    assert stat.S_IMODE((popgate.folder / "leases.db").stat().st_mode) == 0o600
+
+
+def test_leases_as_a_table(popgate: Shell) -> None:
+    popgate("leases", "grant", "192.0.2.7", "--login", "a\x1b[31mb\u00fc", "--for", "10m")
+    for words in (("leases",), ("leases", "list")):
+        assert popgate(*words) == GOOD
+        head, row = popgate.out.splitlines()
+        assert head.split() == ["ADDRESS", "LOGIN", "SOURCE", "SINCE", "LEFT"]
+        assert row.split()[:3] == ["192.0.2.7", "a?[31mb\u00fc", "admin"]
+
+
+def test_revoke_by_address_and_by_login(popgate: Shell) -> None:
+    for address, login in (("192.0.2.7", "alice"), ("192.0.2.8", "alice"), ("192.0.2.8", "bob")):
+        popgate("leases", "grant", address, "--login", login)
+    assert popgate("leases", "revoke", "192.0.2.7") == GOOD
+    assert popgate.out == "1 lease ended\n"
+    assert popgate("leases", "revoke", "alice") == GOOD
+    assert popgate("leases", "revoke", "alice") == FAILED
+    assert popgate.out == "0 leases ended\n"
+    popgate("leases", "list", "--json")
+    assert [lease["login"] for lease in json.loads(popgate.out)] == ["bob"]
+
+
+def test_looking_makes_no_store(popgate: Shell) -> None:
+    assert popgate("leases", "--json") == GOOD
+    assert json.loads(popgate.out) == []
+    assert popgate("leases", "revoke", "alice") == FAILED
+    assert popgate("why", "192.0.2.7") == FAILED
+    assert not (popgate.folder / "leases.db").exists()
+
+
+def test_the_option_counts_wherever_it_stands(popgate: Shell, tmp_path: Path) -> None:
+    popgate("leases", "grant", "192.0.2.7")
+    for words in (("leases", "-c", str(popgate.conf), "list", "--json"), ("leases", "--json", "-c", str(popgate.conf))):
+        assert popgate(*words, config=False) == GOOD
+        assert len(json.loads(popgate.out)) == 1
+
+
+@pytest.mark.parametrize("words", [("leases",), ("leases", "grant", "192.0.2.7"), ("leases", "revoke", "alice")])
+def test_memory_has_leases_only_while_it_runs(popgate: Shell, words: tuple[str, ...]) -> None:
+    popgate.configure(PLAIN + '[store]\nurl = "memory:"\n')
+    (popgate.conf / "60-one.toml").write_text("workers = 1\n")
+    assert popgate(*words) == FAILED
+    assert popgate.err == "popgate: popgate does not run, and leases in memory: live only in the running program\n"
+
+
+@pytest.mark.parametrize("words", [("leases",), ("leases", "grant", "192.0.2.7"), ("leases", "revoke", "alice")])
+def test_G7_a_store_that_is_down_is_one_line(popgate: Shell, words: tuple[str, ...]) -> None:
+    (popgate.folder / "leases.db").write_bytes(b"this is no database, and long enough to be seen as none " * 20)
+    assert popgate(*words) == FAILED
+    assert popgate.err.startswith("popgate: the lease store is down: ")
+    assert len(popgate.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [("status",), ("drain",), ("reload",)])
+def test_orders_need_a_running_popgate(popgate: Shell, words: tuple[str, ...]) -> None:
+    assert popgate(*words) == FAILED
+    assert popgate.err.startswith("popgate: popgate does not run (")
+
+
+# --- why
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("10.1.2.3",), GOOD, "allow: the address is in trusted_networks"),
+        (("192.0.2.7",), GOOD, "allow: lease of (admin) (admin)"),
+        (("192.0.2.8",), FAILED, "refuse: no lease"),
+        (("192.0.2.8", "--recipient", "bob@example.com"), GOOD, "allow: the recipient is local"),
+        (("192.0.2.8", "--recipient", "a b"), FAILED, "refuse: 'a b'"),
+        (("192.0.2.8", "--recipient", "j\udcf6rg@example.org"), FAILED, "refuse: "),
+    ],
+)
+def test_why(popgate: Shell, words: tuple[str, ...], code: int, said: str) -> None:
+    popgate("leases", "grant", "192.0.2.7")
+    assert popgate("why", *words) == code
+    assert popgate.out.startswith(f"{words[0]} at listener smtp: {said}"), popgate.out
+    assert popgate("why", "--json", *words) == code
+    (answer,) = json.loads(popgate.out)
+    assert (answer["listener"], said.startswith(answer["verdict"])) == ("smtp", True)
+    assert answer["reasons"]
+
+
+def test_why_defers_when_the_store_is_down(popgate: Shell) -> None:
+    (popgate.folder / "leases.db").write_bytes(b"x" * 4096)
+    assert popgate("why", "192.0.2.7") == FAILED
+    assert "defer: the lease store is down" in popgate.out
+    assert popgate("why", "10.1.2.3") == GOOD
+
+
+def test_why_without_smtp_says_so(popgate: Shell) -> None:
+    popgate.configure(
+        '[listener.pop3]\nprotocol = "pop3"\nbind = ["127.0.0.1:0"]\ntls = "off"\n'
+        '[upstream.pop3]\nservers = ["192.0.2.10:110"]\n'
+    )
+    (popgate.conf / "10-serves.toml").write_text("")
+    assert popgate("why", "192.0.2.7") == FAILED
+    assert popgate.err == "popgate: there is no listener for SMTP, so nothing is relayed\n"
+
+
+# --- with something at the control socket
+
+
+def test_status_in_words_and_as_json(popgate: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = [{"number": 0, "pid": 8, "ready": True}, {"number": 1, "pid": 9, "ready": False}]
+    answer = {"pid": 7, "workers": workers, "connections": 3, "draining": False}
+    monkeypatch.setattr(control, "ask", lambda path, question: answer)
+    assert popgate("status") == GOOD
+    assert popgate.out == "serving: pid 7, 1 of 2 workers ready, 3 connections\n"
+    assert popgate("status", "--json") == GOOD
+    assert json.loads(popgate.out) == answer
+
+
+def test_an_order_that_is_refused_fails_with_its_reasons(popgate: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "ask", lambda path, question: {"error": "workers changes: that needs a restart"})
+    assert popgate("reload") == FAILED
+    assert popgate.err == "workers changes: that needs a restart\n"
+
+
+def test_N8_a_daemon_that_does_not_answer_is_not_passed_by(popgate: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its store could be in memory, or another: what the file says would be a guess."""
+
+    def stuck(path: Path, question: object) -> None:
+        raise control.PopgateError("popgate does not answer")
+
+    monkeypatch.setattr(control, "ask", stuck)
+    assert popgate("leases", "grant", "192.0.2.7") == FAILED
+    assert not (popgate.folder / "leases.db").exists()
+
+
+# --- the terminal
+
+
+def test_a_terminal_that_can_t_show_a_login(popgate: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    popgate("leases", "grant", "192.0.2.7", "--login", "\u6c38")
+    octets = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(octets, encoding="latin-1"))
+    assert main(["leases", "-c", str(popgate.conf)]) == GOOD
+    sys.stdout.flush()
+    assert b"\\u6c38" in octets.getvalue()
