@@ -224,12 +224,13 @@ def _ask_store(config: Config, question: dict[str, Any]) -> dict[str, Any]:
     path = config.store.path
     if path is None:
         raise PopgateError("popgate does not run, and leases in memory: live only in the running program")
+    clock = Clock()
     if os.geteuid() == 0:
         become(config.user)  # what root made here would be closed to the popgate that starts next
     if question["do"] != "grant" and not os.path.lexists(path):
         return {"leases": [], "revoked": 0}
     try:
-        table = LeaseTable(path, Clock(), read_only=question["do"] == "leases")
+        table = LeaseTable(path, clock, read_only=question["do"] == "leases")
         try:
             if question["do"] == "leases":
                 return questions.listed(table.all())

@@ -15,6 +15,7 @@ import os
 import selectors
 import socket
 import stat
+import struct
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -153,7 +154,7 @@ def _listening(path: Path) -> socket.socket:
             sock.bind(str(path))
         finally:
             os.umask(before)
-        sock.listen(16)
+        sock.listen(_MAX_ASKERS)
     except OSError as error:
         sock.close()
         why = "a file that is no socket is there" if path.is_file() else f"{error.strerror}; check the folder"
@@ -176,7 +177,8 @@ class NotRunning(PopgateError):
 def ask(path: Path, question: Message) -> dict[str, Any]:
     """Ask the running popgate; raise NotRunning when there is none, PopgateError when it does not answer."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.settimeout(PATIENCE)
+        # Not settimeout: Linux does not wait in the queue of a unix socket for one that is non-blocking.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(PATIENCE), 0))
         try:
             sock.connect(str(path))
         except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
@@ -184,7 +186,8 @@ def ask(path: Path, question: Message) -> dict[str, Any]:
         except PermissionError as error:
             raise PopgateError(f"{path}: {error.strerror}; ask as root or as popgate's user") from error
         except OSError as error:  # the queue of one that is stopped or stuck is full
-            raise PopgateError(f"popgate does not answer at {path}: {error}") from error
+            raise PopgateError(f"popgate does not answer at {path}: {error.strerror}") from error
+        sock.settimeout(PATIENCE)
         try:
             sock.sendall(json.dumps(question).encode() + b"\n")
             text = b"".join(iter(lambda: sock.recv(65536), b""))

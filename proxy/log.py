@@ -17,6 +17,7 @@ import json
 import re
 import sys
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from loguru import logger
@@ -55,8 +56,19 @@ def quoted(value: str) -> str:
     return f'"{cut}"'
 
 
+# Addresses, names of listeners and of clients, reasons: most come again and again.
+_quoted_short = lru_cache(maxsize=4096)(quoted)
+_SHORT = 64  # characters
+
+
 def _cut(value: str) -> str:
     return value if len(value) <= MAX_VALUE or isinstance(value, Whole) else value[:MAX_VALUE] + "..."
+
+
+def _word(value: str | float) -> str | float:
+    if not isinstance(value, str):
+        return value
+    return _quoted_short(value) if len(value) < _SHORT else quoted(value)
 
 
 def _shown(character: str) -> str:
@@ -105,11 +117,7 @@ class Log:
             fact = {"time": self._time(), "level": level, "subject": subject, "event": event} | fields
             self._waiting.append(json.dumps(fact))
         else:
-            tail = [
-                f"{key}={quoted(value) if isinstance(value, str) else value}"
-                for key, value in words
-                if value is not None and value != ""
-            ]
+            tail = [f"{key}={_word(value)}" for key, value in words if value is not None and value != ""]
             self._waiting.append(" ".join([self._time(), level.upper(), subject, event, *tail]))
         if number >= LEVELS["warning"] or len(self._waiting) >= BATCH:
             self.flush()

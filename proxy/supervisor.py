@@ -82,15 +82,20 @@ class Supervisor:
         """`path`: where SIGHUP reads the configuration from.  Raise ConfigError for what can't be served."""
         self._config, self._path = config, path
         self._sockets = bind_all(config)
-        self._bound = frozenset([(str(sock.getsockname()[0]), int(sock.getsockname()[1])) for _, sock in self._sockets])
-        self._tls: dict[str, ServerTls] = make_tls(config)
-        build_services(config, open_store(config, Clock()), self._tls, self._bound)  # only to see that it can be done
-        raise_descriptors()
-        become(config.user)
-        self._log: Log = _opened(config)
-        self._census = Census(config.processes)
-        self._selector = selectors.DefaultSelector()
-        self._control = ControlServer(config.admin.control, self._selector, self._controlled)
+        with contextlib.ExitStack() as undo:
+            for _, sock in self._sockets:
+                undo.callback(sock.close)
+            bound = [sock.getsockname()[:2] for _, sock in self._sockets]
+            self._bound = frozenset([(str(host), int(port)) for host, port in bound])
+            self._tls: dict[str, ServerTls] = make_tls(config)
+            build_services(config, open_store(config, Clock()), self._tls, self._bound)  # to see that it can be done
+            raise_descriptors()
+            become(config.user)
+            self._log: Log = _opened(config)
+            self._census = Census(config.processes)
+            self._selector = undo.enter_context(selectors.DefaultSelector())
+            self._control = ControlServer(config.admin.control, self._selector, self._controlled)
+            undo.pop_all()
         self._children = [_Child(number) for number in range(config.processes)]
         self._asked: dict[int, _Asked] = {}
         self._tags = itertools.count(1)
@@ -111,7 +116,7 @@ class Supervisor:
             host, port = sock.getsockname()[:2]
             shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             self._log.line("info", "popgate", "listening", ("listener", name), ("address", shown))
-        self._warn_of_store()
+        self._warn_of_files()
         for child in self._children:
             self._start(child)
         while self._children and not (self._draining and not any(child.pid for child in self._children)):
@@ -124,15 +129,19 @@ class Supervisor:
         self._log.flush()
         return 0
 
-    def _warn_of_store(self) -> None:
-        """No reason not to start: mail can be read without a store.  The workers try again each second."""
-        path = self._config.store.path
-        if path is None:
-            return
-        folder = os.access(path.parent, os.W_OK | os.X_OK)  # SQLite keeps its -wal beside the file
-        if not folder or (os.path.exists(path) and not os.access(path, os.R_OK | os.W_OK)):
-            why = f"uid {os.geteuid()} can't write {'it' if folder else 'in its folder'}"
-            self._log.line("error", "popgate", "store-down", ("path", str(path)), ("why", why))
+    def _warn_of_files(self) -> None:
+        """Say what `user` may not touch.  No reason not to start: mail can be read without a store (the workers try
+        again each second), and certificates have been read."""
+        path, who = self._config.store.path, f"uid {os.geteuid()}"
+        if path is not None:
+            folder = os.access(path.parent, os.W_OK | os.X_OK)  # SQLite keeps its -wal beside the file
+            if not folder or (os.path.exists(path) and not os.access(path, os.R_OK | os.W_OK)):
+                why = f"{who} can't write {'it' if folder else 'in its folder'}"
+                self._log.line("error", "popgate", "store-down", ("path", str(path)), ("why", why))
+        for key in sorted({certificate.key for tls in self._tls.values() for certificate in tls.certificates}):
+            if not os.access(key, os.R_OK):
+                why = f"{who} can't read it: every reload will be refused"
+                self._log.line("warning", "popgate", "key-closed", ("path", str(key)), ("why", why))
 
     # Workers
 

@@ -128,6 +128,9 @@ class Leg:
                 self._watch(self._watched | READ)
 
     def _ready(self, events: int) -> None:
+        if events == READ and not self._held:  # nearly always
+            self._read()
+            return
         if events & WRITE:
             self._send_rest()
         if self._owner is None or not events & (READ | BROKEN):
@@ -199,25 +202,23 @@ class Leg:
         if self.rest:
             self.rest = self.rest[self._gone :] + data
             self._gone = 0
-        elif self._queued:
+            return
+        if self._queued:
             self._queued += data
-            if len(self._queued) > SMALL:
-                self.flush()
-        elif self._poller.in_turn and len(data) < SMALL:  # a dialogue: see net/poller.py
-            self._queued = data
-            self._poller.at_end(self.flush)
         else:
-            self._write(data)
+            self._queued = data
+            if self._poller.in_turn and len(data) < SMALL:  # a dialogue: see net/poller.py
+                self._poller.flushes.append(self.flush)
+                return
+        if len(self._queued) >= SMALL or not self._poller.in_turn:
+            self.flush()
 
     def flush(self) -> None:
         """Send what was put off to the end of the turn."""
-        if self._queued:
-            data, self._queued = self._queued, b""
-            self._write(data)
-            if self.rest and self._owner is not None:
-                self._owner.clogged(self)
-
-    def _write(self, data: bytes) -> None:
+        data = self._queued
+        if not data:
+            return
+        self._queued = b""
         try:
             count = self._sock.send(data)
         except BlockingIOError:
@@ -231,6 +232,8 @@ class Leg:
                 self._break()
             else:
                 self._watch(self._watched | WRITE)
+            if self._owner is not None:
+                self._owner.clogged(self)
 
     def _send_rest(self) -> None:
         try:

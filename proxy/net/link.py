@@ -51,9 +51,29 @@ class Link:
     """See the module; its parts call `received`, `ended`, `lost`, `drained`, `secured`, `insecure` and `expired`."""
 
     __slots__ = (
-        "_armed", "_began", "_client", "_dialling", "_final", "_held", "_left", "_lingering", "_pumping", "_shared",
-        "_step", "_streaming", "_tls", "_upstream", "_upstream_name", "_verdict_ends", "_wait", "address",
-        "deadlines", "id", "service", "session", "shown",
+        "_armed",
+        "_began",
+        "_client",
+        "_dialling",
+        "_final",
+        "_held",
+        "_left",
+        "_lingering",
+        "_shared",
+        "_step",
+        "_streaming",
+        "_tls",
+        "_treating",
+        "_upstream",
+        "_upstream_name",
+        "_verdict_ends",
+        "_wait",
+        "address",
+        "deadlines",
+        "id",
+        "service",
+        "session",
+        "shown",
     )  # fmt: skip
 
     def __init__(
@@ -68,7 +88,7 @@ class Link:
         self._upstream_name = ""
         self._began = shared.clock()
         self._verdict_ends: float | None = None  # on the clock, where the session has a verdict that ends
-        self._pumping = False
+        self._treating = False
         self._held, self._streaming = 0, False  # what the client's leg was last told
         self._step, self._armed = -1, 0.0  # the session's step, the time and the wait when a limit was armed
         self._wait: Wait | None = None
@@ -225,34 +245,44 @@ class Link:
 
     def _pump(self) -> None:
         """Send what the session has for either side and treat its events, until it has nothing more."""
-        if self._pumping:
-            return  # an answer that came at once: the loop below goes on with what it produced
-        self._pumping = True
+        if self._treating:
+            return  # an answer that came at once: `_treat_events` goes on with what it produced
         session = self.session
-        try:
-            while True:
-                if session.to_upstream:
-                    out, session.to_upstream = session.to_upstream, []
-                    if self._upstream is not None:
-                        self._upstream.send(out[0] if len(out) == 1 else b"".join(out))
-                if session.to_client:
-                    out, session.to_client = session.to_client, []
-                    self._client.send(out[0] if len(out) == 1 else b"".join(out))
-                if not session.events:
-                    break
-                events, session.events = session.events, []
-                for event in events:
-                    self._treat(event)
-        finally:
-            self._pumping = False
-        if self._final is not None:
-            self._finish()
-            return
+        self._carry(session)
+        if session.events:
+            self._treat_events(session)
+            if self._final is not None:
+                self._finish()
+                return
         if session.upstream_done and self._upstream is not None:
             session.upstream_done = False
             self._upstream.finish_sending()
         self._regulate()
-        self._arm()
+        wait = session.wait
+        if wait is not self._wait or (session.step != self._step and self._shared.deadlines.now != self._armed):
+            self._arm(wait)
+
+    def _carry(self, session: Session) -> None:
+        """Send what the session has for either side."""
+        if session.to_upstream:
+            out, session.to_upstream = session.to_upstream, []
+            if self._upstream is not None:
+                self._upstream.send(out[0] if len(out) == 1 else b"".join(out))
+        if session.to_client:
+            out, session.to_client = session.to_client, []
+            self._client.send(out[0] if len(out) == 1 else b"".join(out))
+
+    def _treat_events(self, session: Session) -> None:
+        """Treat events, and what their answers bring about, until there are none."""
+        self._treating = True
+        try:
+            while session.events:
+                events, session.events = session.events, []
+                for event in events:
+                    self._treat(event)
+                self._carry(session)
+        finally:
+            self._treating = False
 
     def _treat(self, event: Event) -> None:
         match event:
@@ -328,17 +358,16 @@ class Link:
             if upstream is not None:
                 upstream.chunk = client.chunk
 
-    def _arm(self) -> None:
+    def _arm(self, wait: Wait) -> None:
         """Arm the limit of the present wait when it has just begun; a peer's octets alone do not prolong it.
 
         Not twice in one tick for waits of one kind: most sessions are over by then.
         """
-        session, deadlines = self.session, self._shared.deadlines
-        wait = session.wait
-        if wait is self._wait and (deadlines.now == self._armed or session.step == self._step):
-            return
-        self._step, self._wait, self._armed = session.step, wait, deadlines.now
+        deadlines = self._shared.deadlines
+        self._step, self._wait, self._armed = self.session.step, wait, deadlines.now
         left = self._began + self.service.session_timeout - deadlines.now
+        if left < 1.0 and self.deadlines is not None:
+            return  # what was armed last is the session's end: no octet moves it any more
         seconds = self.service.waits[wait]
         deadlines.arm(self, seconds if seconds < left else max(1.0, round(left)))
 

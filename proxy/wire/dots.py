@@ -6,7 +6,9 @@ Promises, whatever the client sends and however it is cut into chunks:
   - what is forwarded holds no CR without LF, no LF without CR, and one CRLF.CRLF, at its very end. So a server that
     takes CR, LF or CRLF for the end of a line, alone or mixed, finds the end of data where the client's CRLF.CRLF put
     it;
-  - a body whose lines end in CRLF passes octet for octet, as the chunks that came in, not copied;
+  - nor does a server find another one that drops NULs, or cuts a line at its first NUL, before it looks for the end;
+  - a body whose lines end in CRLF, and which has no NUL (RFC 5322 4: none may be sent), passes octet for octet, as the
+    chunks that came in, not copied;
   - at most LINE_LIMIT + 1 octets are held back: a CR that may still become CRLF, and a line that may still need a
     dot.
 
@@ -15,10 +17,14 @@ CRLF. "normalize" makes each a CRLF, and a line that a stray newline began or en
 not two, gets another dot, so that no server reads an end that the client did not make.  "reject" forwards nothing
 from then on, reads to CRLF.CRLF, and leaves the 550 and the closing of the upstream connection to the session.
 
-Not defended, because NUL passes and other octets are text (RULES S8): a server that drops NULs before it looks for
-the end finds one in `\r\n.\0\r\n` and `\n\0.\n`; one that breaks lines at VT, FF, NEL or U+2028 in `\v.\v`.  No server
-that was measured does (threat list A13 to A15, A20); what they do take, `\r\0\n.\r\n` (A12), is a stray CR, a line, a
-stray LF and a dotted line here.  Nor one that breaks over-long lines in two: lines are never re-broken here.
+NUL passes, in both modes, but `\r\n.\0` and `\r\n\0.` (any number of NULs) get another dot: services were found that
+end the message at `\r\n.\0\r\n` (threat list A13, A14).  `\r\0\n.\r\n` (A12) is a stray CR, a line, a stray LF and a
+dotted line here.
+
+Not defended: a server that breaks lines at VT, FF, NEL or U+2028 finds an end in `\v.\v` (A20).  None that was measured
+does, all of these may stand in correct mail, and a dot in mid-line is never taken out again.  Nor one that clears the
+eighth bit (`\x8d\x8a.\r\n`): Sendmail does on BODY=7BIT, which is therefore not sent on (wire/esmtp.py).  Nor one that
+breaks over-long lines in two: lines are never re-broken here.
 
 A bound on the letter of S8: a line that a CRLF began, with one dot, more than LINE_LIMIT octets and a stray newline at
 its end gets no further dot, since it would have to be held back whole.  There is text behind its dot: no end to anyone.
@@ -44,12 +50,13 @@ _EVEN_FROM = 4096  # octets: below it _even's fixed 1.5 us cost more than _in_or
 _EVEN_PERIOD = 32  # octets: shorter lines make the strided slices dearer than the scan they save
 
 # What the current line began with.  Sent in front of a body that is mended, so that the first line is like all others.
-_CRLF, _STRAY, _MIDDLE = b"\r\n", b"\n", b""
+_CRLF, _STRAY, _MIDDLE, _NULS = b"\r\n", b"\n", b"", b"\r\n\0"  # the last: any newline, and nothing but NULs behind it
 
 _STRAY_CR = re.compile(rb"\r(?!\n)")
 # Both on text in which "\r" stands for the client's CRLF and "\n" for a stray newline.
 _DOT_AFTER_STRAY = re.compile(rb"\n\.(?!\.)")
-_DOT_BEFORE_STRAY = re.compile(rb"\r\.(?=\n|[^.\r\n][^\r\n]{0,%d}\n)" % (LINE_LIMIT - 2))
+_DOT_BEFORE_STRAY = re.compile(rb"\r\.(?=\n|\0|[^.\r\n][^\r\n]{0,%d}\n)" % (LINE_LIMIT - 2))  # or before NUL
+_DOT_AFTER_NULS = re.compile(rb"([\r\n]\0+)\.")
 _LOOKALIKE = re.compile(rb"[\r\n]\.[\r\n]{1,3}\Z")
 
 
@@ -86,8 +93,8 @@ class Body:
         self._held = text[cut:] if end < 0 else b""
         if not body:
             return [], used
-        chunk = self._forwardable(body)
-        self._began = _CRLF if body.endswith(_CRLF) else _STRAY if body.endswith((b"\r", b"\n")) else _MIDDLE
+        chunk = self._forwardable(body, dotted)
+        self._began = self._beginning(body)
         self.octets += len(chunk)
         return [chunk] if chunk else [], used
 
@@ -105,12 +112,24 @@ class Body:
         if not dotted:
             return cut
         start = max(text.rfind(b"\n", 0, cut), text.rfind(b"\r", 0, cut)) + 1
-        if start == 0 and self._began == _MIDDLE:
+        if start == 0 and self._began in (_MIDDLE, _NULS):
             return cut
         one_dot = text.startswith(b".", start, cut) and not text.startswith(b"..", start, cut)
         return start if one_dot and cut - start <= LINE_LIMIT else cut
 
-    def _forwardable(self, body: bytes) -> bytes:
+    def _beginning(self, body: bytes) -> bytes:
+        """What the line began with that goes on behind these octets."""
+        if body.endswith(_CRLF):
+            return _CRLF
+        if body.endswith((b"\r", b"\n")):
+            return _STRAY
+        if not body.endswith(b"\0"):
+            return _MIDDLE
+        before = body.rstrip(b"\0")
+        alone = before.endswith((b"\r", b"\n")) or (not before and self._began != _MIDDLE)
+        return _NULS if alone else _MIDDLE
+
+    def _forwardable(self, body: bytes, dotted: bool) -> bytes:
         """The octets to forward for these, whose newlines are all whole and whose dots are all decided."""
         in_order = (len(body) >= _EVEN_FROM and _even(body)) or _in_order(body)
         if not in_order:
@@ -118,7 +137,7 @@ class Body:
             self.rejected = self._mode == "reject"
         if self.rejected:
             return b""
-        if in_order and not (self._began == _STRAY and body.startswith(b".")):
+        if in_order and not (dotted and (b"\0" in body or self._began in (_STRAY, _NULS))):
             return body
         return _mended(self._began, body)
 
@@ -160,5 +179,8 @@ def _mended(began: bytes, body: bytes) -> bytes:
     if b"." in text:
         text = _DOT_AFTER_STRAY.sub(b"\n..", text)
         text = _DOT_BEFORE_STRAY.sub(b"\r..", text)
+        text = _DOT_AFTER_NULS.sub(rb"\1..", text)
     text = text.replace(b"\r", b"\n").replace(b"\n", b"\r\n")
-    return text[2:] if began else text  # each kind of beginning has become one CRLF
+    if began == _STRAY:
+        return text[2:]  # it has become CRLF
+    return text[len(began) :]

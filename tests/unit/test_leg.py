@@ -42,6 +42,9 @@ class Owner:
     def lost(self, leg: Leg, why: str) -> None:
         self.said.append("lost: " + why)
 
+    def clogged(self, leg: Leg) -> None:
+        assert leg.rest
+
     def drained(self, leg: Leg) -> None:
         self.said.append("drained")
 
