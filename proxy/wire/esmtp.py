@@ -28,7 +28,7 @@ _KEYWORD = re.compile(rb"[A-Za-z0-9][A-Za-z0-9-]*")
 _XTEXT = re.compile(rb"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
 _XCHAR = re.compile(rb"\+([0-9A-F]{2})")
 _CONTROL = re.compile(rb"[\0-\x1f\x7f]")
-_TO_ENCODE = re.compile(rb"[^!-*,-<>-~]")
+_TO_ENCODE = re.compile(rb"[^!#-\x27*\-.-;?-\[\]-~]")  # RFC 3461 4's, and `" ( ) , < > \`: no bracket outside the path
 _NOTIFY = re.compile(rb"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY)){0,2}", re.IGNORECASE)
 _ORCPT = re.compile(rb"([A-Za-z0-9-]{1,40});(.+)", re.DOTALL)
 
@@ -140,7 +140,9 @@ def _rewritten(text: bytes, offered: frozenset[bytes], known: dict[bytes, bytes]
         if known.get(keyword) not in offered or keyword in written:
             raise BadParameter("not offered, or given twice")
         written[keyword] = keyword + equals + _value(keyword, value, bool(equals))
-    if written.get(b"BODY") == b"BODY=7BIT":  # the default (RFC 6152 3); Sendmail, told so, clears the eighth bit before
+    if (
+        written.get(b"BODY") == b"BODY=7BIT"
+    ):  # the default (RFC 6152 3); Sendmail, told so, clears the eighth bit before
         del written[b"BODY"]  # it looks for the end of data, and finds one in \x8d\x8a.\x8d\x8a
     if not authenticated and b"AUTH" in written:
         written[b"AUTH"] = b"AUTH=<>"  # only a session that the upstream authenticated may name an identity (RULES S2)

@@ -35,9 +35,9 @@ SEQUENCES = [
     ("A10", b"\r\n.\r\r\n", b"\r\n..\r\n\r\n"),
     ("A11", b"\r\r\n.\r\n", None),
     ("A12", b"\r\x00\n.\r\n", b"\r\n\x00\r\n..\r\n"),
-    ("A13", b"\r\n\x00.\r\n", b"\r\n\x00.\r\n"),
-    ("A14", b"\r\n.\x00\r\n", b"\r\n.\x00\r\n"),
-    ("A14 three", b"\r\n.\x00\x00\x00\r\n", b"\r\n.\x00\x00\x00\r\n"),
+    ("A13", b"\r\n\x00.\r\n", b"\r\n\x00..\r\n"),
+    ("A14", b"\r\n.\x00\r\n", b"\r\n..\x00\r\n"),
+    ("A14 three", b"\r\n.\x00\x00\x00\r\n", b"\r\n..\x00\x00\x00\r\n"),
     ("A15", b"\r\n.\r\x00\n", b"\r\n..\r\n\x00\r\n"),
     ("A16", b"\n\n.\n\n", b"\r\n\r\n..\r\n\r\n"),
     ("A17", b"\x00\r\n.\r\n", None),
@@ -98,7 +98,8 @@ def test_S8_smuggling_sequences_rejected(sequence: bytes, sent: bytes | None) ->
         assert used is not None
         assert before + used == end
         assert body.rejected == body.stray == stray
-        assert out == text[:end] if not stray else text.startswith(out) and END not in out
+        whole = text[:end] if sent is None else HEAD + sent + BEHIND + END
+        assert out == whole if not stray else text.startswith(out) and END not in out
 
 
 def test_S8_A22_a_header_in_bare_lf() -> None:
@@ -183,6 +184,26 @@ def test_S8_a_client_of_bare_lf_is_understood() -> None:
     text = b"Subject: scan\n\nOne\n.\n.Two\n..Three\n" + END
     assert feed(body, text)[0] == b"Subject: scan\r\n\r\nOne\r\n..\r\n..Two\r\n..Three\r\n" + END
     assert body.stray
+
+
+@pytest.mark.parametrize(
+    ("line", "sent"),
+    [
+        (b".\0\r\n", b"..\0\r\n"),
+        (b".\0x\r\n", b"..\0x\r\n"),  # a server that cuts at NUL
+        (b"\0.\r\n", b"\0..\r\n"),
+        (b"\0\0.\0\r\n", b"\0\0..\0\r\n"),
+        (b"\n\0.\r\n", b"\r\n\0..\r\n"),
+        (b"\r\0.\n", b"\r\n\0..\r\n"),
+        (b".\0\n", b"..\0\r\n"),
+        (b"..\0\r\n", b"..\0\r\n"),
+        (b"x\0.\0\r\n", b"x\0.\0\r\n"),
+        (b"\0x.\0\r\n", b"\0x.\0\r\n"),
+    ],
+)
+def test_S8_no_end_for_a_server_that_drops_nuls_or_cuts_at_them(line: bytes, sent: bytes) -> None:
+    for chunks in cuts(b"a\r\n" + line + b"b\r\n.\r\n"):
+        assert feed(Body("normalize"), *chunks)[0] == b"a\r\n" + sent + b"b\r\n.\r\n"
 
 
 @pytest.mark.parametrize(

@@ -83,12 +83,15 @@ def test_what_the_editor_remembers_is_bounded() -> None:
     [
         (b" SIZE=0", b" SIZE=0"),
         (b"  size=12   body=8BitMime ", b" SIZE=12 BODY=8BITMIME"),
-        (b" BODY=7bit RET=full", b" BODY=7BIT RET=FULL"),
+        (b" BODY=8bitmime RET=full", b" BODY=8BITMIME RET=FULL"),
         (b" ret=HDRS ENVID=a+3Db", b" RET=HDRS ENVID=a+3Db"),
         (b" ENVID=+41+2B+FF+20", b" ENVID=A+2B+FF+20"),
         (b" SMTPUTF8", b" SMTPUTF8"),
         (b" AUTH=<>", b" AUTH=<>"),
         (b" AUTH=e+3Dmc2@example.com", b" AUTH=<>"),
+        (b" BODY=7BIT", b""),  # Sendmail clears the eighth bit then, and reads an end of data in \x8d\x8a.\x8d\x8a
+        (b" body=7bit SIZE=1", b" SIZE=1"),
+        (b' ENVID=<a(b),"c\\>', b" ENVID=+3Ca+28b+29+2C+22c+5C+3E"),
     ],
 )
 def test_S2_parameters_of_MAIL(text: bytes, written: bytes) -> None:
@@ -108,6 +111,7 @@ def test_S2_an_identity_is_passed_only_behind_the_upstreams_235() -> None:
         (b" notify=success,Failure,DELAY", b" NOTIFY=SUCCESS,FAILURE,DELAY"),
         (b" ORCPT=rfc822;a+2Bb@c", b" ORCPT=rfc822;a+2Bb@c"),
         (b" orcpt=RFC822;a+40b", b" ORCPT=RFC822;a@b"),
+        (b" ORCPT=rfc822;<v@far.test>", b" ORCPT=rfc822;+3Cv@far.test+3E"),
     ],
 )
 def test_S2_parameters_of_RCPT(text: bytes, written: bytes) -> None:
@@ -161,7 +165,7 @@ def test_S2_no_parameter_of_RCPT(text: bytes) -> None:
     ("text", "needed"),
     [
         (b" SIZE=1", b"SIZE"),
-        (b" BODY=7BIT", b"8BITMIME"),
+        (b" BODY=8BITMIME", b"8BITMIME"),
         (b" SMTPUTF8", b"SMTPUTF8"),
         (b" RET=FULL", b"DSN"),
         (b" ENVID=x", b"DSN"),
