@@ -247,7 +247,8 @@ def test_N8_a_second_popgate_is_refused_by_name(desk: Desk) -> None:
     assert desk.ask(b"{}\n") == {"echo": {}}
 
 
-def test_N8_one_whose_queue_is_full_is_running_too(folder: Path) -> None:
+def test_N8_one_whose_queue_is_full_is_running_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 1.0)
     path = folder / "popgate.sock"
     with socket.socket(socket.AF_UNIX) as stopped:
         stopped.bind(str(path))
