@@ -373,6 +373,17 @@ def test_a_session_has_an_end(smtp: Gate) -> None:
     assert smtp.workshop.clock.now() < 1000.0 + 1000.0 + 300.0
 
 
+@pytest.mark.parametrize("pause", [0.3, 7.0])
+def test_a_busy_client_does_not_move_the_end_of_its_session(smtp: Gate, pause: float) -> None:
+    smtp.session_timeout = 100.0
+    client, _ = smtp.greet()
+    while not client.ended() and smtp.workshop.clock.now() < 1000.0 + 200.0:
+        client.send(b"VRFY x\r\n")
+        smtp.workshop.advance(pause)
+        smtp.workshop.turns(2)
+    assert smtp.workshop.clock.now() < 1000.0 + 100.0 + 2 * pause + 3.0
+
+
 def test_an_idle_mailbox_is_closed_without_a_word(pop: Gate) -> None:
     client, up = pop.greet()
     pop.log_in()
