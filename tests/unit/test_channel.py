@@ -28,7 +28,7 @@ MESSAGES = st.lists(st.dictionaries(st.text(), st.one_of(st.text(), st.integers(
 @given(MESSAGES, st.data())
 def test_messages_come_out_as_they_went_in_however_they_are_cut(messages: list[Message], data: st.DataObject) -> None:
     octets = b"".join(packed(message) for message in messages)
-    frames, found = Frames(), []
+    frames, found = Frames(), list[Message]()
     while octets:
         size = data.draw(st.integers(1, len(octets)))
         found += frames.feed(octets[:size])
@@ -109,7 +109,7 @@ def test_a_worker_that_does_not_read_holds_nobody_up(pair: Pair, monkeypatch: py
         assert said < 1000
     assert time.monotonic() - began < 5
     pair.worker.settimeout(5)
-    frames, found = Frames(), []
+    frames, found = Frames(), list[Message]()
     while len(found) < said:
         pair.turn()
         found += frames.feed(pair.worker.recv(65536))

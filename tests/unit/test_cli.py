@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy import cli, control
+from proxy import control
 from proxy.cli import FAILED, GOOD, USAGE, main
 from proxy.config import load
+from proxy.errors import PopgateError
 
 from ..support.configuration import written
 
@@ -158,7 +159,7 @@ def test_check_warns_of_what_is_old(popgate: Shell, monkeypatch: pytest.MonkeyPa
             config=False)  # fmt: skip
     popgate.configure('[tls]\nmin_version = "TLSv1"\n')
     now = time.time()
-    monkeypatch.setattr(cli.time, "time", lambda: now + 900 * 86400)
+    monkeypatch.setattr(time, "time", lambda: now + 900 * 86400)
     assert popgate("check") == GOOD
     assert "the certificate has expired" in popgate.err
     assert "TLSv1" in popgate.err
@@ -319,7 +320,7 @@ def test_N8_a_daemon_that_does_not_answer_is_not_passed_by(popgate: Shell, monke
     """Its store could be in memory, or another: what the file says would be a guess."""
 
     def stuck(path: Path, question: object) -> None:
-        raise control.PopgateError("popgate does not answer")
+        raise PopgateError("popgate does not answer")
 
     monkeypatch.setattr(control, "ask", stuck)
     assert popgate("leases", "grant", "192.0.2.7") == FAILED

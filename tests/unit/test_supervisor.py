@@ -5,6 +5,7 @@ The whole program, with its processes, is tests/e2e/test_operator.py.
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
@@ -61,9 +62,9 @@ class Office:
         self.killed: list[tuple[int, int]] = []
         self.pairs: list[socket.socket] = []
         monkeypatch.setattr(module, "time", self.clock)
-        monkeypatch.setattr(module.socket, "socketpair", self._pair)
-        monkeypatch.setattr(module.os, "fork", self._fork)
-        monkeypatch.setattr(module.os, "kill", lambda pid, number: self.killed.append((pid, number)))
+        monkeypatch.setattr(socket, "socketpair", self._pair)
+        monkeypatch.setattr(os, "fork", self._fork)
+        monkeypatch.setattr(os, "kill", lambda pid, number: self.killed.append((pid, number)))
         self.supervisor: Any = Supervisor(load(self.path), self.path)
         self.log = self.supervisor._log = KeptLog()
 
@@ -194,10 +195,10 @@ def test_when_there_can_t_be_a_process_it_tries_later(office: Office, monkeypatc
     def full() -> int:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(module.os, "fork", full)
+    monkeypatch.setattr(os, "fork", full)
     office.supervisor._start(office.supervisor._children[0])
     assert office.log.of("worker-died")[-1]["why"] == "Resource temporarily unavailable"
-    monkeypatch.setattr(module.os, "fork", office._fork)
+    monkeypatch.setattr(os, "fork", office._fork)
     office.clock.now += 0.2
     office.supervisor._tick(office.clock.now)
     assert office.forks == 2
