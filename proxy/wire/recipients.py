@@ -75,7 +75,7 @@ def is_routing(local: bytes) -> bool:
     """
     if not local.isascii():
         local = unicodedata.normalize("NFKC", local.decode("utf-8", "replace")).encode()
-    return len(local.translate(None, _ROUTING)) != len(local) or local.startswith((b"/", b"|"))
+    return len(local.translate(None, _ROUTING)) != len(local) or local.lstrip(b" ").startswith((b"/", b"|"))
 
 
 def _read(domain: bytes) -> bytes | None:

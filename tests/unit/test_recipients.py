@@ -181,7 +181,9 @@ def test_G16_routing_octets_anywhere(octet: int, around: tuple[bytes, bytes]) ->
     assert is_routing(around[0] + bytes([octet]) + around[1])
 
 
-@pytest.mark.parametrize("local", [b"/c=us/prmd=x/", b"/etc/x", b"|id", b"|", b"/", b":include:/etc/passwd", b"v::R"])
+@pytest.mark.parametrize(
+    "local", [b"/c=us/prmd=x/", b"/etc/x", b"|id", b"|", b"/", b" |id", b"  /x", b":include:/etc/passwd", b"v::R"]
+)
 def test_G16_files_pipes_and_gateways(local: bytes) -> None:
     assert is_routing(local)
 
