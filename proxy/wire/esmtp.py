@@ -141,8 +141,8 @@ def _rewritten(text: bytes, offered: frozenset[bytes], known: dict[bytes, bytes]
             raise BadParameter("not offered, or given twice")
         written[keyword] = keyword + equals + _value(keyword, value, bool(equals))
     if written.get(b"BODY") == b"BODY=7BIT":
-        # It says no more than its absence (RFC 6152 3); but Sendmail, told so, clears the eighth bit before it looks for
-        # the end of data, and finds one in \x8d\x8a.\x8d\x8a.
+        # It says no more than its absence (RFC 6152 3); but Sendmail, told so, clears the eighth bit before it looks
+        # for the end of data, and finds one in \x8d\x8a.\x8d\x8a.
         del written[b"BODY"]
     if not authenticated and b"AUTH" in written:
         written[b"AUTH"] = b"AUTH=<>"  # only a session that the upstream authenticated may name an identity (RULES S2)

@@ -8,7 +8,7 @@ the recipients that Postfix, Exim and Sendmail were seen to read differently).
 The grammar is RFC 5321 4.1.2 (RFC 6531 3.3 for UTF-8) with these kindnesses to old clients: a space after the colon, a
 dot-string address without brackets, a trailing dot behind the domain, an underscore in a label.  A quoted local part
 is unescaped and written quoted again only if its content needs it (RULES G16).  Not taken: comments, white space
-inside, several addresses, doubled brackets.
+inside, several addresses, doubled brackets, brackets within quotes.
 
 Whether a domain is local is told by wire/recipients.py; parameters behind the path are wire/esmtp.py.
 """
@@ -91,6 +91,8 @@ def _parse_any(argument: bytes) -> tuple[Path, bytes]:
 def _written(local: bytes, domain: bytes, literal: bytes, routed: bool) -> Path:
     """The path of these parts, its text in normal form; the source route is dropped (RFC 5321 4.1.1.3 allows it)."""
     content = _unquoted(local)
+    if b"<" in content or b">" in content:  # legal within quotes; a server that looks for the first or last one errs
+        raise BadPath("a bracket inside")
     if not content or len(local) > MAX_LOCAL or len(domain) > MAX_DOMAIN or len(literal) > MAX_DOMAIN:
         raise BadPath("a part is empty or too long")
     if _ATOMS.fullmatch(content):
