@@ -1,7 +1,7 @@
 """The POP3 session against anything that client and upstream may send.
 
-The model of a login here is written apart from the session: an upstream that remembers which command line it got last
-and has not answered, and that knows by itself which of its replies end a login.
+The model of a login, tests/support/popgame.py, is written apart from the session: an upstream that remembers which
+command line it got last and has not answered, and that knows by itself which of its replies end a login.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from proxy.wire.pop3 import MAX_REPLY_LINE
 from proxy.wire.sasl import MAX_LINE
 
 from ..support.driver import Driver, new_session
+from ..support.popgame import Logins
 
 COMMANDS = [
     b"CAPA", b"STLS", b"USER anna", b"USER bert", b"USER", b"PASS sEcReT", b"PASS", b"APOP anna d1g", b"APOP x",
@@ -135,50 +136,6 @@ def test_P2_before_the_login_the_upstream_gets_lines_that_popgate_wrote(
         play.driver.to_upstream = b""
 
 
-class Server:
-    """The model: which command has no reply yet, and whether a reply to it is the positive end of a login."""
-
-    def __init__(self) -> None:
-        self.greeted = self.in_list = False
-        self.pending = b""  # the verb of the line that has no reply
-        self.last = b""
-
-    def got(self, octets: bytes) -> None:
-        lines = octets.split(b"\r\n")
-        assert lines.pop() == b""
-        for line in lines:
-            assert not self.pending, "two commands at a time"
-            if self.last == b"AUTH+":
-                self.pending = b"AUTH"
-            else:
-                self.pending = b"LANG*" if line == b"LANG" else line.split(b" ")[0]
-            self.last = b""
-
-    def says(self, line: bytes) -> bool | None:
-        """Whether `line` ends a login well; None: it is an answer to nothing, or none at all."""
-        if not re.fullmatch(rb"(?:\+OK|-ERR|\+)(?: [^\r\n\0]*)?", line) and not self.in_list:
-            return None
-        if not self.greeted:
-            self.greeted = True
-            return False
-        if self.in_list:
-            self.in_list = line != b"."
-            if not self.in_list:
-                self.pending = b""
-            return False
-        if not self.pending:
-            return None
-        verb, self.pending = self.pending, b""
-        ok = line == b"+OK" or line.startswith(b"+OK ")
-        if ok and verb in (b"CAPA", b"LANG*"):
-            self.pending, self.in_list = verb, True
-        if not ok and not line.startswith(b"-ERR"):
-            if verb != b"AUTH":
-                return None
-            self.last = b"AUTH+"
-        return ok and verb in (b"PASS", b"APOP", b"AUTH")
-
-
 @settings(max_examples=800)
 @given(option, st.lists(st.one_of(st.tuples(st.just("C"), client), st.tuples(st.just("U"), st.sampled_from(REPLIES)))))
 @example(set(), [("U", b"+OK"), ("C", b"USER anna\r\nPASS x\r\n"), ("U", b"+OK"), ("U", b"+OK")])
@@ -189,7 +146,7 @@ class Server:
 def test_P3_only_a_positive_reply_to_pass_apop_or_auth_is_a_login(
     options: set[str], script: list[tuple[str, bytes]]
 ) -> None:
-    play, server = Play(options), Server()
+    play, server = Play(options), Logins()
     for kind, data in script:
         if kind == "C":
             play.step("C", data)

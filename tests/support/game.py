@@ -1,0 +1,244 @@
+"""An SMTP session between a client that does anything and a lax server, judged by what the server was made to do.
+
+`SmtpGame` is played step by step; each is a letter and octets:
+
+    C  the client sends them, and gets all replies
+    P  the client sends them, and the server's replies are withheld until the next step that delivers
+    S  what was withheld is delivered
+    U  these octets come from the upstream instead of what the server says: too early, malformed, a lie
+    A R D  from now on the gate allows, refuses, defers        L  the verdict's lease is over
+    E F T X  the client's end, the upstream's end, the limit of the wait, the end of a drain
+
+`breach` then says what went wrong, or nothing.  What it holds: no foreign recipient is accepted without ALLOW; each
+command at the server is one that the session wrote, and no message ends there but where the client's CRLF.CRLF is; what
+goes up before and behind messages has the shape of what popgate writes; nothing is said behind the end.
+
+When the upstream has lied (a reply of the right form that the server never gave, while one was due), nobody can tell
+where commands and messages are; then only what the session itself wrote is judged.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Literal
+
+from proxy.session.events import Finished, RelayAsked, TlsAsked, UpstreamAborted
+from proxy.session.smtp import SmtpSession, SmtpSettings
+from proxy.wire.esmtp import EhloEditor
+from proxy.wire.recipients import LocalDomains
+
+from .lax import LOCAL, PERSONALITIES, STRICT, LaxServer, is_foreign
+from .smtp import ALLOW, DEFER, REFUSE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .lax import Personality
+
+Step = tuple[str, bytes]
+END = b"\r\n.\r\n"
+VERDICTS = {"A": ALLOW, "R": REFUSE, "D": DEFER}
+_COMMAND = re.compile(
+    rb"(?:EHLO [!-~]{1,255}|HELO [!-~]{1,255}|MAIL FROM:<[^<>\r\n\0\x0b\x0c\x1c-\x1f\x7f]*>(?: [!-~]+)*"
+    rb"|RCPT TO:<[^<>\r\n\0\x0b\x0c\x1c-\x1f\x7f]+>(?: [!-~]+)*|DATA|RSET|NOOP|QUIT"
+    rb"|AUTH (?:PLAIN|LOGIN)(?: [A-Za-z0-9+/]*={0,2}| \*)?)\r\n"
+)
+_RESPONSE = re.compile(rb"(?:[A-Za-z0-9+/]*={0,2}|\*)\r\n")
+
+
+def settings(reject: bool, starttls: bool) -> SmtpSettings:
+    mode: Literal["normalize", "reject"] = "reject" if reject else "normalize"
+    domains = LocalDomains(sorted(LOCAL))
+    more = {"bare_newline": mode, "starttls": starttls, "max_errors": 1000, "max_refusals": 1000}
+    return SmtpSettings(domains, EhloEditor(True), "554 5.7.1 <{recipient}>: no", **more)  # type: ignore[arg-type]
+
+
+SETTINGS = {(reject, tls): settings(reject, tls) for reject in (False, True) for tls in (False, True)}
+
+
+class SmtpGame:
+    """See the module."""
+
+    def __init__(
+        self, how: Personality, *, reject: bool = False, starttls: bool = False, pipelining: bool = True, cut: int = 0
+    ) -> None:
+        """`cut`: octets of the pieces in which either side's octets come; 0: as they are sent."""
+        self.session = SmtpSession(SETTINGS[reject, starttls], "192.0.2.7", b"[192.0.2.7]")
+        self.server = LaxServer(how, pipelining)
+        self.cut = cut
+        self.sent: list[bytes] = []
+        self.ends = 0  # messages that the client ended, by a reader of its octets that knows only CRLF.CRLF
+        self.lied = self.over = self.aborted = False
+        self.trouble = ""
+        self._text = b"\r\n"  # the body under way, or its last octets, as that reader sees it
+        self._verdict = REFUSE
+        self._open = False  # ALLOW was said in this transaction, by what the session itself writes
+        self._asked = self._tls = False
+        self._withheld = b""
+        self._unread = b""
+        self._upstream(b"220 lax\r\n")
+
+    def play(self, steps: Iterable[Step]) -> str:
+        for kind, data in steps:
+            self._step(kind, data)
+        return self.breach()
+
+    def _step(self, kind: str, data: bytes) -> None:
+        session = self.session
+        if kind == "C" or kind == "P":
+            self._unread += data
+            self._read()
+            if kind == "C":
+                self._settle()
+        elif kind == "S":
+            self._settle()
+        elif kind == "U":
+            self.lied = self.lied or not self.over
+            self._upstream(data)
+        elif kind in VERDICTS:
+            self._verdict = VERDICTS[kind]
+        elif kind == "L":
+            session.verdict_lapsed()
+            self._open = self.server.gate_open = False
+        else:
+            end = {"E": session.client_eof, "F": session.upstream_eof, "T": session.out_of_time, "X": session.cut}[kind]
+            if kind == "E" and self._unread:
+                return  # the link reads an end only behind all octets
+            streaming = session.streaming
+            end()
+            self._take(streaming)
+
+    def breach(self) -> str:
+        server = self.server
+        if self.trouble:
+            return self.trouble
+        if self.lied:
+            return ""
+        if server.foreign or server.dangerous:
+            return f"foreign {server.foreign!r}, dangerous {server.dangerous!r}"
+        if server.messages > self.ends:
+            return f"{server.messages} messages there, {self.ends} ended by the client"
+        if server.how is not STRICT:
+            strict = LaxServer(STRICT, server.pipelining)
+            strict.feed(b"".join(self.sent))
+            if strict.messages != server.messages or strict.lines != server.lines:
+                return f"read in two ways: {strict.lines!r} and {server.lines!r}, {strict.messages}, {server.messages}"
+        return ""
+
+    # How the link would feed it
+
+    def _read(self) -> None:
+        session = self.session
+        while self._unread and not session.holding:
+            piece = self._unread[: self.cut] if self.cut else self._unread
+            self._unread = self._unread[len(piece) :]
+            streaming = session.streaming
+            session.client_bytes(piece)
+            if streaming:
+                self._see_body(piece)
+            self._take(streaming)
+
+    def _settle(self) -> None:
+        while True:
+            replies, self._withheld = self._withheld, b""
+            if replies:
+                self._upstream(replies)
+            if self._asked:
+                self._answer()
+            self._read()
+            if not self._withheld and not self._asked:
+                return
+
+    def _answer(self) -> None:
+        self._asked = False
+        if self.over:
+            return
+        self._open = self.server.gate_open = self._verdict is ALLOW
+        self.session.relay_answered(self._verdict)
+        self._take(False)
+
+    def _upstream(self, data: bytes) -> None:
+        size = self.cut or len(data) or 1
+        for at in range(0, len(data), size):
+            if self.aborted:
+                return
+            streaming = self.session.streaming
+            self.session.upstream_bytes(data[at : at + size])
+            self._take(streaming and self.session.streaming)
+
+    # What is seen of it
+
+    def _see_body(self, piece: bytes) -> None:
+        """The client's octets in a message, by a reader of our own."""
+        self._text += piece
+        ended = END in self._text
+        if ended:
+            self.ends += 1
+            self._text = b"\r\n"
+        else:
+            self._text = self._text[-4:]
+        if self.session.streaming == ended and not self.over and not self._ending():
+            self.trouble = "the session ended the message elsewhere than the client"
+
+    def _ending(self) -> bool:
+        return any(isinstance(event, Finished) for event in self.session.events)
+
+    def _take(self, streaming: bool) -> None:
+        session = self.session
+        if session.to_upstream:
+            items = list(session.to_upstream)
+            session.to_upstream.clear()
+            if self.over or self.aborted:
+                self.trouble = f"said behind the end: {items!r}"
+            for line in items[streaming:]:
+                self._judge(line)
+            up = b"".join(items)
+            self.sent.append(up)
+            self._withheld += self.server.feed(up)
+        if self.over and (session.to_client or session.events):
+            self.trouble = "said behind the end"
+        session.to_client.clear()
+        for event in session.events:
+            if isinstance(event, RelayAsked):
+                self._asked = True
+            elif isinstance(event, UpstreamAborted):
+                self.aborted = True
+            elif isinstance(event, Finished):
+                self.over = self.aborted = True
+            elif isinstance(event, TlsAsked):
+                self._tls = True
+        session.events.clear()
+        if self._tls:
+            self._tls = False
+            self._unread = b""  # what is behind it is ciphertext to the link
+            session.tls_started()
+
+    def _judge(self, line: bytes) -> None:
+        """One command that the session wrote."""
+        if not _COMMAND.fullmatch(line) and not _RESPONSE.fullmatch(line):
+            self.trouble = f"no command of ours: {line!r}"
+        elif line.startswith(b"MAIL"):
+            self._open = False
+        elif line.startswith(b"RCPT") and not (self._open or self.session.authenticated) and is_foreign(line[:-2]):
+            self.trouble = f"foreign: {line!r}"
+
+
+def encoded(how: Personality, reject: bool, pipelining: bool, cut: int, steps: Iterable[Step]) -> bytes:
+    """A game as octets: two of flags and cut, then the steps, each behind an 0xFF (steps can hold none)."""
+    flags = PERSONALITIES.index(how) | reject << 6 | (not pipelining) << 5
+    return bytes([flags, min(cut, 255)]) + b"".join([b"\xff" + kind.encode() + data for kind, data in steps])
+
+
+def play_octets(data: bytes) -> str:
+    """Play a game out of any octets; what went wrong, or nothing."""
+    if len(data) < 2:
+        return ""
+    flags, cut = data[0], data[1]
+    how = PERSONALITIES[(flags & 31) % len(PERSONALITIES)]
+    game = SmtpGame(how, reject=bool(flags & 64), starttls=bool(flags & 128), pipelining=not flags & 32, cut=cut)
+    return game.play(
+        [(chr(part[0]) if part[:1] in _KINDS else "C", part[1:]) for part in data[2:].split(b"\xff")[1:] if part]
+    )
+
+
+_KINDS = frozenset(bytes([letter]) for letter in b"CPSUARDLEFTX")
