@@ -47,6 +47,7 @@ SESSION: Final = 4
 """The session waits for an answer or has too many replies owed."""
 ENDED: Final = 8
 """The peer has said its last octet."""
+_STEP: Final = 16  # a step of the handshake waits for its turn: what came meanwhile would only pile up in memory
 
 
 class Owner(Protocol):
@@ -117,15 +118,18 @@ class Leg:
     # Reading
 
     def hold(self, reasons: int) -> None:
-        """Read only while `reasons` (PEER_FULL ...) is 0; ENDED stays whatever is said."""
-        before, self._held = self._held, (self._held & ENDED) | reasons
+        """Read only while `reasons` (PEER_FULL ...) is 0; the leg's own reasons stay whatever is said."""
+        before, self._held = self._held, (self._held & (ENDED | _STEP)) | reasons
         if before and not self._held:
-            if self._behind:
-                self._poller.soon(self._read_behind)
-            if self._watched is None:
-                self._poller.soon(self._read)
-            elif not self._watched & READ:
-                self._watch(self._watched | READ)
+            self._resume()
+
+    def _resume(self) -> None:
+        if self._behind:
+            self._poller.soon(self._read_behind)
+        if self._watched is None:
+            self._poller.soon(self._read)
+        elif not self._watched & READ:
+            self._watch(self._watched | READ)
 
     def _ready(self, events: int) -> None:
         if events == READ and not self._held:  # nearly always
@@ -272,12 +276,16 @@ class Leg:
         """All that is sent and read from now on is TLS; the owner hears `secured` or `insecure`."""
         self._tls = Records(wrap)
         self._shaking = True
+        self._ask_for_step()
+
+    def _ask_for_step(self) -> None:
+        self._held |= _STEP
         self._poller.handshake(self._shake)
 
     def _read_records(self, tls: Records, data: bytes) -> None:
         tls.feed(data)
         if self._shaking:
-            self._poller.handshake(self._shake)
+            self._ask_for_step()
         else:
             self._read_text(tls)
 
@@ -285,6 +293,9 @@ class Leg:
         tls, owner = self._tls, self._owner
         if tls is None or owner is None or not self._shaking:
             return
+        self._held &= ~_STEP
+        if not self._held:
+            self._resume()
         try:
             done = tls.handshake()
         except ssl.SSLError as error:
