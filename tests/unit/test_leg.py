@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.net.leg import PEER_FULL, SESSION, SMALL, Leg
+from proxy.net.poller import HANDSHAKES
 from proxy.net.tls import ServerTls
 
 from ..support.workshop import TlsPeer, Workshop, refused_port
@@ -423,3 +424,20 @@ def test_tls_handshake_octet_by_octet_is_one_step_an_octet_at_most(bench: Bench,
         bench.workshop.turns(3)
     bench.until(lambda: bench.peer.look())
     assert bench.owner.said == []
+
+
+def test_N2_a_flood_behind_a_client_hello_waits_in_the_kernel_until_its_step_is_made(
+    bench: Bench, certificate: Path
+) -> None:
+    for _ in range(80 * HANDSHAKES):  # the steps of others: 80 turns of them
+        bench.workshop.poller.handshake(lambda: None)
+    bench.workshop.run(lambda: bench.leg.start_tls(ServerTls("smtp", [certificate]).wrap))
+    bench.peer.flood()
+    most = 0
+    for _ in range(40):
+        bench.workshop.turns(1)
+        assert bench.leg._tls is not None
+        most = max(most, bench.leg._tls._incoming.pending)
+    assert most <= SMALL
+    bench.until(lambda: bench.owner.said)
+    assert bench.owner.said[0] == "insecure"
