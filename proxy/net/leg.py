@@ -124,32 +124,32 @@ class Leg:
             self._resume()
 
     def _resume(self) -> None:
+        """Nothing holds it any more."""
         if self._behind:
             self._poller.soon(self._read_behind)
         if self._watched is None:
-            self._poller.soon(self._read)
+            self._poller.soon(self._read_on)
         elif not self._watched & READ:
             self._watch(self._watched | READ)
 
     def _ready(self, events: int) -> None:
-        if events == READ and not self._held:  # nearly always
-            self._read()
-            return
         if events & WRITE:
             self._send_rest()
-        if self._owner is None or not events & (READ | BROKEN):
-            return
         if not self._held:
-            self._read()
+            if events & (READ | BROKEN):
+                self._read()
+        elif self._owner is None:
+            pass
         elif events & BROKEN:
             self._leave()
-        else:  # held, and the peer sends on: ask no more until it may be read
+        elif events & READ:  # held, and the peer sends on: ask no more until it may be read
             assert self._watched is not None
             self._watch(self._watched & ~READ)
 
     def _read(self) -> None:
-        """Read once.  Called when readable, and in turns of their own for what is read to its end outside the epoll."""
-        if self._owner is None or self._held:
+        """Read once, what there is and no more than `chunk`."""
+        owner = self._owner
+        if owner is None:
             return
         try:
             count = self._sock.recv_into(_BUFFER, self.chunk)
@@ -162,11 +162,16 @@ class Leg:
             self._end()
         elif self._tls is None:
             self.received += count
-            self._owner.received(self, bytes(_VIEW[:count]))
+            owner.received(self, bytes(_VIEW[:count]))
         else:
             self._read_records(self._tls, bytes(_VIEW[:count]))
-        if self._watched is None and self._owner is not None and not self._held:
-            self._poller.soon(self._read)
+
+    def _read_on(self) -> None:
+        """Read what has left the epoll to its end, a turn a chunk."""
+        if not self._held and self._owner is not None:
+            self._read()
+        if not self._held and self._owner is not None:
+            self._poller.soon(self._read_on)
 
     def _end(self) -> None:
         assert self._owner is not None
@@ -200,22 +205,23 @@ class Leg:
             except ssl.SSLError:
                 self._break()
                 return
-        self._send(data)
+        if self.rest or self._queued or len(data) >= SMALL or not self._poller.in_turn:
+            self._send(data)
+        else:  # a dialogue: see net/poller.py
+            self._queued = data
+            self._poller.flushes.append(self.flush)
 
     def _send(self, data: bytes) -> None:
+        """Send at once, or behind what waits."""
         if self.rest:
             self.rest = self.rest[self._gone :] + data
             self._gone = 0
-            return
-        if self._queued:
-            self._queued += data
         else:
-            self._queued = data
-            if self._poller.in_turn and len(data) < SMALL:  # a dialogue: see net/poller.py
+            self._queued += data
+            if len(self._queued) >= SMALL or not self._poller.in_turn:
+                self.flush()
+            else:
                 self._poller.flushes.append(self.flush)
-                return
-        if len(self._queued) >= SMALL or not self._poller.in_turn:
-            self.flush()
 
     def flush(self) -> None:
         """Send what was put off to the end of the turn."""

@@ -247,17 +247,21 @@ class Link:
         """Send what the session has for either side and treat its events, until it has nothing more."""
         if self._treating:
             return  # an answer that came at once: `_treat_events` goes on with what it produced
-        session = self.session
-        self._carry(session)
+        session, client, upstream = self.session, self._client, self._upstream
+        if session.to_upstream or session.to_client:
+            self._carry(session)
         if session.events:
             self._treat_events(session)
+            upstream = self._upstream
             if self._final is not None:
                 self._finish()
                 return
-        if session.upstream_done and self._upstream is not None:
+        if session.upstream_done and upstream is not None:
             session.upstream_done = False
-            self._upstream.finish_sending()
-        self._regulate()
+            upstream.finish_sending()
+        full = client.rest or (upstream is not None and upstream.rest)
+        if full or session.holding or self._held or session.streaming is not self._streaming:
+            self._regulate()
         wait = session.wait
         if wait is not self._wait or (session.step != self._step and self._shared.deadlines.now != self._armed):
             self._arm(wait)

@@ -54,9 +54,10 @@ class SmtpSession:
 
     __slots__ = (
         "authenticated", "body", "client", "client_done", "commands", "discarding", "ending", "errors", "events",
-        "exchange", "helo", "leaving", "ledger", "lines", "literal", "login", "messages", "offer", "pending",
-        "quitting", "recipients", "refused", "replies", "serial", "settings", "standing", "starting_tls", "state",
-        "step", "synchronising", "tls", "to_client", "to_upstream", "transaction", "upstream_done", "wait", "why",
+        "exchange", "helo", "holding", "leaving", "ledger", "lines", "literal", "login", "messages", "offer",
+        "pending", "quitting", "recipients", "refused", "replies", "serial", "settings", "standing", "starting_tls",
+        "state", "step", "streaming", "synchronising", "tls", "to_client", "to_upstream", "transaction",
+        "upstream_done", "wait", "why",
     )  # fmt: skip
 
     def __init__(
@@ -72,6 +73,7 @@ class SmtpSession:
         self.client, self.literal = client, literal
         self.standing = standing
         self.state = GREETING
+        self.holding = self.streaming = False
         self.wait = Wait.GREETING
         self.lines = LineBuffer(MAX_LINE)
         self.replies = ReplyBuffer()
@@ -96,17 +98,6 @@ class SmtpSession:
         self.commands = self.messages = self.recipients = self.refused = self.errors = 0
 
     # What the link sees
-
-    @property
-    def holding(self) -> bool:
-        ledger = self.ledger
-        if self.pending is not None or ledger.full:
-            return True
-        return self.serial and ledger.awaited > 0 and self.lines.waiting != b""
-
-    @property
-    def streaming(self) -> bool:
-        return self.state is BODY
 
     @property
     def doing(self) -> str:
@@ -141,16 +132,22 @@ class SmtpSession:
         if self.state is CLOSED:
             return
         replies = self.replies
-        replies.feed(data)
         try:
-            while (reply := replies.take()) is not None:
+            reply = replies.whole(data)
+            if reply is not None:
                 self._take_reply(reply)
+            else:
+                replies.feed(data)
+                while (reply := replies.take()) is not None:
+                    self._take_reply(reply)
         except ProtocolError as error:
             self.finish(f"upstream: {error}", texts.UPSTREAM_PROTOCOL)
         if self.starting_tls:
             self.start_tls_if_settled()
         if self.lines.waiting:
             self._run()
+        elif self.holding:
+            self.holding = self.pending is not None or self.ledger.full
         if self.leaving and (self.body is not None or not self.ledger):
             self.finish("client left")  # with a 354 too: there is no body to come
 
@@ -244,19 +241,22 @@ class SmtpSession:
                     lines.clear()
                 else:
                     self.violated("sent more before the reply")
-                return
+                break
             if self.pending is not None or ledger.full or (self.serial and ledger.awaited):
-                return
+                break
             line = lines.take()
             if line is None:
-                return
+                break
             self.step += 1
             if self.state is COMMANDS:
                 smtp_commands.command(self, line)
             elif self.state is SASL:
                 smtp_commands.sasl_response(self, line)
             else:
-                return
+                break
+        self.holding = (
+            self.pending is not None or ledger.full or (lines.waiting != b"" and self.serial and ledger.awaited > 0)
+        )
 
     def _use_body(self, data: bytes) -> None:
         body, transaction = self.body, self.transaction
@@ -277,6 +277,7 @@ class SmtpSession:
         transaction.octets = body.octets
         self.body = self.transaction = None
         self.state = COMMANDS
+        self.streaming = False
         self.wait = Wait.MESSAGE_REPLY
         self.ledger.expect(Owed(smtp_replies.message_replied, "the message", transaction))
         if used < len(data):

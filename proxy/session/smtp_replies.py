@@ -85,6 +85,7 @@ def data_replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
     session.synchronising = False
     if reply.code == 354:
         session.state = BODY
+        session.streaming = True
         session.wait = Wait.MESSAGE
         session.body = Body(session.settings.bare_newline)
         session.transaction = owed.transaction  # also where MAIL was refused meanwhile: the message is about to come

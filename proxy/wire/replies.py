@@ -58,6 +58,10 @@ class ReplyBuffer:
     def clear(self) -> None:
         self._data, self._position = b"", 0
 
+    def whole(self, data: bytes) -> Reply | None:
+        """The reply that `data` is, if that is remembered and nothing waits before it: the usual case, cheaply."""
+        return None if self._data else _KNOWN.get(data)
+
     def take(self) -> Reply | None:
         """Return the next whole reply or None; raise ProtocolError for what is no reply."""
         data, start = self._data, self._position
