@@ -332,11 +332,11 @@ class Link:
     def _lease_settled(self, login: str, problem: str | StoreUnavailable | None) -> None:
         if problem is None:
             self._say("info", "leased", ("login", login), ("seconds", round(self.service.policy.window)))
-            if self._final is None:
-                self._shared.leased(self, login)
         elif isinstance(problem, StoreUnavailable):
             self._say("warning", "not-leased", ("login", login), ("why", str(problem)))
         if self._final is None:
+            if not isinstance(problem, str):  # a lease that is late is kept alive too, once it is there
+                self._shared.leased(self, login)
             session = self.session
             assert isinstance(session, PopSession)
             self._call(session.lease_settled)
