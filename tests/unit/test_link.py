@@ -67,7 +67,7 @@ def test_G5_store_down_the_ok_goes_out_after_its_timeout_and_says_so_in_the_log(
     gate.until(lambda: store.grants)
     gate.workshop.run(lambda: store.grants[0][4](StoreUnavailable("busy")))
     gate.gets(client, b"+OK logged in\r\n")
-    assert gate.leased == []
+    assert gate.leased == ["anna"], "the store writes it late, and then it is renewed (G4)"
     assert gate.workshop.log.of("not-leased") == [{"client": CLIENT, "id": "1-1", "login": "anna", "why": "busy"}]
 
 
