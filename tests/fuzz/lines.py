@@ -1,0 +1,26 @@
+"""Invariant: lines are what stands between CRLFs, however it was cut; one over the limit is told once, not executed.
+
+The input: one octet for the limit, one for the size of the pieces, then what a client sends.
+"""
+
+from __future__ import annotations
+
+from proxy.wire.lines import TOO_LONG, LineBuffer
+
+from . import demand
+
+TOKENS = [b"\r\n", b"\r", b"\n", b"\0", b"NOOP", b"x" * 30, b"x" * 300, b"RCPT TO:<v@far.test>\r\n", b" "]
+
+
+def one_input(data: bytes) -> None:
+    if len(data) < 2:
+        return
+    limit, size, text = data[0], data[1] or len(data), data[2:]
+    buffer, found = LineBuffer(limit), list[bytes]()
+    for at in range(0, len(text), size):
+        buffer.feed(text[at : at + size])
+        while (line := buffer.take()) is not None:
+            found.append(line)
+        demand(len(buffer) <= limit + 1, "too much is held", len(buffer))
+    *lines, _ = text.split(b"\r\n")
+    demand(found == [TOO_LONG if len(line) > limit else line for line in lines], "other lines", found, lines)
