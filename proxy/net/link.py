@@ -14,11 +14,9 @@ The only `except Exception` of popgate is here: a bug ends one session with a tr
 
 from __future__ import annotations
 
-import traceback
 from typing import TYPE_CHECKING
 
 from ..errors import StoreUnavailable
-from ..log import Whole
 from ..policy import FOREVER
 from ..session.events import (
     Finished,
@@ -34,6 +32,7 @@ from ..session.events import (
 from ..session.pop3 import PopSession
 from ..session.smtp import SmtpSession, SmtpSettings
 from ..wire.address import literal
+from . import account
 from .dialling import Dialling
 from .leg import LARGE, LINGER, OWN_FULL, PEER_FULL, SESSION, SMALL, Leg
 
@@ -159,7 +158,7 @@ class Link:
             self._finish()
 
     def secured(self, leg: Leg) -> None:
-        self._tls = _tls_words(leg)
+        self._tls = account.tls(leg.tls)
         if self.service.implicit_tls:
             self._find_upstream()
         else:
@@ -235,12 +234,7 @@ class Link:
             self._failed(error)
 
     def _failed(self, error: Exception) -> None:
-        places = " < ".join(
-            [f"{frame.name}:{frame.lineno}" for frame in reversed(traceback.extract_tb(error.__traceback__))]
-        )
-        # Names of functions and the class only: the text of an exception may hold what a peer sent.
-        words = (("client", self.shown), ("id", self.id), ("error", type(error).__name__), ("at", places))
-        self._shared.log.line("error", self.service.protocol, "bug", *words)
+        self._say("error", "bug", *account.bug(error))
         self._end("a bug in popgate")
 
     def _pump(self) -> None:
@@ -306,14 +300,11 @@ class Link:
             case Finished():
                 self._final = event
             case Refused():
-                self._say("info", "refused", ("sender", event.sender), ("recipient", event.recipient),
-                          ("reply", event.reply), ("why", event.why))  # fmt: skip
+                self._say("info", "refused", *account.refused(event))
+            case Relayed():
+                self._say("info", "relayed", *account.relayed(event))
             case LoginFailed():
                 self._say("info", "login-failed", ("login", event.login))
-            case Relayed():
-                self._say("info", "relayed", ("login", event.login), ("why", event.why), ("sender", event.sender),
-                          ("recipients", Whole(",".join(event.recipients))), ("octets", event.octets),
-                          ("reply", event.reply))  # fmt: skip
 
     def _judged(self, verdict: Verdict, seconds: float) -> None:
         if self._final is None:
@@ -415,10 +406,8 @@ class Link:
         self._log_end()
         self._shared.closed(self)
 
-    def _say(self, level: str, event: str, *words: tuple[str, str | float | None]) -> None:
-        self._shared.log.line(
-            level, self.service.protocol, event, ("client", self.shown), ("id", self.id), *words
-        )  # fmt: skip
+    def _say(self, level: str, event: str, *words: account.Word) -> None:
+        self._shared.log.line(level, self.service.protocol, event, ("client", self.shown), ("id", self.id), *words)
 
     def _log_end(self) -> None:
         assert self._final is not None
@@ -429,9 +418,3 @@ class Link:
             ("upstream", self._upstream_name), *self.session.facts(), ("in", self._client.received),
             ("out", self._client.sent), ("seconds", round(seconds, 3)), ("why", self._final.why),
         )  # fmt: skip
-
-
-def _tls_words(leg: Leg) -> str:
-    side = leg.tls
-    cipher = side.cipher() if side is not None else None
-    return f"{side.version()}:{cipher[0]}" if side is not None and cipher is not None else ""
