@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import time
 from typing import TYPE_CHECKING
 
@@ -91,3 +92,18 @@ def drop(sockets: Iterable[socket.socket], *, reset: bool = False) -> None:
         if reset:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         sock.close()
+
+
+def careless() -> ssl.SSLContext:
+    """A client's context that takes any certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def client_hello() -> bytes:
+    """The first octets of a good TLS client."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        careless().wrap_bio(incoming, outgoing).do_handshake()
+    return outgoing.read()

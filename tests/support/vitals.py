@@ -133,8 +133,9 @@ class HonestUser:
 
     def _live(self) -> None:
         try:
-            while not self._over.wait(self._pause):
+            while not self._over.is_set():  # at least one round, however short the attack
                 self._round()
+                self._over.wait(self._pause)
         except BaseException as failure:
             self._failure = failure
 
