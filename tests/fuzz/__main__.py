@@ -127,7 +127,8 @@ def run_guided(name: str, seconds: float) -> bool:
         flush=True,
     )
     if done.returncode:
-        print(said[-4000:], flush=True)
+        at = said.find("Uncaught Python exception")  # libFuzzer's own words behind it are of little use
+        print(said[at : at + 4000] if at >= 0 else said[-2000:], flush=True)
     return done.returncode == 0
 
 

@@ -194,7 +194,7 @@ class PopGame:
             self._read()
 
     def _upstream(self, data: bytes) -> None:
-        size = self.cut or len(data)
+        size = self.cut or len(data) or 1
         for at in range(0, len(data), size):
             if self.over or self.logged_in:
                 return
