@@ -388,6 +388,7 @@ class Link:
         if client.rest:
             # It reads slowly, so it may have sent what we never read: a close would then be a reset, and lose the rest.
             self._final = Finished(self._final.why)
+            client.hold(OWN_FULL)  # who never reads is not listened to for all that time
             self._shared.deadlines.arm(self, self.service.waits[Wait.COMMAND])
         elif self._final.clean or self._left:  # whose end was read has nothing on its way that a reset could answer
             client.say_goodbye()
