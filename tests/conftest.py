@@ -1,7 +1,7 @@
 """Fixtures of more than one test folder.  The real servers are started once a run: they keep nothing that a test
 could trip over.
 
-Everything in tests/e2e is marked `e2e`, so `pytest -m "not e2e"` is the quick run.
+Everything in tests/e2e and tests/lab is marked `e2e`, so `pytest -m "not e2e"` is the quick run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "e2e" in item.path.parts:
+        if {"e2e", "lab"}.intersection(item.path.parts):
             item.add_marker("e2e")
 
 

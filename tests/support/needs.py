@@ -15,13 +15,23 @@ import pytest
 
 PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"  # Debian keeps dovecot and postfix out of a user's path
 
+LAB = Path(__file__).parents[2] / ".venv" / "lab"  # where scripts/setup --test puts what must not be installed
+_UNPACKED = {
+    "exim4": "debian/usr/sbin/exim4",
+    "sendmail8": "debian/usr/libexec/sendmail/sendmail",  # `sendmail` on the path is whose MTA is installed
+    "opensmtpd": "debian/usr/sbin/smtpd",
+    "aiosmtpd-1.4.4": "aiosmtpd-1.4.4",
+    "aiosmtpd-1.4.6": "aiosmtpd-1.4.6",
+    "command-injection-tester": "command-injection-tester-0.0.2/bin/command-injection-tester",
+}
+
 _PERL = {"perl": ("Net::POP3", "Net::SMTP"), "ssleay": ("Net::SSLeay",)}
 
 
 def need(*tools: str) -> list[str]:
     """The paths of `tools`; skips or fails the calling test, naming what is missing.
 
-    "root" stands for the right to start Postfix; "perl" for Perl with Net::POP3 and Net::SMTP, "ssleay" for
+    "root" stands for the right to start Postfix, and to make devices and change the root folder; "perl" for Perl with Net::POP3 and Net::SMTP, "ssleay" for
     its TLS, without which swaks has none.
     """
     found = {tool: _find(tool) for tool in tools}
@@ -37,6 +47,9 @@ def need(*tools: str) -> list[str]:
 def _find(tool: str) -> str:
     if tool == "root":
         return "/" if os.geteuid() == 0 else ""
+    if tool in _UNPACKED:
+        place = LAB / _UNPACKED[tool]
+        return str(place) if place.exists() else ""
     path = shutil.which(tool, path=PATH) or ""
     if tool == "dovecot" and not any(Path(f"/usr/{lib}/dovecot/pop3").exists() for lib in ("lib", "libexec")):
         return ""

@@ -64,7 +64,7 @@ class Sink:
         while line:
             assert line.endswith(b"\r\n"), line
             verb, _, rest = line[:-2].partition(b" ")
-            path = rest[rest.find(b"<") + 1 : rest.find(b">")]
+            path = rest[rest.find(b"<") + 1 : rest.rfind(b">")]
             match verb.upper():
                 case b"EHLO":
                     answer = b"250-sink.example.net\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 SIZE 0\r\n"

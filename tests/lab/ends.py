@@ -1,0 +1,117 @@
+"""The A rows: ends of data that are none, ends that are one, and what lies around them (SMTP smuggling).
+
+Left out, because a real server can't be made to do it: A30 (a message refused behind its end), A32 and A33 (354 out of
+turn); tests/unit and the transcripts play them.  A34 is in verbs.py with the other D rows, A35 is the whole lab.
+"""
+
+from __future__ import annotations
+
+from .steps import DATA, EHLO, MAIL, RCPT, SMUGGLED, Case, R, Wait, body
+
+SEQUENCES = {
+    "A1": b"\n.\n",
+    "A2": b"\n.\r\n",
+    "A3": b"\r\n.\n",
+    "A4": b"\n.\r",
+    "A5": b"\r.\r",
+    "A6": b"\r.\n",
+    "A7": b"\r.\r\n",
+    "A8": b"\r\n.\r",
+    "A9": b"\r\r\n.\r\r\n",
+    "A10": b"\r\n.\r\r\n",
+    "A11": b"\r\r\n.\r\n",
+    "A12": b"\r\0\n.\r\n",
+    "A13": b"\r\n\0.\r\n",
+    "A14": b"\r\n.\0\r\n",
+    "A14 three": b"\r\n.\0\0\0\r\n",
+    "A15": b"\r\n.\r\0\n",
+    "A16": b"\n\n.\n\n",
+    "A17": b"\0\r\n.\r\n",
+    "A18": b"\r\n.\r\n\0",
+    "A19 space": b"\r\n. \r\n",
+    "A19 before": b"\r\n\t.\r\n",
+    "A19 VT": b"\r\n.\x0b\r\n",
+    "A19 SUB": b"\r\n.\x1a\r\n",
+    "A20 NEL": b"\xc2\x85.\xc2\x85",
+    "A20 VT": b"\x0b.\x0b",
+    "A20 FF": b"\x0c.\x0c",
+    "A20 FS": b"\x1c.\x1c",
+    "A20 U+2028": b"\xe2\x80\xa8.\xe2\x80\xa8",
+    "A21": b"\r\n..\r\n",
+    # Ours: mixtures of the above, for what the gate itself might make of them.
+    "A21 lf": b"\n..\n",
+    "A21 cr": b"\r..\r",
+    "A8 nul": b"\r\n.\r\0\r\n",
+    "A4 double": b"\n.\r\r\n",
+    "A6 double": b"\r\r.\n\n",
+    "A10 lf": b"\n.\r\r\r\n",
+    "A14 lf": b"\n.\0\n",
+    "A13 lf": b"\n\0.\n",
+    "A15 lf": b"\n.\r\0\r\n",
+    "A1 cut": b"\n.\n.\n",
+}
+HEAD = b"Subject: outer {tag}\r\n\r\nbody"
+LF_HEAD = b"Subject: outer {tag}\n\nbody"  # A22: Exim takes LF for the rest of the message, if the first line has it
+
+LENGTHS = (512, 998, 999, 1000, 1001, 2040, 2046, 2048, 4096, 8192, 16384, 65536)
+"""Octets at which some program ends a buffer or a line: RFC 5321, Sendmail, Postfix, Exim, and powers of two."""
+
+
+def _smuggling() -> list[Case]:
+    cases = []
+    for name, sequence in SEQUENCES.items():
+        cases.append(body(name, HEAD + sequence + SMUGGLED))
+        cases.append(body(f"A22 {name}", LF_HEAD + sequence + SMUGGLED))
+    return cases
+
+
+def _cut() -> list[Case]:
+    """A23: the end in four packets; A26: half of the end, and the rest with a command."""
+    pieces = ((HEAD + b"\r", Wait.PAUSE), (b"\n.", Wait.PAUSE), (b"\r", Wait.PAUSE))
+    start = (EHLO, MAIL, RCPT, DATA)
+    return [
+        Case("A23", (*start, *pieces, (b"\nQUIT\r\n", Wait.END)), least=1),
+        Case("A26", (*start, (b".\r", Wait.PAUSE), (b"\n" + SMUGGLED + b"QUIT\r\n", Wait.END)), least=1),
+        Case("A29 half an end", (*start, (HEAD + b"\r\n.\r", Wait.CLOSE)), most=0),
+        Case("A29 half a body", (*start, (HEAD + b"\r\n", Wait.CLOSE)), most=0),
+        Case("A29 LF.LF", (*start, (HEAD + b"\n.\n", Wait.CLOSE)), most=0),
+    ]
+
+
+def _long() -> list[Case]:
+    """A24: ends at the edge of a buffer, and dots that only a re-broken line would put at the start of one."""
+    cases = [body("A24 a MiB", HEAD + b"\r\n" + b"a" * (1 << 20) + b"\r\n.\r\n", least=0)]
+    for length in sorted({length + more for length in LENGTHS for more in (-1, 0, 1)}):
+        text = b"\r\n" + b"a" * length
+        cases.append(body(f"A24 {length}", HEAD + text + b"\r\n.\r\n"))
+        cases.append(body(f"A24 {length} dot", HEAD + text + b".\r\n" + SMUGGLED))
+    return cases
+
+
+def _others() -> list[Case]:
+    evil = b"MAIL FROM:<evil@{tag}.s.test>\r\nRCPT TO:<v@%b>\r\n" % R
+    return [
+        body("A25", b".\r\n", least=1),
+        body("A27", HEAD + b"\r\n..\x41\r\n..\r\n...\r\n.x\r\n.\r\n", least=1),
+        body("A27 strays", HEAD + b"\r\n.\r\r\n.\n.\r\n", most=1),
+        body("A28", b"From x\r\n" + HEAD + b"\r\n.\r\n"),
+        body("A28 received", b"Received: x\r\n" * 20 + HEAD + b"\r\n.\r\n", least=0),
+        Case(
+            "A31",
+            (EHLO, (b"MAIL FROM:<a@{tag}.s.test>\r\nDATA\r\nSubject: x\r\n%bDATA\r\nx\r\n.\r\nQUIT\r\n" % evil, Wait.END)),
+            most=0,
+        ),
+        Case(
+            "A31 refused",
+            (
+                EHLO,
+                MAIL,
+                (b"RCPT TO:<v@%b>\r\nDATA\r\nSubject: x\r\n%bDATA\r\nx\r\n.\r\nQUIT\r\n" % (R, evil), Wait.END),
+            ),
+            most=0,
+        ),
+    ]
+
+
+def cases() -> list[Case]:
+    return [*_smuggling(), *_cut(), *_long(), *_others()]
