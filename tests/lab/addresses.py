@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .steps import DATA, EHLO, MAIL, MARK, MESSAGE, QUIT, RCPT, SENDER, USER, Case, L, R, Wait, line, recipient
+from .steps import DATA, EHLO, MAIL, MARK, MESSAGE, QUIT, RCPT, SENDER, USER, Case, L, R, Step, Wait, line, recipient
 
 IP_SENDER = b"a@[{ip}]"
 
@@ -180,7 +180,9 @@ def _mail() -> list[Case]:
     for number, path in enumerate((b"<%b<%b>>" % (A, B), b"<%b>\nRCPT TO:<%b>" % (SENDER, B), b"<{tag}\0>"), 20):
         cases.append(Case(f"C73 {number}", (EHLO, (b"MAIL FROM:" + path + b"\r\n", Wait.PAUSE), *both)))
     utf8 = b"MAIL FROM:<%b> SMTPUTF8\r\n" % SENDER
-    for number, path in enumerate((b"b\xef\xbc\xa0%b@%b" % (R, L), b"b\xef\xbc\x85%b@%b" % (R, L), b"a@local\xe3\x80\x82test"), 30):
+    for number, path in enumerate(
+        (b"b\xef\xbc\xa0%b@%b" % (R, L), b"b\xef\xbc\x85%b@%b" % (R, L), b"a@local\xe3\x80\x82test"), 30
+    ):
         steps = (EHLO, (utf8, Wait.REPLY), (b"RCPT TO:<%b>\r\n" % path, Wait.REPLY), DATA, MESSAGE, QUIT)
         cases.append(Case(f"C73 {number}", steps))
     return cases
@@ -188,18 +190,25 @@ def _mail() -> list[Case]:
 
 def _many() -> list[Case]:
     """C74, C75: many recipients, and a foreign one among the good."""
-    foreign: tuple[bytes, Wait] = (b"RCPT TO:<%b>\r\n" % B, Wait.REPLY)
+    foreign: Step = (b"RCPT TO:<%b>\r\n" % B, Wait.REPLY)
     hundred = b"".join(b"RCPT TO:<user-%d-{tag}@%b>\r\n" % (number, L) for number in range(101))
     bad = b"".join(b"RCPT TO:<v%d@%b>\r\n" % (number, R) for number in range(1000))
     good, wrong = b"RCPT TO:<%b>\r\n" % USER, b"RCPT TO:<%b>\r\n" % B
-    text = b"Subject: {tag}\r\n\r\nbody\r\n.\r\nQUIT\r\n"
+    text: Step = (b"Subject: {tag}\r\n\r\nbody\r\n.\r\nQUIT\r\n", Wait.END)
+    head = b"MAIL FROM:<%b>\r\n" % SENDER
     return [
         Case("C74 hundred", (EHLO, MAIL, (hundred + MARK[0], Wait.MARK), DATA, MESSAGE, QUIT)),
         Case("C74 thousand refused", (EHLO, MAIL, RCPT, (bad, Wait.PAUSE), (b"DATA\r\n", Wait.DATA), MESSAGE, QUIT)),
         Case("C75 good first", (EHLO, MAIL, RCPT, foreign, DATA, MESSAGE, QUIT), least=1),
         Case("C75 foreign first", (EHLO, MAIL, foreign, RCPT, DATA, MESSAGE, QUIT), least=1),
-        Case("C75 one packet", (EHLO, (b"MAIL FROM:<%b>\r\n%b%bDATA\r\n" % (SENDER, good, wrong), Wait.PAUSE), (text, Wait.END))),
-        Case("C75 other order", (EHLO, (b"MAIL FROM:<%b>\r\n%b%bDATA\r\n" % (SENDER, wrong, good), Wait.PAUSE), (text, Wait.END))),
+        Case(
+            "C75 one packet",
+            (EHLO, (head + good + wrong + b"DATA\r\n", Wait.PAUSE), text),
+        ),
+        Case(
+            "C75 other order",
+            (EHLO, (head + wrong + good + b"DATA\r\n", Wait.PAUSE), text),
+        ),
         Case("C75 only foreign", (EHLO, MAIL, foreign, DATA, MESSAGE, QUIT), most=0),
     ]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from .steps import DATA, EHLO, MAIL, MARK, MESSAGE, QUIT, RCPT, SENDER, SMUGGLED, USER, Case, R, Wait, line, raw, verb
 
 GOOD, BAD = b"RCPT TO:<%b>" % USER, b"RCPT TO:<b@%b>" % R
+START = b"MAIL FROM:<%b>\r\n%b\r\n" % (SENDER, GOOD)
 FORGED = b"192.0.2.77"  # an address that only XCLIENT or XFORWARD could have brought upstream
 
 FRAMING: list[tuple[str, bytes]] = [
@@ -70,6 +71,12 @@ STATE: list[tuple[str, bytes]] = [
     ("C86 ehlo", b"EHLO " + b"a" * 600 + b"\r\n"),
 ]
 
+SIZES = (
+    b" +6 LAST", b" 06 LAST", b" 0x10", b" -1", b" 1_0", b" \xd9\xa3", b" 99999999999999999999", b"  6  LAST",
+    b"\t6 LAST", b" 6 LASTX", b"6 LAST", b":6",
+)  # fmt: skip
+"""What stands behind BDAT: D2."""
+
 
 def _verbs() -> list[Case]:
     made = [verb(name, text) for name, text in STATE]
@@ -96,35 +103,34 @@ def _out_of_step() -> list[Case]:
     ]
     made += [
         raw("C90", b"QUIT\r\n" + whole, most=0),
-        Case("C91", ((b"EHLO c.test\r\n" + whole, Wait.END),), most=0),
-        Case("C91 helo", ((b"HELO c.test\r\n" + whole, Wait.END),), most=0),
-        raw("C91 behind ehlo", b"EHLO c.test\r\n" + whole, most=0),
+        Case("C91", ((b"EHLO c.test\r\n" + whole, Wait.END),), most=0, hasty=True),
+        Case("C91 helo", ((b"HELO c.test\r\n" + whole, Wait.END),), most=0, hasty=True),
+        raw("C91 behind ehlo", b"EHLO c.test\r\n" + whole, most=0, hasty=True),
         raw("C91 http", b"POST / HTTP/1.1\r\nHost: x\r\n\r\nEHLO x\r\n" + whole, most=0),
-        raw("C91 body before 354", b"MAIL FROM:<%b>\r\n%b\r\nDATA\r\nSubject: {tag}\r\n.\r\nQUIT\r\n" % (SENDER, GOOD), most=0),
+        raw("C91 body before 354", START + b"DATA\r\nSubject: {tag}\r\n.\r\nQUIT\r\n", most=0, hasty=True),
     ]
     return made
 
 
 def _chunks() -> list[Case]:
-    """D1 to D3, D5, D7: chunks that one side takes for commands.  `DATA` inside one makes a careless proxy stop looking."""
-    start = b"MAIL FROM:<%b>\r\n%b\r\n" % (SENDER, GOOD)
+    """D1 to D3, D5, D7: chunks that one side takes for commands.
+
+    `DATA` inside one makes a careless proxy stop looking.
+    """
     hidden = b"BDAT 6 LAST\r\nDATA\r\n"
     made = [
-        raw("D1", start, hidden + SMUGGLED + b"QUIT\r\n", most=0),
-        raw("D1 noop", start, b"BDAT 6 LAST\r\nNOOP\r\nQUIT\r\n", most=0),
+        raw("D1", START, hidden + SMUGGLED + b"QUIT\r\n", most=0),
+        raw("D1 noop", START, b"BDAT 6 LAST\r\nNOOP\r\nQUIT\r\n", most=0),
         raw("D1 first", b"BDAT 6 LAST\r\nDATA\r\n" + SMUGGLED + b"QUIT\r\n", most=0),
-        raw("D3 data after", start, b"BDAT 6\r\nDATA\r\nDATA\r\n" + SMUGGLED + b"QUIT\r\n", most=0),
-        raw("D3 after last", start, b"BDAT 0 LAST\r\n" + hidden + SMUGGLED + b"QUIT\r\n", most=0),
-        raw("D3 rset", start, b"BDAT 6\r\nDATA\r\nRSET\r\n" + SMUGGLED + b"QUIT\r\n", most=0),
-        raw("D3 bdat after data", start, b"DATA\r\n", b"BDAT 6 LAST\r\nDATA\r\n\r\n.\r\nQUIT\r\n", most=1),
+        raw("D3 data after", START, b"BDAT 6\r\nDATA\r\nDATA\r\n" + SMUGGLED + b"QUIT\r\n", most=0),
+        raw("D3 after last", START, b"BDAT 0 LAST\r\n" + hidden + SMUGGLED + b"QUIT\r\n", most=0),
+        raw("D3 rset", START, b"BDAT 6\r\nDATA\r\nRSET\r\n" + SMUGGLED + b"QUIT\r\n", most=0),
+        raw("D3 bdat after data", START, b"DATA\r\n", b"BDAT 6 LAST\r\nDATA\r\n\r\n.\r\nQUIT\r\n", most=1),
         raw("D5", b"BDAT 6 LAST\r\nDATA\r\nDATA\r\n" + SMUGGLED + b"QUIT\r\n", most=0),
-        raw("D7", start, b"BDAT 21 LAST\r\nx\n.\nMAIL FROM:<x@y>DATA\r\n" + SMUGGLED + b"QUIT\r\n", most=0),
+        raw("D7", START, b"BDAT 21 LAST\r\nx\n.\nMAIL FROM:<x@y>DATA\r\n" + SMUGGLED + b"QUIT\r\n", most=0),
     ]
-    for number, size in enumerate(
-        (b" +6 LAST", b" 06 LAST", b" 0x10", b" -1", b" 1_0", b" \xd9\xa3", b" 99999999999999999999", b"  6  LAST", b"\t6 LAST",
-         b" 6 LASTX", b"6 LAST", b":6"), 1
-    ):  # fmt: skip
-        made.append(raw(f"D2 {number}", start, b"BDAT%b\r\nDATA\r\n" % size + SMUGGLED + b"QUIT\r\n", most=0))
+    for number, size in enumerate(SIZES, 1):
+        made.append(raw(f"D2 {number}", START, b"BDAT%b\r\nDATA\r\n" % size + SMUGGLED + b"QUIT\r\n", most=0))
     return made
 
 

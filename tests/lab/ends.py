@@ -62,6 +62,10 @@ def _smuggling() -> list[Case]:
     for name, sequence in SEQUENCES.items():
         cases.append(body(name, HEAD + sequence + SMUGGLED))
         cases.append(body(f"A22 {name}", LF_HEAD + sequence + SMUGGLED))
+        # Command by command, for servers that take no pipelining.
+        slow = [(line, Wait.PAUSE) for line in (HEAD + sequence, *SMUGGLED.splitlines(keepends=True)[:3])]
+        rest = b"Subject: smuggled {tag}\r\n\r\nx\r\n.\r\nQUIT\r\n"
+        cases.append(Case(f"{name} slowly", (EHLO, MAIL, RCPT, DATA, *slow, (rest, Wait.END))))
     return cases
 
 
@@ -98,7 +102,10 @@ def _others() -> list[Case]:
         body("A28 received", b"Received: x\r\n" * 20 + HEAD + b"\r\n.\r\n", least=0),
         Case(
             "A31",
-            (EHLO, (b"MAIL FROM:<a@{tag}.s.test>\r\nDATA\r\nSubject: x\r\n%bDATA\r\nx\r\n.\r\nQUIT\r\n" % evil, Wait.END)),
+            (
+                EHLO,
+                (b"MAIL FROM:<a@{tag}.s.test>\r\nDATA\r\nSubject: x\r\n%bDATA\r\nx\r\n.\r\nQUIT\r\n" % evil, Wait.END),
+            ),
             most=0,
         ),
         Case(

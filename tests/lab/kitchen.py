@@ -161,7 +161,7 @@ async def _play_way(
         words = {b"{tag}": next(tags), b"{ip}": house.address[0].encode(), b"{host}": house.host_name.encode()}
         async with busy:
             told = await play(doors[house.name, way], case, words, dripped=way == "dripped")
-        return Playing(case, words[b"{tag}"], told)
+        return Playing(case, words[b"{tag}"], told, way)
 
     async def at(house: House) -> None:
         busy = asyncio.Semaphore(SIDE_BY_SIDE)

@@ -25,7 +25,7 @@ DRIP_LIMIT = 2500  # octets; a longer packet goes in pieces of PIECE, or the lab
 PIECE = 997
 SILENCE = {Wait.MARK: UNMARKED, Wait.END: 1.5}
 
-_FINAL = re.compile(rb"^\d{3}(?: [^\n]*|\r?)\n", re.MULTILINE)
+_FINAL = re.compile(rb"^(?:\d{3}(?: [^\n]*|\r?)|[+-][^\n]*)\n", re.MULTILINE)  # SMTP or POP3
 _MARKED = re.compile(rb"^252", re.MULTILINE)
 _GO_ON = re.compile(rb"^354", re.MULTILINE)
 

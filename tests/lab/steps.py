@@ -40,6 +40,8 @@ class Case:
     least: int = 0
     never: bytes = b""
     """Octets that must not be in what arrives."""
+    hasty: bool = False
+    """It breaks the rules only by not waiting; octet by octet it may come late enough to be in order, and arrive."""
 
 
 EHLO: Step = (b"EHLO c.test\r\n", Wait.REPLY)
@@ -86,6 +88,6 @@ def verb(name: str, text: bytes, never: bytes = b"") -> Case:
     return Case(name, steps, 1, never=never)
 
 
-def raw(name: str, *packets: bytes, most: int = 1) -> Case:
+def raw(name: str, *packets: bytes, most: int = 1, hasty: bool = False) -> Case:
     """EHLO, then these packets, a moment between them; then the end."""
-    return Case(name, (EHLO, *((packet, Wait.PAUSE) for packet in packets), (b"", Wait.END)), most)
+    return Case(name, (EHLO, *((packet, Wait.PAUSE) for packet in packets), (b"", Wait.END)), most, hasty=hasty)

@@ -11,12 +11,16 @@ import itertools
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .dialogue import Dialogue
 from .folder import Folder
 from .needs import need
 from .ports import free, server_host
 from .process import Process
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 USERS = ("alice", "bob", "carol")
 PASSWORD = "secret"
@@ -71,7 +75,7 @@ service stats {{
 class Dovecot:
     """A running Dovecot; `address` is (host, port), `endpoint` the same as the configuration writes it."""
 
-    def __init__(self, certificate: Path | None = None) -> None:
+    def __init__(self, certificate: Path | None = None, users: Sequence[str] = USERS) -> None:
         (program,) = need("dovecot")
         self._folder = Folder("dovecot")
         folder = self._folder.path
@@ -81,8 +85,8 @@ class Dovecot:
         host = server_host()
         self.address = (host, free(host))
         self.endpoint = f"{host}:{self.address[1]}"
-        (folder / "users").write_text("".join(f"{user}:{PASSWORD}\n" for user in USERS))
-        for user in USERS:
+        (folder / "users").write_text("".join(f"{user}:{PASSWORD}\n" for user in users))
+        for user in users:
             self._make(folder / "mail" / user / "new")
             self._make(folder / "mail" / user / "cur")
             self._make(folder / "mail" / user / "tmp")

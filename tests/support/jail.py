@@ -96,7 +96,10 @@ class Jail:
         target = self.root / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, target)
-        there = {**os.environ, "LD_LIBRARY_PATH": ":".join(str(folder) for folder in UNPACKED.glob("usr/lib/*-linux-gnu"))}
+        there = {
+            **os.environ,
+            "LD_LIBRARY_PATH": ":".join(str(folder) for folder in UNPACKED.glob("usr/lib/*-linux-gnu")),
+        }
         listed = subprocess.run(["ldd", str(source)], env=there, capture_output=True, text=True, check=True).stdout
         for library in _LIBRARY.findall(listed):
             inside = library.removeprefix(str(UNPACKED)).lstrip("/")

@@ -70,3 +70,47 @@ class NaiveProxy:
             while more := await reader.read(65536):
                 await call.say(more)
         call.writer.close()
+
+
+class NaivePop:
+    """The same for logins: after a PASS the next +OK is a login, of the last USER.  `logins` is what it believes."""
+
+    def __init__(self, upstream: tuple[str, int]) -> None:
+        self.logins: list[str] = []
+        self._upstream = upstream
+        self._server = Legacy(self._play)
+        self.address = self._server.address
+
+    def __enter__(self) -> NaivePop:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _play(self, call: Call) -> None:
+        reader, writer = await asyncio.open_connection(*self._upstream)
+        user: list[str] = []
+        waiting: list[str] = []
+        back = asyncio.create_task(self._back(reader, call, waiting))
+        try:
+            while line := await call.line():
+                if line.upper().startswith(b"USER "):
+                    user[:] = [line[5:].strip().decode("latin-1")]
+                elif line.upper().startswith((b"PASS ", b"APOP ", b"AUTH ")):
+                    waiting[:] = user or ["?"]
+                writer.write(line)
+                await writer.drain()
+            with contextlib.suppress(OSError):
+                writer.write_eof()
+            await back
+        finally:
+            back.cancel()
+            writer.close()
+
+    async def _back(self, reader: asyncio.StreamReader, call: Call, waiting: list[str]) -> None:
+        with contextlib.suppress(ConnectionError):
+            while line := await reader.readline():
+                if waiting and line.startswith(b"+OK"):
+                    self.logins.append(waiting.pop())
+                await call.say(line)
+        call.writer.close()

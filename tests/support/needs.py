@@ -31,8 +31,8 @@ _PERL = {"perl": ("Net::POP3", "Net::SMTP"), "ssleay": ("Net::SSLeay",)}
 def need(*tools: str) -> list[str]:
     """The paths of `tools`; skips or fails the calling test, naming what is missing.
 
-    "root" stands for the right to start Postfix, and to make devices and change the root folder; "perl" for Perl with Net::POP3 and Net::SMTP, "ssleay" for
-    its TLS, without which swaks has none.
+    "root" stands for the right to start Postfix, to make devices and to change the root folder; "perl" for Perl with
+    Net::POP3 and Net::SMTP, "ssleay" for its TLS, without which swaks has none.
     """
     found = {tool: _find(tool) for tool in tools}
     missing = [tool for tool, path in found.items() if not path]

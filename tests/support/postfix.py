@@ -186,7 +186,9 @@ class PostfixDoors:
 
     def arrived(self) -> Sequence[Message]:
         parts = ("maildrop", "incoming", "active", "deferred")
-        until_empty(lambda: [place.name for part in parts for place in (self.postfix.queue / part).rglob("[0-9A-F]?*[0-9A-F]")])
+        until_empty(
+            lambda: [place.name for part in parts for place in (self.postfix.queue / part).rglob("[0-9A-F]?*[0-9A-F]")]
+        )
         return self.postfix.sink.messages
 
     def close(self) -> None:

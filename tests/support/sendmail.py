@@ -78,7 +78,11 @@ class Sendmail:
         )
         macros = UNPACKED / _MACROS
         made = subprocess.run(
-            [m4, f"-D_CF_DIR_={macros}/", str(macros / "m4/cf.m4"), "-"], input=text, capture_output=True, text=True, check=True
+            [m4, f"-D_CF_DIR_={macros}/", str(macros / "m4/cf.m4"), "-"],
+            input=text,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         self._jail.path("etc/mail/sendmail.cf").write_text(made.stdout)
         self._jail.path("etc/mail/aliases").touch()
