@@ -64,7 +64,7 @@ class Owner(Protocol):
         """The leg has become full at the end of a turn."""
 
     def drained(self, leg: Leg) -> None:
-        """The leg is not full any more."""
+        """The leg is not full any more, or is broken: what waited is lost."""
 
     def secured(self, leg: Leg) -> None:
         """The handshake that `start_tls` began is complete."""
@@ -106,6 +106,11 @@ class Leg:
     @property
     def closed(self) -> bool:
         return self._owner is None
+
+    @property
+    def broken(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._broken
 
     @property
     def tls(self) -> ssl.SSLObject | None:
@@ -186,7 +191,8 @@ class Leg:
     def _lose(self, why: str) -> None:
         owner = self._owner
         assert owner is not None
-        self._break()
+        self._broken = True  # and no `drained`: `lost` says it
+        self._queued = self.rest = b""
         self._held |= ENDED
         if self._watched is not None:
             self._leave()
@@ -271,10 +277,8 @@ class Leg:
         if self._broken:
             return
         self._broken = True
-        self._queued = b""
-        if self.rest:
-            self.rest = b""
-            self._poller.soon(self._gone_out)
+        self._queued = self.rest = b""
+        self._poller.soon(self._gone_out)
 
     # TLS
 

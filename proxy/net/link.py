@@ -50,29 +50,9 @@ class Link:
     """See the module; its parts call `received`, `ended`, `lost`, `drained`, `secured`, `insecure` and `expired`."""
 
     __slots__ = (
-        "_armed",
-        "_began",
-        "_client",
-        "_dialling",
-        "_final",
-        "_held",
-        "_left",
-        "_lingering",
-        "_shared",
-        "_step",
-        "_streaming",
-        "_tls",
-        "_treating",
-        "_upstream",
-        "_upstream_name",
-        "_verdict_ends",
-        "_wait",
-        "address",
-        "deadlines",
-        "id",
-        "service",
-        "session",
-        "shown",
+        "_armed", "_began", "_client", "_dialling", "_final", "_held", "_left", "_lingering", "_shared", "_step",
+        "_streaming", "_tls", "_treating", "_upstream", "_upstream_name", "_verdict_ends", "_wait", "address",
+        "deadlines", "id", "service", "session", "shown",
     )  # fmt: skip
 
     def __init__(
@@ -137,7 +117,8 @@ class Link:
             self._close()
         else:
             self._left = True
-            self._call(self.session.client_eof)
+            if not self._has_gone():
+                self._call(self.session.client_eof)
 
     def lost(self, leg: Leg, why: str) -> None:
         if leg is not self._client:
@@ -153,9 +134,17 @@ class Link:
 
     def drained(self, leg: Leg) -> None:
         if self._final is None:
-            self._regulate()
+            if not self._has_gone():
+                self._regulate()
         elif leg is self._client:
             self._finish()
+
+    def _has_gone(self) -> bool:
+        """End if the client has said its last and can't be told anything: a mailbox would pass to nobody for hours."""
+        gone = self._left and self._client.broken and self.session.streaming
+        if gone:
+            self._end(f"client lost ({self.session.doing})")
+        return gone
 
     def secured(self, leg: Leg) -> None:
         self._tls = account.tls(leg.tls)

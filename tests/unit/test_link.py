@@ -449,6 +449,30 @@ def test_a_client_that_never_reads_stops_the_upstream_from_being_read(pop: Gate)
     assert set(client.got[client.told :]) == {ord("x")}
 
 
+@pytest.mark.parametrize("half_closes_first", [False, True])
+@pytest.mark.parametrize("full", [False, True])
+def test_a_mailbox_does_not_go_on_passing_to_nobody(pop: Gate, half_closes_first: bool, full: bool) -> None:
+    client, up = logged_in(pop)
+    client.send(b"RETR 1\r\n")
+    pop.gets(up, b"RETR 1\r\n")
+    if full:
+        for _ in range(200):
+            up.flood(1 << 20)
+            pop.workshop.rest(0.002)
+            if pop.link._client.rest:
+                break
+    if half_closes_first:
+        client.half_close()
+        pop.workshop.turns(5)
+    client.abort()
+    pop.workshop.turns(5)
+    for _ in range(20):
+        if not pop.closed:
+            up.flood(1 << 16)
+            pop.workshop.rest(0.002)
+    assert "client lost" in pop.end()["why"]
+
+
 def test_a_slow_upstream_stops_the_client_from_being_read(smtp: Gate) -> None:
     client, up = smtp.greet()
     smtp.say_ehlo()
