@@ -58,15 +58,19 @@ class Vitals:
         self.descriptors_before = 0
         eventually(self._is_still, "the end of the first login")
         self.resident_before = self.resident()
+        for pid in self._pids:
+            Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak begins anew (proc(5))
+        self._peak_before = 0
+        self._peak_before = self.peak_grown()
         self.cpu_before = self.cpu()
 
     def resident(self) -> int:
         """Octets of memory that are the workers' own (anonymous)."""
         return sum([self._status(pid, "RssAnon") for pid in self._pids]) * 1024
 
-    def peak(self) -> int:
-        """The most that they ever had resident, code included, in octets."""
-        return sum([self._status(pid, "VmHWM") for pid in self._pids]) * 1024
+    def peak_grown(self) -> int:
+        """The most that they had resident in all since this was made, in octets, above what they had then."""
+        return sum([self._status(pid, "VmHWM") for pid in self._pids]) * 1024 - self._peak_before
 
     def grown(self) -> int:
         """Octets more than at the beginning."""
