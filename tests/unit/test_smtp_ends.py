@@ -63,13 +63,16 @@ def test_S8_no_smuggling_normalize(row: str, size: int) -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100000])
 @pytest.mark.parametrize("row", ENDS)
 def test_S8_no_smuggling_reject(row: str, size: int) -> None:
-    """With a stray CR or LF: one 550 behind CRLF.CRLF and no end of data upstream; without: passed on as it is."""
+    """With a stray CR or LF: one 550 behind CRLF.CRLF and no end of data upstream; without: passed on as it is.
+
+    But for a dot beside a NUL at the beginning of a line, which gets another dot in either mode.
+    """
     driver = in_body("bare_newline=reject")
     text = b"Subject: outer\r\n\r\nbody" + ENDS[row] + SMUGGLED
     stray = text.replace(b"\r\n", b"")
     driver.client(*[text[at : at + size] for at in range(0, len(text), size)])
     if b"\r" not in stray and b"\n" not in stray:
-        assert driver.to_upstream == text
+        assert driver.to_upstream == text.replace(b"\r\n\0.", b"\r\n\0..").replace(b"\r\n.\0", b"\r\n..\0")
         assert not driver.events
         return
     assert b"\r\n.\r\n" not in driver.to_upstream

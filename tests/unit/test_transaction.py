@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.session.transaction import Transaction, is_local
-from proxy.wire.path import parse
+from proxy.wire.path import BadPath, parse
 from proxy.wire.recipients import LocalDomains
 
 DOMAINS = LocalDomains(["local.test", ".below.test", "b\u00fcro.test"])
@@ -50,8 +50,6 @@ def test_G16_local(path: bytes) -> None:
             b'<"a,b"@local.test>',
             b'<"a(b"@local.test>',
             b'<"a)b"@local.test>',
-            b'<"a<b"@local.test>',
-            b'<"a>b"@local.test>',
         ],
         *[b'<"a[b"@local.test>', b'<"a]b"@local.test>', b'<"a\\\\b"@local.test>', b'<"a\\"b"@local.test>'],
         *[b"</etc/passwd@local.test>", b"<|id@local.test>", b'<"|id"@local.test>', b'<"\\|id"@local.test>'],
@@ -62,6 +60,12 @@ def test_G16_local(path: bytes) -> None:
 )
 def test_G16_not_local(path: bytes) -> None:
     assert not is_local(parse(path)[0], False, DOMAINS)
+
+
+@pytest.mark.parametrize("path", [b'<"a<b"@local.test>', b'<"a>b"@local.test>', b'<"a\\>b"@local.test>'])
+def test_G16_brackets_within_quotes_are_no_path(path: bytes) -> None:
+    with pytest.raises(BadPath):
+        parse(path)
 
 
 def test_G16_a_u_label_only_under_smtputf8() -> None:
