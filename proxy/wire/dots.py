@@ -17,15 +17,15 @@ CRLF. "normalize" makes each a CRLF, and a line that a stray newline began or en
 not two, gets another dot, so that no server reads an end that the client did not make.  "reject" forwards nothing
 from then on, reads to CRLF.CRLF, and leaves the 550 and the closing of the upstream connection to the session.
 
-NUL passes, in both modes, but `\r\n.\0` and `\r\n\0.` (any number of NULs) get another dot: Sendmail before 8.7 ends
-the message at the first, by C strings, and services were found that end it at `\r\n.\0\r\n` and `\r\n\0.\r\n` (threat
+NUL passes, in both modes, but `\r\n.\0` and `\r\n\0.` (any number of NULs) get another dot: Sendmails that
+read by fgets() end the message at the first, and services were found that end it at `\r\n.\0\r\n` and `\r\n\0.\r\n` (threat
 list A13, A14).  `\r\0\n.\r\n` (A12) is a stray CR, a line, a stray LF and a dotted line here.
 
 Not defended: a server that breaks lines at VT, FF, NEL or U+2028 finds an end in `\v.\v` (A20).  None that was measured
 does, all of these may stand in correct mail, and a dot in mid-line is never taken out again.  Nor one that clears the
 eighth bit of every message (`\x8d\x8a.\r\n`), since UTF-8 text has such octets; Sendmail does by default on BODY=7BIT
 alone, which is therefore not sent on (wire/esmtp.py).  Nor one that breaks over-long lines in two, so that a dot comes
-to stand alone (Sendmail before 8.7, some 2,500 octets): lines are never re-broken here.
+to stand alone (the same Sendmails, at their buffer's length): lines are never re-broken here.
 
 A bound on the letter of S8: a line that a CRLF began, with one dot, more than LINE_LIMIT octets and a stray newline at
 its end gets no further dot, since it would have to be held back whole.  There is text behind its dot: no end to anyone.
