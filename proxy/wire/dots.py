@@ -17,8 +17,8 @@ CRLF. "normalize" makes each a CRLF, and a line that a stray newline began or en
 not two, gets another dot, so that no server reads an end that the client did not make.  "reject" forwards nothing
 from then on, reads to CRLF.CRLF, and leaves the 550 and the closing of the upstream connection to the session.
 
-NUL passes, in both modes, but `\r\n.\0` and `\r\n\0.` (any number of NULs) get another dot: old Sendmails, which read by
-fgets(), end the message at the first, and services were found that end it at a dot with NULs beside it (threat list
+NUL passes, in both modes, but `\r\n.\0` and `\r\n\0.` (any number of NULs) get another dot: old Sendmails, which read
+by fgets(), end the message at the first, and services were found that end it at a dot with NULs beside it (threat list
 A13, A14).  `\r\0\n.\r\n` (A12) is a stray CR, a line, a stray LF and a dotted line here.
 
 Not defended: a server that breaks lines at VT, FF, NEL or U+2028 finds an end in `\v.\v` (A20).  None that was measured
