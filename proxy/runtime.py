@@ -31,17 +31,17 @@ if TYPE_CHECKING:
 
     from .config import Config, Gate, Listener
     from .config import Upstream as UpstreamConfig
-    from .leases.base import LeaseStore
+    from .leases.base import Arrears, LeaseStore
     from .leases.clock import Clock
 
 Bound = frozenset[tuple[str, int]]
 """Addresses and ports at which popgate listens."""
 
 
-def open_store(config: Config, clock: Clock) -> LeaseStore:
-    """The lease store, not yet started (leases/base.py)."""
+def open_store(config: Config, clock: Clock, arrears: Arrears | None = None) -> LeaseStore:
+    """The lease store, not yet started (leases/base.py); `arrears`: what all workers of the node owe it."""
     path = config.store.path
-    return MemoryStore(clock) if path is None else SqliteStore(path, clock, config.store.timeout)
+    return MemoryStore(clock) if path is None else SqliteStore(path, clock, config.store.timeout, arrears)
 
 
 def make_tls(config: Config) -> dict[str, ServerTls]:

@@ -93,7 +93,7 @@ class Worker:
         self._log = _open(config)
         clock = Clock()
         self._clock = clock.now
-        self._store = open_store(config, clock)
+        self._store = open_store(config, clock, outfit.census.arrears(outfit.number))
         self._poller = Poller(loop)
         self._deadlines = Deadlines(self._clock)
         self._renewals = Renewals(self._store, self._clock)

@@ -6,7 +6,9 @@ more); everything else, and a look-up that meets a lock or an error, goes to the
 Promises: every question is answered exactly once, within `timeout` seconds also when the thread is stuck in a dead
 disk; a grant that failed is kept (at most LATE_MAX, the newest per lease) and written when the store is back, with the
 end it would have had; a failed renewal likewise.  A grant that was answered "unavailable" may still be written: the
-client was let in to read its mail, so the lease is due.  Nothing here raises into the loop for a store that is down.
+client was let in to read its mail, so the lease is due, and until it is written no worker says "no lease" to anybody
+(a locked file or a full disk can still be read, and knows nothing of it).  Nothing here raises into the loop for a
+store that is down.
 
 What a kill or a power cut may lose is said in `table.py`; what late grants a closed store still held is lost.
 Not here: what `StoreUnavailable` means for a recipient (451, `policy.py`) or for a held `+OK`.
@@ -19,7 +21,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ..errors import StoreUnavailable
-from .base import Key, Lease, Term, check_revocation
+from .base import Arrears, Key, Lease, Term, check_revocation
 from .table import LeaseTable, StoreBusy
 from .writer import Answers, Question, Writer
 
@@ -39,8 +41,10 @@ _EARLY = 0.002  # s; uvloop's timers and clock are in milliseconds, so a timer m
 class SqliteStore:
     """A LeaseStore on one file.  May be constructed before the fork; opens nothing until `start`."""
 
-    def __init__(self, path: str | os.PathLike[str], clock: Clock, timeout: float = 0.5) -> None:
-        """`timeout`: seconds, `[store] timeout`."""
+    def __init__(
+        self, path: str | os.PathLike[str], clock: Clock, timeout: float = 0.5, arrears: Arrears | None = None
+    ) -> None:
+        """`timeout`: seconds, `[store] timeout`; `arrears`: shared by all who use this file."""
         self._path = path
         self._clock = clock
         self._timeout = timeout
@@ -54,6 +58,9 @@ class SqliteStore:
         self._late: dict[Key, Term] = {}
         self._late_renewals: dict[Key, Term] = {}
         self._retry_timer: asyncio.TimerHandle | None = None
+        self._arrears = arrears or Arrears()
+        self._overdue = 0  # writes with the thread whose askers have been told "no answer in time"
+        self._retrying = 0  # late ones with the thread
         self._revocations = 0  # asked and not yet delivered
 
     @property
@@ -76,9 +83,15 @@ class SqliteStore:
             except StoreUnavailable:
                 self._reader_broke()
             else:
-                then(lease)
+                then(lease or self._nothing())
                 return
-        self._ask(Question(lambda table: table.find(address), then, writes=False))
+        self._ask(
+            Question(
+                lambda table: table.find(address),
+                lambda lease: then(self._nothing() if lease is None else lease),
+                writes=False,
+            )
+        )
 
     def grant(
         self, address: bytes, login: str, source: str, window: float, then: Callable[[StoreUnavailable | None], None]
@@ -89,6 +102,7 @@ class SqliteStore:
             if answer is None:
                 self._late.pop(term.key, None)
                 self._retry()
+                self._note()
             else:
                 self._keep(self._late, [term])
 
@@ -114,9 +128,9 @@ class SqliteStore:
                 for key in [key for key in waiting if address in (None, key[0]) and login in (None, key[1])]:
                     del waiting[key]
             self._retry()
+            self._note()
 
         self._revocations += 1
-
         self._ask(Question(lambda table: table.revoke(address, login), then, writes=True, landed=landed))
 
     def all(self, then: Callable[[list[Lease] | StoreUnavailable], None]) -> None:
@@ -200,6 +214,9 @@ class SqliteStore:
                 self._with_thread -= 1
                 if question.landed is not None:
                     question.landed(answer)
+                if question.overdue:
+                    self._overdue -= 1
+                    self._note()
                 question.settle(answer)
         finally:
             if self._answers:  # a `then` raised: that is the loop's to report, and the others get their answers
@@ -213,12 +230,24 @@ class SqliteStore:
         text = f"no answer within {self._timeout * 1000:.0f} ms"
         try:
             while self._unanswered and (self._unanswered[0].then is None or self._unanswered[0].due <= now):
-                self._unanswered.popleft().settle(StoreUnavailable(text))
+                question = self._unanswered.popleft()
+                if question.writes and question.then is not None:
+                    question.overdue = True
+                    self._overdue += 1
+                    self._note()
+                question.settle(StoreUnavailable(text))
         finally:
             if self._unanswered and self._timer is None:
                 self._timer = self._loop.call_at(self._unanswered[0].due, self._out_of_time)
 
     # What is late
+
+    def _nothing(self) -> StoreUnavailable | None:
+        """The answer where the store knows no lease."""
+        return StoreUnavailable("leases wait to be written") if self._arrears.total() else None
+
+    def _note(self) -> None:
+        self._arrears.note(len(self._late) + len(self._late_renewals) + self._overdue + self._retrying)
 
     def _keep(self, waiting: dict[Key, Term], terms: list[Term]) -> None:
         """Keep for later, the newest per lease; over the bound the oldest goes."""
@@ -227,6 +256,7 @@ class SqliteStore:
             waiting[term.key] = term
             if len(waiting) > LATE_MAX:
                 del waiting[next(iter(waiting))]
+        self._note()
         if self._retry_timer is None and self._writer is not None:
             self._retry_timer = self._loop.call_later(_RETRY, self._retry)
 
@@ -243,7 +273,10 @@ class SqliteStore:
         self._late.clear()
         self._late_renewals.clear()
         if not grants and not renewals:
+            self._note()
             return
+        asked = len(grants) + len(renewals)
+        self._retrying += asked
 
         def work(table: LeaseTable) -> None:
             for term in grants:
@@ -257,5 +290,7 @@ class SqliteStore:
                     newer = list(waiting.values())
                     waiting.clear()
                     self._keep(waiting, older + newer)
+            self._retrying -= asked  # last: the figure is never too low, not for a moment
+            self._note()
 
         self._ask(Question(work, None, writes=True, landed=landed))

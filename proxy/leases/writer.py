@@ -36,7 +36,7 @@ _PURGE_MAX = 1000  # rows per turn; about 5 ms under the lock
 class Question(Generic[T]):
     """One question on its way through the thread.  The loop makes and settles it; the thread only does `work`."""
 
-    __slots__ = ("due", "landed", "then", "work", "writes")
+    __slots__ = ("due", "landed", "overdue", "then", "work", "writes")
 
     def __init__(
         self,
@@ -52,6 +52,7 @@ class Question(Generic[T]):
         self.writes = writes
         self.landed = landed
         self.due = 0.0  # loop time
+        self.overdue = False  # who asked was told that it takes too long
 
     def settle(self, answer: T | StoreUnavailable) -> None:
         """Give the answer to who asked, unless there has been one."""

@@ -5,7 +5,8 @@ hashed with a secret into `CELLS` counters, twice, and the smaller sum counts: t
 make a count too high, never too low, and a client would have to meet a crowd in both rows to be refused for it.  A
 count by address needs no dictionary that grows with the addresses of an attack.
 
-Made by the supervisor before it forks; a dead worker's slot is cleared by the supervisor.  Heartbeats stand here too.
+Made by the supervisor before it forks; a dead worker's slot is cleared by the supervisor.  Heartbeats stand here too,
+and how many leases the workers owe the store (leases/base.py).
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from __future__ import annotations
 import mmap
 from typing import Final
 
+from ..leases.base import Arrears
+
 CELLS: Final = 32768
 """Counters in a row, two octets each: 10,000 connections fill a third."""
 _ROWS: Final = 2
 _HEAD: Final = 8  # unsigned 32-bit figures at the head of a slot
-_CONNECTIONS, _BEATS = 0, 1
+_CONNECTIONS, _BEATS, _ARREARS = 0, 1, 2
 
 
 class Census:
@@ -44,6 +47,10 @@ class Census:
     def beats(self, worker: int) -> int:
         """How often the loop of a worker has said that it lives; wraps at 2**32."""
         return self._heads[worker][_BEATS]
+
+    def arrears(self, worker: int) -> Arrears:
+        """For one worker's store: it notes its own, and reads the node's."""
+        return _NodeArrears(self._heads, worker)
 
     def forget(self, worker: int) -> None:
         """A worker has died: its connections are gone."""
@@ -76,3 +83,14 @@ class Census:
     def _where(self, address: bytes) -> tuple[int, int]:
         digest = hash(address)  # SipHash under a secret of this process and those that it forks
         return digest % CELLS, CELLS + (digest >> 32) % CELLS
+
+
+class _NodeArrears(Arrears):
+    def __init__(self, heads: list[memoryview], worker: int) -> None:
+        self._heads, self._worker = heads, worker
+
+    def note(self, count: int) -> None:
+        self._heads[self._worker][_ARREARS] = count
+
+    def total(self) -> int:
+        return sum([head[_ARREARS] for head in self._heads])

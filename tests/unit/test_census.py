@@ -46,6 +46,17 @@ def test_N5_workers_share_the_memory() -> None:
     assert (census.connections(), census.of(ADDRESSES[0]), census.beats(1)) == (1, 1, 1)
 
 
+def test_G7_what_one_worker_owes_the_store_all_see_until_it_dies() -> None:
+    census = Census(2)
+    one, two = census.arrears(0), census.arrears(1)
+    one.note(3)
+    two.note(1)
+    assert (one.total(), two.total()) == (4, 4)
+    census.forget(0)
+    assert (one.total(), two.total()) == (1, 1)
+    assert (census.connections(), census.beats(0)) == (0, 0)
+
+
 def test_beats_wrap() -> None:
     census = Census(1)
     census._heads[0][1] = 0xFFFFFFFF

@@ -22,10 +22,11 @@ import proxy
 from proxy.errors import StoreUnavailable
 from proxy.leases import sqlite as module
 from proxy.leases import writer as writer_module
-from proxy.leases.base import Lease, Term
+from proxy.leases.base import Arrears, Lease, Term
 from proxy.leases.clock import Clock
 from proxy.leases.sqlite import SqliteStore
 from proxy.leases.table import LeaseTable, StoreBusy
+from proxy.net.census import Census
 from tests.support.clocks import LOOPS, PATIENCE, FakeClock, answer
 
 if TYPE_CHECKING:
@@ -41,9 +42,16 @@ SLACK = 2.0  # s that a loaded machine may add to a timeout
 class Worker:
     """A store on a loop, and its methods as plain calls."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, path: Path, clock: FakeClock, timeout: float) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        path: Path,
+        clock: FakeClock,
+        timeout: float,
+        arrears: Arrears | None = None,
+    ) -> None:
         self.loop = loop
-        self.store = SqliteStore(path, clock, timeout)
+        self.store = SqliteStore(path, clock, timeout, arrears)
         self.store.start(loop)
 
     def find(self, address: bytes) -> Lease | StoreUnavailable | None:
@@ -102,8 +110,8 @@ def clock() -> FakeClock:
 def start(loop: asyncio.AbstractEventLoop, path: Path, clock: FakeClock) -> Iterator[Start]:
     workers: list[Worker] = []
 
-    def start(timeout: float = 5.0) -> Worker:
-        workers.append(Worker(loop, path, clock, timeout))
+    def start(timeout: float = 5.0, arrears: Arrears | None = None) -> Worker:
+        workers.append(Worker(loop, path, clock, timeout, arrears))
         return workers[-1]
 
     yield start
@@ -340,6 +348,64 @@ def test_G7_a_grant_that_failed_is_written_when_the_store_is_back_with_its_own_e
     holder.execute("ROLLBACK")
     worker.until(lambda: worker.store.late == 0 and worker.logins() == [("al", 50.0), ("cy", 90.0)])
     assert worker.find(HOME) == Lease(HOME, "al", "pop3", clock.wall() - 50, clock.wall() + 50, 50.0)
+
+
+def test_G7_no_worker_says_no_lease_while_one_waits_to_be_written(
+    start: Start, lock: Callable[[], sqlite3.Connection]
+) -> None:
+    """A locked store can be read and knows nothing of the login: who has just logged in is deferred, never refused."""
+    census = Census(2)
+    one, two = start(timeout=0.05, arrears=census.arrears(0)), start(timeout=0.05, arrears=census.arrears(1))
+    one.settled()
+    two.settled()
+    assert one.grant(OFFICE, "bo") is None
+    holder = lock()
+    assert two.find(HOME) is None, "nobody is owed a lease yet: that there is none is a fact"
+    seen: list[object] = []
+    one.store.grant(HOME, "al", "pop3", WINDOW, lambda _: two.store.find(HOME, seen.append))
+    one.until(lambda: bool(seen))
+    assert isinstance(seen[0], StoreUnavailable), "from the very moment at which the login is answered"
+    for worker in (one, two):
+        assert isinstance(worker.find(HOME), StoreUnavailable)
+        assert isinstance(worker.find(OFFICE), Lease), "a lease that is there is a fact"
+    holder.execute("ROLLBACK")
+    one.until(lambda: isinstance(two.find(HOME), Lease))
+    assert two.find(b"\xc0\x00\x02\x09") is None, "all is written: no lease is a fact again"
+
+
+def test_G7_a_write_that_is_stuck_in_the_thread_is_owed(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = start(timeout=0.05)
+    worker.settled()
+    stuck = threading.Event()
+    plain = LeaseTable.write
+
+    def slow(table: LeaseTable, term: Term) -> None:
+        stuck.wait(20)
+        plain(table, term)
+
+    monkeypatch.setattr(LeaseTable, "write", slow)
+    assert isinstance(worker.grant(HOME, "al"), StoreUnavailable)
+    assert worker.store.late == 0, "it may still land by itself"
+    assert isinstance(worker.find(HOME), StoreUnavailable)
+    stuck.set()
+    worker.until(lambda: isinstance(worker.find(HOME), Lease))
+    worker.until(lambda: worker.find(OFFICE) is None)
+
+
+def test_G7_what_is_owed_and_has_ended_or_was_revoked_is_owed_no_more(
+    start: Start, lock: Callable[[], sqlite3.Connection], clock: FakeClock
+) -> None:
+    worker = start(timeout=0.05)
+    worker.settled()
+    holder = lock()
+    assert isinstance(worker.grant(HOME, "al", 10.0), StoreUnavailable)
+    assert isinstance(worker.find(OFFICE), StoreUnavailable)
+    clock.advance(11)
+    worker.until(lambda: worker.find(OFFICE) is None)
+    assert isinstance(worker.grant(HOME, "al", 10.0), StoreUnavailable)
+    holder.execute("ROLLBACK")
+    assert worker.revoke(HOME, None) in (0, 1)
+    worker.until(lambda: worker.find(HOME) is None)
 
 
 def test_G7_the_newest_of_several_late_grants_of_one_login_counts(
