@@ -224,7 +224,9 @@ class PopSession:
         """Only a farewell may come without a command (autologout)."""
         if status(line) is not Status.ERR:
             raise ProtocolError("a reply that answers nothing")
-        self.finish("upstream closed: " + line[:200].decode("ascii", "backslashreplace"), line + b"\r\n")
+        # After a failed login it may quote what it did not like: the password.
+        quote = "" if self.failed_logins else ": " + line[:200].decode("ascii", "backslashreplace")
+        self.finish("upstream closed" + quote, line + b"\r\n")
 
     # What commands and replies do with it
 

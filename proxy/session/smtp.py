@@ -300,7 +300,9 @@ class SmtpSession:
             return
         code = reply.code
         if code == 421:
-            self.finish("upstream closed: " + shown(reply.octets[:200].strip()), reply.octets)
+            # Old servers quote the line that they did not like: in an AUTH exchange that is the password.
+            quote = "" if self.exchange is not None else ": " + shown(reply.octets[:200].strip())
+            self.finish("upstream closed" + quote, reply.octets)
             return
         if not ledger.awaited or self.body is not None:
             raise ProtocolError("a reply that answers nothing")

@@ -21,6 +21,7 @@ MAX_LINE = 12288  # octets of one line, RFC 4954 4
 MAX_ROUNDS = 10  # RULES S10: SCRAM needs 3, LOGIN 2
 MAX_LOGIN = 256  # octets of a login that is kept; a longer one is cut, with a mark that no real login ends in
 
+_CONTROL = re.compile(rb"[\0-\x1f\x7f]")
 _BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
 
@@ -59,7 +60,7 @@ class Exchange:
             return b"*"
         if self._rounds == 1:
             name = _LOGINS[self._mechanism](b"" if line == b"=" else binascii.a2b_base64(line))
-            if name:
+            if name and not _CONTROL.search(name):  # a client that mixed mechanisms up shows its password there
                 self.login = shown_login(name)
         return line
 
@@ -93,8 +94,8 @@ def _saslname(name: bytes) -> bytes:
 
 def _xoauth2(response: bytes) -> bytes:
     """Google's form: user=NAME ^A auth=Bearer TOKEN ^A ^A."""
-    first = response.partition(b"\1")[0]
-    return first[5:] if first.startswith(b"user=") else b""
+    first, separator, _ = response.partition(b"\1")
+    return first[5:] if separator and first.startswith(b"user=") else b""
 
 
 def _login(response: bytes) -> bytes:
