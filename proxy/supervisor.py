@@ -125,6 +125,9 @@ class Supervisor:
             self._tick(time.monotonic())
             self._log.flush()
         self._control.close()
+        signal.set_wakeup_fd(-1)
+        for sock in (wake, woken):
+            sock.close()
         self._log.line("info", "popgate", "stopped")
         self._log.flush()
         return 0

@@ -22,7 +22,7 @@ from .toml import dumps
 
 Config = dict[str, Any]
 
-LISTENING = re.compile(r"listening listener=(\S+) address=(\[[^\]]+\]|[^\s:]+):(\d+)")
+LISTENING = r'listening\W+listener\W+(NAME)\W+address\W{1,4}(\[[^\]]+\]|[^\s:"]+):(\d+)'  # text and JSON
 _COMMAND = (sys.executable, "-m", "proxy")
 
 
@@ -88,7 +88,7 @@ class Popgate:
 
     def address(self, listener: str) -> tuple[str, int]:
         """Where `listener` listens."""
-        match = self.process.expect(LISTENING.pattern.replace(r"(\S+)", f"({re.escape(listener)})", 1))
+        match = self.process.expect(LISTENING.replace("NAME", re.escape(listener)))
         return match[2].strip("[]"), int(match[3])
 
     def endpoint(self, listener: str) -> str:
