@@ -133,7 +133,7 @@ def _grows_no_more(vitals: Vitals, seen: list[int]) -> bool:
 )
 def test_replies_that_nobody_reads(appliance: SampleAppliance, line: bytes, ends: bool) -> None:
     """A flood of commands whose replies are never read, or are never given: the gate stops reading, or ends it."""
-    size = 20
+    size = 10
 
     async def forgets_noop(call: Call) -> None:
         await call.say(b"220 old ESMTP\r\n")
@@ -144,7 +144,7 @@ def test_replies_that_nobody_reads(appliance: SampleAppliance, line: bytes, ends
         await call.to_the_end()
 
     # The limits would end the first two early; 10,000 is the most that may be configured.
-    limits = {"refusals": 10_000, "errors": 10_000, "command_timeout": "6s"}
+    limits = {"refusals": 10_000, "errors": 10_000, "command_timeout": "3s"}
     with Legacy(forgets_noop) as old, Popgate(behind(appliance, "smtp", old, limits=limits)) as gate:
         vitals = Vitals(gate)
         with HonestUser(gate):
@@ -166,7 +166,7 @@ def test_replies_that_nobody_reads(appliance: SampleAppliance, line: bytes, ends
 
 def test_a_message_that_the_upstream_never_reads(appliance: SampleAppliance) -> None:
     """The reverse of the mailbox: the upstream says 354 and reads no octet of the body."""
-    size = 50
+    size = 20
 
     async def deaf(call: Call) -> None:
         await call.say(b"220 old ESMTP\r\n")
@@ -177,7 +177,7 @@ def test_a_message_that_the_upstream_never_reads(appliance: SampleAppliance) -> 
         await asyncio.sleep(3600)
 
     # A client that leaves while nothing of it may be read is noticed at the limit of the block that is on its way.
-    settings = {"limits": {"data_timeout": "4s"}}
+    settings = {"limits": {"data_timeout": "2s"}}
     with Legacy(deaf) as old, Popgate(behind(appliance, "smtp", old, **settings)) as gate:
         vitals = Vitals(gate)
         with HonestUser(gate):
