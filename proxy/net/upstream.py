@@ -137,6 +137,7 @@ def dial(address: Address) -> socket.socket:
     try:
         if address.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.connect(address.target)
     except BlockingIOError:
         pass
