@@ -1,7 +1,7 @@
 """Fixtures of the end-to-end tests: a gate for each test, in front of the real servers or of the quick ones.
 
-Every test but those of the houses runs twice: on uvloop, and on asyncio's own loop, which popgate takes where uvloop
-is missing.
+Every test but those of the houses and of others' tools runs twice: on uvloop, and on asyncio's own loop, which
+popgate takes where uvloop is missing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if not metafunc.module.__name__.endswith("test_houses"):
+    if not metafunc.module.__name__.endswith(("test_houses", "test_others_tools")):
         metafunc.parametrize("popgate_loop", ["uvloop", "asyncio"], indirect=True)
 
 

@@ -6,7 +6,7 @@ turn); tests/unit and the transcripts play them.  A34 is in verbs.py with the ot
 
 from __future__ import annotations
 
-from .steps import DATA, EHLO, MAIL, RCPT, SMUGGLED, Case, R, Wait, body
+from .steps import DATA, EHLO, MAIL, QUIT, RCPT, SMUGGLED, Case, R, Wait, body
 
 SEQUENCES = {
     "A1": b"\n.\n",
@@ -63,9 +63,9 @@ def _smuggling() -> list[Case]:
         cases.append(body(name, HEAD + sequence + SMUGGLED))
         cases.append(body(f"A22 {name}", LF_HEAD + sequence + SMUGGLED))
         # Command by command, for servers that take no pipelining.
-        slow = [(line, Wait.PAUSE) for line in (HEAD + sequence, *SMUGGLED.splitlines(keepends=True)[:3])]
-        rest = b"Subject: smuggled {tag}\r\n\r\nx\r\n.\r\nQUIT\r\n"
-        cases.append(Case(f"{name} slowly", (EHLO, MAIL, RCPT, DATA, *slow, (rest, Wait.END))))
+        slow = [(line, Wait.BREATH) for line in (HEAD + sequence, *SMUGGLED.splitlines(keepends=True)[:3])]
+        rest = b"Subject: smuggled {tag}\r\n\r\nx\r\n.\r\n"
+        cases.append(Case(f"{name} slowly", (EHLO, MAIL, RCPT, DATA, *slow, (rest, Wait.REPLY), QUIT)))
     return cases
 
 

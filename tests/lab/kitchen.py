@@ -44,7 +44,6 @@ SERVERS = [*POSTFIXES, *OTHERS]
 
 WAYS = ("whole", "dripped", "reject", "naive LF", "naive CRLF")
 """Through the gate, whole and octet by octet; with bare_newline = "reject"; through a careless proxy of two kinds."""
-SIDE_BY_SIDE = 20  # cases at one server at a time
 
 ENDS, ALL = ends.cases(), [*ends.cases(), *addresses.cases(), *commands.cases()]
 
@@ -164,7 +163,7 @@ async def _play_way(
         return Playing(case, words[b"{tag}"], told, way)
 
     async def at(house: House) -> None:
-        busy = asyncio.Semaphore(SIDE_BY_SIDE)
+        busy = asyncio.Semaphore(house.at_once)
         cases = ENDS if way == "reject" else ALL
         plays[house.name, way] = list(await asyncio.gather(*(one(house, case, busy) for case in cases)))
 

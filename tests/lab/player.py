@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from .steps import Case
 
-PATIENCE = 5.0  # seconds of silence before the client goes on all the same
+PATIENCE = 20.0  # seconds of silence before the client goes on all the same
 MOMENT = 0.03  # seconds; also how long a 354 may come after another reply
+BREATH = 1.0  # seconds; a server may take that long for the end of a message
 UNMARKED = 0.7  # seconds of silence that stand for the mark at servers without VRFY
 DRIP_LIMIT = 2500  # octets; a longer packet goes in pieces of PIECE, or the lab would take all day
 PIECE = 997
@@ -84,7 +85,7 @@ async def play(
 async def _steps(talk: Talk, case: Case, words: Mapping[bytes, bytes], dripped: bool) -> None:
     if not case.name.startswith("C91") or case.name == "C91 behind ehlo":  # those don't wait for the greeting
         await talk.hear(_FINAL.search, PATIENCE)
-    skip = False
+    skip, breath = False, BREATH
     for packet, wait in case.steps:
         if talk.over:
             return
@@ -97,6 +98,8 @@ async def _steps(talk: Talk, case: Case, words: Mapping[bytes, bytes], dripped: 
         match wait:
             case Wait.PAUSE:
                 await asyncio.sleep(MOMENT)
+            case Wait.BREATH:
+                breath = BREATH if await talk.hear(_FINAL.search, breath) else MOMENT
             case Wait.REPLY:
                 await talk.hear(_FINAL.search, PATIENCE)
             case Wait.MARK:

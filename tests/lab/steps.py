@@ -23,6 +23,7 @@ class Wait(Enum):
     MARK = "the 252 to VRFY, so that all replies to what went before are in"
     DATA = "the reply to DATA; unless it is 354, the next packet is left out"
     PAUSE = "a moment"
+    BREATH = "a reply, if this was a command; after one silence no longer than a moment"
     END = "the end of the connection"
     CLOSE = "nothing: the client closes"
 

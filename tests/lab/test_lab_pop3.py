@@ -1,4 +1,4 @@
-"""The gate before a real Dovecot: a lease exists if and only if Dovecot logged that user in, at that time, by that name.
+"""The gate before a real Dovecot: a lease exists if and only if Dovecot logged that user in, by that name.
 
 DESIGN promises 1 and 2, RULES P1 to P6, S10.  Judged by Dovecot's log and the lease store.
 """

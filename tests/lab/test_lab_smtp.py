@@ -42,7 +42,7 @@ CONTROL: dict[str, tuple[int, set[str]]] = {
     "postfix-reject": (36, ROUTED | CHUNKED - {"D7"} | {"C76", "C51 2", "C58 1"}),
     "exim": (20, SPLIT | CHUNKED | {"C8 16385", "C61 2"}),
     "sendmail": (25, ROUTED | SPLIT | {"C42 1", "C43 1", "C63 1"}),
-    "opensmtpd": (4, {"A29 LF.LF"}),
+    "opensmtpd": (6, {"A29 LF.LF", "A1 slowly", "A2 slowly", "A3 slowly", "A12 slowly", "A14 slowly"}),
     "aiosmtpd-1-4-4": (30, SPLIT | {"A2", "A12", "A22 A2", "A31", "C54 2", "D1", "D7"}),
     "aiosmtpd-1-4-6": (26, SPLIT | {"A31", "C54 2", "D1", "D7"}),
 }

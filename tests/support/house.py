@@ -1,8 +1,8 @@
 """What the lab asks of an SMTP server: an address, and what arrived there.
 
 `Exim`, `Sendmail`, `OpenSmtpd`, `Aiosmtpd` are such houses, each in a file of its own, and each service of
-`postfix.Postfix` is one by `PostfixDoor`.  All of them trust loopback, host local.test, and send everything on to a
-`Sink`: what a recipient came to mean there can be read from its envelope.
+`postfix.Postfix` is one by `PostfixDoor`.  All of them trust loopback and host local.test.  What a recipient came
+to mean there is read from the envelopes that leave it, at a `Sink` mostly.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ class House(Protocol):
     host_name: str
     """As its greeting says it."""
     address: tuple[str, int]
+    at_once: int
+    """So many connections side by side do it no harm."""
     literal: bytes
     """The domain that it writes for its local recipients, if that is not HOSTED or `host_name`."""
 
