@@ -67,8 +67,10 @@ class Worker:
         return answer(self.loop, self.store.all)
 
     def logins(self) -> list[tuple[str, float]]:
-        leases = self.all()
-        assert isinstance(leases, list)
+        """All leases; a short timeout that a loaded machine does not keep is no answer, and asked again."""
+        deadline = time.monotonic() + PATIENCE
+        while isinstance(leases := self.all(), StoreUnavailable):
+            assert time.monotonic() < deadline, leases
         return [(lease.login, lease.left) for lease in leases]
 
     def until(self, condition: Callable[[], bool]) -> None:
@@ -79,8 +81,8 @@ class Worker:
 
     def settled(self) -> None:
         """Wait until the loop has a reader of its own: the thread opens it after the writer."""
-        assert not isinstance(self.all(), StoreUnavailable)
-        assert self.store._reader is not None
+        self.logins()
+        self.until(lambda: self.store._reader is not None)
 
 
 Start = Any  # Callable with a default argument; see `start`
