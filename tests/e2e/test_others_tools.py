@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..support.appliance import SampleAppliance
     from ..support.postfix import Postfix
 
+pytestmark = pytest.mark.timeout(240)  # nmap and testssl.sh wait for much that never comes
 STARTTLS = {"smtp": "smtp", "pop3": "pop3", "smtps": "", "pop3s": ""}
 """The listeners of `tls_gate`, and what a tool must say there before TLS."""
 MODERN = re.compile(

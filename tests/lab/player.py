@@ -7,11 +7,12 @@ what arrived).  Many cases are played side by side, since most of the time is wa
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import socket
 from typing import TYPE_CHECKING
 
-from .steps import Wait
+from .steps import EHLO, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -69,12 +70,22 @@ class Talk:
 
 
 async def play(
-    address: tuple[str, int], case: Case, words: Mapping[bytes, bytes], *, dripped: bool, source: str = ""
+    address: tuple[str, int],
+    case: Case,
+    words: Mapping[bytes, bytes],
+    *,
+    dripped: bool,
+    source: str = "",
+    doorway: asyncio.Semaphore | None = None,
 ) -> bytes:
-    """`words`: what stands for `{tag}`, `{ip}` and `{host}`; `source`: the address to connect from."""
-    reader, writer = await asyncio.open_connection(*address, local_addr=(source, 0) if source else None)
-    writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    talk = Talk(reader, writer)
+    """`words`: what stands for `{tag}`, `{ip}` and `{host}`; `source`: the address to connect from; `doorway`: held
+    until the server has greeted."""
+    async with doorway or contextlib.nullcontext():
+        reader, writer = await asyncio.open_connection(*address, local_addr=(source, 0) if source else None)
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        talk = Talk(reader, writer)
+        if case.steps[0] == EHLO or not case.hasty:  # who is hasty from the start does not wait for the greeting
+            await talk.hear(_FINAL.search, PATIENCE)
     try:
         await _steps(talk, case, words, dripped)
     finally:
@@ -83,8 +94,6 @@ async def play(
 
 
 async def _steps(talk: Talk, case: Case, words: Mapping[bytes, bytes], dripped: bool) -> None:
-    if not case.name.startswith("C91") or case.name == "C91 behind ehlo":  # those don't wait for the greeting
-        await talk.hear(_FINAL.search, PATIENCE)
     skip, breath = False, BREATH
     for packet, wait in case.steps:
         if talk.over:

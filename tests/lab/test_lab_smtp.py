@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .kitchen import ALL, SERVERS, Kitchen, serve
+from ..support.vitals import noted
+from .kitchen import ALL, ENDS, SERVERS, Kitchen, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,10 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture(scope="module")
 def kitchen() -> Iterator[Kitchen]:
     for kitchen in serve():
-        print({way: f"{seconds:.0f} s" for way, seconds in kitchen.seconds.items()})
+        here = len(SERVERS) - len(kitchen.missing)
+        sessions = here * (2 * len(ALL) + len(ENDS))
+        noted("lab", f"{len(ALL)} cases, {here} servers, {sessions} sessions through the gate")
+        print({part: f"{seconds:.0f} s" for part, seconds in kitchen.seconds.items()})
         yield kitchen
 
 
@@ -53,7 +57,8 @@ which must in any case."""
 @pytest.mark.parametrize("server", SERVERS)
 def test_the_naive_proxy_is_breached(kitchen: Kitchen, server: str) -> None:
     found = {**kitchen.of(server, "naive LF"), **kitchen.of(server, "naive CRLF")}
-    print(f"{server}: {len(found)} of {len(ALL)} cases get through a careless proxy: {', '.join(sorted(found))}")
+    noted(f"lab, {server}", f"{len(found)} of {len(ALL)} cases get through a careless proxy")
+    print(", ".join(sorted(found)))
     least, sure = CONTROL[server]
     assert sure <= set(found)
     assert len(found) >= least

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _QUEUED = re.compile(rb"^250 [^\n]*(?:queued as|OK id=|Message accepted)", re.MULTILINE)
 """How Postfix and aiosmtpd's house, Exim, Sendmail and OpenSMTPD acknowledge a message; the gate hands it on."""
+_OUT_OF_STEP = re.compile(rb"^421 4\.3\.0 ", re.MULTILINE)
+"""The gate has had a reply that answers nothing: the server saw an end or a command that the gate did not."""
 _FAREWELL = re.compile(rb"^(?:421|554 5\.5\.0) [^\n]*\n\Z", re.MULTILINE)
 """The gate hung up on a client that did not wait for the reply: that reply is lost to it, the message is not."""
 _ID = re.compile(rb"\bid ([0-9A-Za-z-]+)")
@@ -71,6 +73,8 @@ def _wrong(playing: Playing, messages: Sequence[Message], own: Container[bytes])
         return f"{count} messages arrived, of {most}"
     if count < told or (count > told and not _FAREWELL.search(playing.told)):
         return f"{count} messages arrived, {told} were acknowledged: {playing.told!r}"
+    if _OUT_OF_STEP.search(playing.told) and not case.cut_short:
+        return f"out of step: {playing.told!r}"
     if count < case.least and not playing.way.startswith("naive"):
         return f"{count} messages arrived, {case.least} were sent: {playing.told!r}"
     if case.never and any(case.never in message.octets for message in messages):

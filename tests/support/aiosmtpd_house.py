@@ -25,7 +25,7 @@ class Aiosmtpd:
     """A running aiosmtpd; see `house.House`."""
 
     host_name = "aiosmtpd.local.test"
-    at_once = 20
+    backlog = 100
     literal = b""
 
     def __init__(self, version: str) -> None:

@@ -66,7 +66,7 @@ class Exim:
 
     name = "exim"
     host_name = "exim.local.test"
-    at_once = 20
+    backlog = 100
     literal = b""
 
     def __init__(self) -> None:

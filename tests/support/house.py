@@ -27,8 +27,8 @@ class House(Protocol):
     host_name: str
     """As its greeting says it."""
     address: tuple[str, int]
-    at_once: int
-    """So many connections side by side do it no harm."""
+    backlog: int
+    """So many new connections may be on their way to it; one more waits for seconds."""
     literal: bytes
     """The domain that it writes for its local recipients, if that is not HOSTED or `host_name`."""
 

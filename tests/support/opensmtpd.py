@@ -33,7 +33,7 @@ class OpenSmtpd:
 
     name = "opensmtpd"
     host_name = "opensmtpd.local.test"
-    at_once = 4  # it listens with a backlog of 5, and a connection beyond that waits for seconds
+    backlog = 5
     literal = b""
 
     def __init__(self) -> None:

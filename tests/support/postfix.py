@@ -199,7 +199,7 @@ class PostfixDoor:
     """One service of it; see `house.House`.  The queue, and so what `arrived`, is common to all."""
 
     host_name = "appliance.example.com"
-    at_once = 20
+    backlog = 100
     literal = b""
 
     def __init__(self, name: str, address: tuple[str, int], doors: PostfixDoors) -> None:

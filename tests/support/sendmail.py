@@ -58,7 +58,7 @@ class Sendmail:
 
     name = "sendmail"
     host_name = "sendmail.local.test"
-    at_once = 20
+    backlog = 100
 
     def __init__(self) -> None:
         _, _, m4 = need("root", "sendmail8", "m4")
