@@ -1,7 +1,8 @@
 """One client connection with its upstream: two legs, a session between them, and what the session asks for.
 
-The link carries octets and answers questions; it decides nothing.  After every call of the session it takes what the
-session has for either side, sends it, and treats the events in order (`_pump`).  Reading is held for named reasons
+The link carries octets; it decides nothing.  After every call of the session it takes what the session has for either
+side, sends it, and treats the events in order (`_pump`): those that concern the connections here, the others (may it
+relay, a login, facts for the log) in net/answers.py.  Reading is held for named reasons
 (net/leg.py).  The session has no clock: the link arms the limits of [limits] (net/timers.py) and ends a verdict at the
 very second its lease ends, because it compares the clock each time before octets of the client are used (DESIGN
 promise 4).
@@ -16,23 +17,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..errors import StoreUnavailable
-from ..policy import FOREVER
-from ..session.events import (
-    Finished,
-    LoggedIn,
-    LoginFailed,
-    Refused,
-    RelayAsked,
-    Relayed,
-    TlsAsked,
-    UpstreamAborted,
-    Wait,
-)
+from ..session.events import Finished, TlsAsked, UpstreamAborted, Wait
 from ..session.pop3 import PopSession
 from ..session.smtp import SmtpSession, SmtpSettings
 from ..wire.address import literal
-from . import account
+from . import account, answers
 from .dialling import Dialling
 from .leg import LARGE, LINGER, OWN_FULL, PEER_FULL, SESSION, SMALL, Leg
 
@@ -50,28 +39,30 @@ class Link:
     """See the module; its parts call `received`, `ended`, `lost`, `drained`, `secured`, `insecure` and `expired`."""
 
     __slots__ = (
-        "_armed", "_began", "_client", "_dialling", "_final", "_held", "_left", "_lingering", "_shared", "_step",
-        "_streaming", "_tls", "_treating", "_upstream", "_upstream_name", "_verdict_ends", "_wait", "address",
-        "deadlines", "id", "service", "session", "shown",
+        "_armed", "_began", "_client", "_dialling", "_held", "_left", "_lingering", "_step", "_streaming", "_tls",
+        "_treating", "_upstream", "_upstream_name", "_wait", "address", "deadlines", "final", "id", "service",
+        "session", "shared", "shown", "verdict_ends",
     )  # fmt: skip
 
     def __init__(
         self, shared: Shared, service: Service, sock: socket.socket, address: bytes, shown: str, id_: str
     ) -> None:
         """`sock`: accepted, non-blocking; `address`: the client's (wire/address.py), `shown` the same as text."""
-        self._shared, self.service = shared, service
+        self.shared, self.service = shared, service
         self.address, self.shown, self.id = address, shown, id_
         self.deadlines: Queue | None = None
         self._dialling: Dialling | None = None
         self._upstream: Leg | None = None
         self._upstream_name = ""
         self._began = shared.clock()
-        self._verdict_ends: float | None = None  # on the clock, where the session has a verdict that ends
+        self.verdict_ends: float | None = None
+        """On the clock, where the session has a verdict that ends."""
         self._treating = False
         self._held, self._streaming = 0, False  # what the client's leg was last told
         self._step, self._armed = -1, 0.0  # the session's step, the time and the wait when a limit was armed
         self._wait: Wait | None = None
-        self._final: Finished | None = None
+        self.final: Finished | None = None
+        """How the session ended, once it has."""
         self._left = False  # it was the client who went
         self._lingering = False  # all was said; the client's end is waited for
         self._tls = ""
@@ -94,12 +85,12 @@ class Link:
     # What the legs say
 
     def received(self, leg: Leg, data: bytes) -> None:
-        if self._final is not None:
+        if self.final is not None:
             return  # lingering
-        if self._verdict_ends is not None and self._shared.clock() >= self._verdict_ends:
+        if self.verdict_ends is not None and self.shared.clock() >= self.verdict_ends:
             # Said before any octet is used, of the upstream too: a reply may set free lines that waited behind it.
-            self._verdict_ends = None
-            self._smtp().verdict_lapsed()
+            self.verdict_ends = None
+            self.smtp().verdict_lapsed()
         session = self.session
         try:
             if leg is self._client:
@@ -112,18 +103,18 @@ class Link:
 
     def ended(self, leg: Leg) -> None:
         if leg is not self._client:
-            self._call(self.session.upstream_eof)
-        elif self._final is not None:
+            self.call(self.session.upstream_eof)
+        elif self.final is not None:
             self._close()
         else:
             self._left = True
             if not self._has_gone():
-                self._call(self.session.client_eof)
+                self.call(self.session.client_eof)
 
     def lost(self, leg: Leg, why: str) -> None:
         if leg is not self._client:
-            self._call(self.session.upstream_eof)
-        elif self._final is not None:
+            self.call(self.session.upstream_eof)
+        elif self.final is not None:
             self._close()
         else:
             self._left = True
@@ -133,7 +124,7 @@ class Link:
         self.drained(leg)
 
     def drained(self, leg: Leg) -> None:
-        if self._final is None:
+        if self.final is None:
             if not self._has_gone():
                 self._regulate()
         elif leg is self._client:
@@ -151,7 +142,7 @@ class Link:
         if self.service.implicit_tls:
             self._find_upstream()
         else:
-            self._call(self.session.tls_started)
+            self.call(self.session.tls_started)
 
     def insecure(self, leg: Leg, error: ssl.SSLError) -> None:
         reason = (error.reason or str(error)).lower().replace("_", " ")
@@ -159,29 +150,29 @@ class Link:
 
     def expired(self) -> None:
         """The armed limit is over."""
-        if self._final is not None:
+        if self.final is not None:
             self._close()
         elif self._wait is None and self.service.implicit_tls:
             self._end("client too slow in the TLS handshake")
         else:
-            self._call(self.session.out_of_time)
+            self.call(self.session.out_of_time)
 
     # What the worker says
 
     def drain(self) -> None:
         """End now if nothing is cut by it."""
-        if self._final is None:
-            self._call(self.session.drain)
+        if self.final is None:
+            self.call(self.session.drain)
 
     def cut(self) -> None:
         """End now, whatever is under way (the limit of a drain)."""
-        if self._final is None:
-            self._call(self.session.cut)
+        if self.final is None:
+            self.call(self.session.cut)
 
     # The upstream
 
     def _find_upstream(self) -> None:
-        shared = self._shared
+        shared = self.shared
         shared.deadlines.disarm(self)
         self._dialling = Dialling(
             self.service.upstream,
@@ -202,19 +193,19 @@ class Link:
 
     def _no_upstream(self) -> None:
         self._dialling = None
-        self._call(self.session.upstream_failed)
+        self.call(self.session.upstream_failed)
 
     def _upstream_failed(self, server: str, why: str) -> None:
         self._upstream_name = server
-        self._say("warning", "upstream-failed", ("upstream", server), ("why", why))
+        self.say("warning", "upstream-failed", ("upstream", server), ("why", why))
 
     # The session
 
-    def _smtp(self) -> SmtpSession:
+    def smtp(self) -> SmtpSession:
         assert isinstance(self.session, SmtpSession)
         return self.session
 
-    def _call(self, method: Callable[..., None], *arguments: bytes | Verdict) -> None:
+    def call(self, method: Callable[..., None], *arguments: bytes | Verdict) -> None:
         """Call the session and carry what it produced."""
         try:
             method(*arguments)
@@ -223,7 +214,7 @@ class Link:
             self._failed(error)
 
     def _failed(self, error: Exception) -> None:
-        self._say("error", "bug", *account.bug(error))
+        self.say("error", "bug", *account.bug(error))
         self._end("a bug in popgate")
 
     def _pump(self) -> None:
@@ -236,7 +227,7 @@ class Link:
         if session.events:
             self._treat_events(session)
             upstream = self._upstream
-            if self._final is not None:
+            if self.final is not None:
                 self._finish()
                 return
         if session.upstream_done and upstream is not None:
@@ -246,7 +237,7 @@ class Link:
         if full or session.holding or self._held or session.streaming is not self._streaming:
             self._regulate()
         wait = session.wait
-        if wait is not self._wait or (session.step != self._step and self._shared.deadlines.now != self._armed):
+        if wait is not self._wait or (session.step != self._step and self.shared.deadlines.now != self._armed):
             self._arm(wait)
 
     def _carry(self, session: Session) -> None:
@@ -273,53 +264,19 @@ class Link:
 
     def _treat(self, event: Event) -> None:
         match event:
-            case RelayAsked():
-                self.service.policy.judge(self.address, self._judged)
-            case LoggedIn():
-                self._logged_in(event)
             case TlsAsked():
                 assert self.service.tls is not None
-                self._shared.deadlines.arm(self, self.service.handshake_timeout)
-                self._step, self._wait, self._armed = self.session.step, self.session.wait, self._shared.deadlines.now
+                self.shared.deadlines.arm(self, self.service.handshake_timeout)
+                self._step, self._wait, self._armed = self.session.step, self.session.wait, self.shared.deadlines.now
                 self._client.start_tls(self.service.tls.wrap)
             case UpstreamAborted():
                 if self._upstream is not None:
                     self._upstream.close()
                     self._upstream = None
             case Finished():
-                self._final = event
-            case Refused():
-                self._say("info", "refused", *account.refused(event))
-            case Relayed():
-                self._say("info", "relayed", *account.relayed(event))
-            case LoginFailed():
-                self._say("info", "login-failed", ("login", event.login))
-
-    def _judged(self, verdict: Verdict, seconds: float) -> None:
-        if self._final is None:
-            self._verdict_ends = self._shared.clock() + seconds if seconds < FOREVER else None
-            self._call(self._smtp().relay_answered, verdict)
-
-    def _logged_in(self, event: LoggedIn) -> None:
-        policy = self.service.policy
-        if why := policy.unleasable(self.address):
-            level = "warning" if self._shared.log.is_hourly((self.address, why)) else "debug"
-            self._say(level, "no-lease", ("login", event.login), ("why", why))
-            self._lease_settled(event.login, why)
-            return
-        policy.grant(self.address, event.login, lambda error: self._lease_settled(event.login, error))
-
-    def _lease_settled(self, login: str, problem: str | StoreUnavailable | None) -> None:
-        if problem is None:
-            self._say("info", "leased", ("login", login), ("seconds", round(self.service.policy.window)))
-        elif isinstance(problem, StoreUnavailable):
-            self._say("warning", "not-leased", ("login", login), ("why", str(problem)))
-        if self._final is None:
-            if not isinstance(problem, str):  # a lease that is late is kept alive too, once it is there
-                self._shared.leased(self, login)
-            session = self.session
-            assert isinstance(session, PopSession)
-            self._call(session.lease_settled)
+                self.final = event
+            case _:
+                answers.answer(self, event)
 
     # Flow, limits, end
 
@@ -347,7 +304,7 @@ class Link:
 
         Not twice in one tick for waits of one kind: most sessions are over by then.
         """
-        deadlines = self._shared.deadlines
+        deadlines = self.shared.deadlines
         self._step, self._wait, self._armed = self.session.step, wait, deadlines.now
         left = self._began + self.service.session_timeout - deadlines.now
         if left < 1.0 and self.deadlines is not None:
@@ -357,12 +314,12 @@ class Link:
 
     def _end(self, why: str) -> None:
         """End for a reason that the session does not know."""
-        self._final = Finished(why)
+        self.final = Finished(why)
         self._finish()
 
     def _finish(self) -> None:
         """Let the last words go out, then close; may come several times."""
-        assert self._final is not None
+        assert self.final is not None
         if self._dialling is not None:
             self._dialling.stop()
             self._dialling = None
@@ -376,35 +333,35 @@ class Link:
         client.flush()
         if client.rest:
             # It reads slowly, so it may have sent what we never read: a close would then be a reset, and lose the rest.
-            self._final = Finished(self._final.why)
+            self.final = Finished(self.final.why)
             client.hold(OWN_FULL)  # who never reads is not listened to for all that time
-            self._shared.deadlines.arm(self, self.service.waits[Wait.COMMAND])
-        elif self._final.clean or self._left:  # whose end was read has nothing on its way that a reset could answer
+            self.shared.deadlines.arm(self, self.service.waits[Wait.COMMAND])
+        elif self.final.clean or self._left:  # whose end was read has nothing on its way that a reset could answer
             client.say_goodbye()
             self._close()
         elif not self._lingering:
             self._lingering = True
             client.finish_sending()
             client.hold(0)
-            self._shared.deadlines.arm(self, LINGER)
+            self.shared.deadlines.arm(self, LINGER)
 
     def _close(self) -> None:
         if self._client.closed:
             return
         self._client.close()
-        self._shared.deadlines.disarm(self)
+        self.shared.deadlines.disarm(self)
         self._log_end()
-        self._shared.closed(self)
+        self.shared.closed(self)
 
-    def _say(self, level: str, event: str, *words: account.Word) -> None:
-        self._shared.log.line(level, self.service.protocol, event, ("client", self.shown), ("id", self.id), *words)
+    def say(self, level: str, event: str, *words: account.Word) -> None:
+        self.shared.log.line(level, self.service.protocol, event, ("client", self.shown), ("id", self.id), *words)
 
     def _log_end(self) -> None:
-        assert self._final is not None
+        assert self.final is not None
         silent = self._left and not self._client.received  # a health check: connect, perhaps a look, and away
-        seconds = self._shared.clock() - self._began
-        self._say(
+        seconds = self.shared.clock() - self._began
+        self.say(
             "debug" if silent else "info", "end", ("listener", self.service.name), ("tls", self._tls or "off"),
             ("upstream", self._upstream_name), *self.session.facts(), ("in", self._client.received),
-            ("out", self._client.sent), ("seconds", round(seconds, 3)), ("why", self._final.why),
+            ("out", self._client.sent), ("seconds", round(seconds, 3)), ("why", self.final.why),
         )  # fmt: skip
