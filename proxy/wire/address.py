@@ -38,6 +38,11 @@ def packed(text: str) -> bytes:
         address = socket.inet_pton(socket.AF_INET6, text)
     except (OSError, ValueError):  # ValueError: a NUL or a lone surrogate in the text
         raise ValueError(f"{text!r} is not an IP address") from None
+    return folded(address)
+
+
+def folded(address: bytes) -> bytes:
+    """16 octets of a v4-mapped address as the 4 of IPv4; any other as it is."""
     return address[12:] if address.startswith(_MAPPED) else address
 
 

@@ -14,6 +14,7 @@ FOLDER = Path(__file__).parent
 TARGETS = (
     *("smtp_session", "pop3_session", "replies", "pop3_replies", "path", "esmtp", "dots", "lines", "sasl"),
     "clienthello",
+    "proxyheader",
 )
 
 
