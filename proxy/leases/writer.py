@@ -2,8 +2,10 @@
 
 Promises: whatever waits when the thread is free shares one commit, and the answers of one commit go back to the loop
 with one wake-up; an answer to a write is given after its COMMIT; an error of SQLite or the file system answers the
-questions of that turn and nothing else.  After an error that is not a lock, or when the path names another file than
-the one that is open (restored, or removed), everything is opened anew; a turn comes at least once a second.
+questions of that turn and nothing else.  So does anything else that is raised, a bug among it: it becomes a
+StoreUnavailable with the name of its class (this floor has no log), and the thread goes on.  After an error that is not
+a lock, or when the path names another file than the one that is open (restored, or removed), everything is opened anew;
+a turn comes at least once a second.
 
 Not here: timeouts, the queue of late grants, and what is answered when the thread is stuck: `sqlite.py`, on the loop's
 side.  `concurrent.futures` was rejected: one future and one wake-up per question, and no way to gather a commit.
@@ -131,7 +133,8 @@ class Writer:
     def _turn(self, batch: list[Question[Any]]) -> None:
         try:
             table = self._open()
-        except StoreUnavailable as error:
+        except Exception as caught:
+            error = self._failed(caught)
             self._deliver([(question, error) for question in batch])
             return
         # Reads first: they need no lock, and every write that somebody was told of is already committed.
@@ -148,9 +151,8 @@ class Writer:
                 try:
                     answers.append((question, question.work(table)))
                     continue
-                except StoreUnavailable as error:
-                    self._failed(error)
-                    failure = error
+                except Exception as caught:
+                    failure = self._failed(caught)
             answers.append((question, failure))
         return answers
 
@@ -160,8 +162,8 @@ class Writer:
         try:
             with table.transaction():
                 answers: Answers = [(question, question.work(table)) for question in questions]
-        except StoreUnavailable as error:
-            self._failed(error)
+        except Exception as caught:
+            error = self._failed(caught)
             return [(question, error) for question in questions]
         return answers
 
@@ -171,8 +173,8 @@ class Writer:
             return
         try:
             deleted = table.purge(_PURGE_MAX)
-        except StoreUnavailable as error:
-            self._failed(error)
+        except Exception as caught:
+            self._failed(caught)
             deleted = 0
         if deleted < _PURGE_MAX:
             self._purge_at = now + _PURGE_EVERY
@@ -183,7 +185,7 @@ class Writer:
         """Leave nothing that has ended: after a reboot a row counts by the wall clock, and if that was set back since
         the lease began, it would live again (RULES G8).  A crash leaves what ended since the last purge."""
         if self._table is not None and not self._reopen:
-            with contextlib.suppress(StoreUnavailable):
+            with contextlib.suppress(Exception):
                 while self._table.purge(_PURGE_MAX) == _PURGE_MAX:
                     pass
 
@@ -196,15 +198,19 @@ class Writer:
             try:
                 reader = LeaseTable(self._path, self._clock, busy=self._busy, read_only=True)
                 reader.never_wait()
-            except StoreUnavailable:
+            except BaseException:
                 table.close()
                 raise
             self._table = table
             self._adopt(reader)
         return self._table
 
-    def _failed(self, error: StoreUnavailable) -> None:
-        self._reopen = self._reopen or not isinstance(error, StoreBusy)
+    def _failed(self, caught: Exception) -> StoreUnavailable:
+        """What the askers are told of it; anything but a lock makes the next turn open everything anew."""
+        self._reopen = self._reopen or not isinstance(caught, StoreBusy)
+        if isinstance(caught, StoreUnavailable):
+            return caught
+        return StoreUnavailable(f"{self._path}: a bug in popgate: {type(caught).__name__}")
 
     def _let_go(self) -> None:
         if self._table is not None:

@@ -10,7 +10,8 @@ promise 4).
 Life: client accepted → (TLS) → an upstream found (net/dialling.py) → the session greets → ... → Finished → both legs
 closed, one line in the log.
 
-The only `except Exception` of popgate is here: a bug ends one session with a traceback in the log, and no other.
+An `except Exception` stands here and in leases/writer.py: a bug ends one session with a traceback in the log, and no
+other; in the store's thread it costs one turn's answers.
 """
 
 from __future__ import annotations

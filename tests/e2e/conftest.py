@@ -1,7 +1,8 @@
 """Fixtures of the end-to-end tests: a gate for each test, in front of the real servers or of the quick ones.
 
-Every test but those of the houses and of others' tools runs twice: on uvloop, and on asyncio's own loop, which
-popgate takes where uvloop is missing.
+Most tests run twice: on uvloop, and on asyncio's own loop, which popgate takes where uvloop is missing.  Those of the
+houses and the attacks (`ONCE`) run on one loop: what they measure is in the legs and the sessions, which are the same
+on both, and they take minutes.
 """
 
 from __future__ import annotations
@@ -21,8 +22,14 @@ if TYPE_CHECKING:
     from ..support.postfix import Postfix
 
 
+ONCE = (
+    *("test_houses", "test_others_tools", "test_slow", "test_floods", "test_strangers", "test_endless"),
+    *("test_faults", "test_hygiene"),
+)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if not metafunc.module.__name__.endswith(("test_houses", "test_others_tools")):
+    if not metafunc.module.__name__.endswith(ONCE):
         metafunc.parametrize("popgate_loop", ["uvloop", "asyncio"], indirect=True)
 
 

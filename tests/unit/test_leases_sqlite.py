@@ -644,6 +644,31 @@ def test_closing_writes_what_was_asked_and_what_is_late(
     assert [login for login, _left in start().logins()] == ["al", "bo"]
 
 
+@pytest.mark.parametrize("method", ["write", "all", "revoke", "purge", "is_current"])
+def test_G7_a_bug_in_the_thread_is_unavailable_and_the_thread_goes_on(
+    start: Start, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    worker = start(timeout=PATIENCE)
+    worker.settled()
+    before, reached = worker.store._reader, threading.Event()
+
+    def broken(*_arguments: object) -> None:
+        reached.set()
+        raise ZeroDivisionError("secret")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LeaseTable, method, broken)
+        clock.advance(60.0)  # a purge is due
+        answers = [worker.grant(HOME, "al"), worker.all(), worker.revoke(OFFICE, None)]
+        assert reached.wait(PATIENCE)
+    told = [str(answer) for answer in answers if isinstance(answer, StoreUnavailable)]
+    assert all("ZeroDivisionError" in text and "secret" not in text for text in told)
+    assert bool(told) is (method != "purge")  # a purge is nobody's question
+    assert worker.grant(HOME, "al") is None
+    assert isinstance(worker.find(HOME), Lease)
+    worker.until(lambda: worker.store._reader not in (None, before))  # all was opened anew
+
+
 def test_a_then_that_raises_costs_nobody_else_the_answer(loop: asyncio.AbstractEventLoop, start: Start) -> None:
     worker = start()
     worker.settled()
