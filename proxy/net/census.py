@@ -27,6 +27,7 @@ class Census:
     """The node's counters; `slot(n)` is worker n's view."""
 
     def __init__(self, workers: int) -> None:
+        self.workers = workers
         size = _HEAD * 4 + _ROWS * CELLS * 2
         self._memory = memoryview(mmap.mmap(-1, size * workers))
         self._heads: list[memoryview] = []

@@ -1,12 +1,15 @@
-"""The bench for the tests of net/, once on asyncio's loop and once on uvloop's."""
+"""The bench for the tests of net/, once on asyncio's loop and once on uvloop's; the supervisor's office."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ..support.clocks import LOOPS
+from ..support.folder import Folder
+from ..support.office import Office
 from ..support.workshop import Workshop
 
 if TYPE_CHECKING:
@@ -19,3 +22,12 @@ def workshop(request: pytest.FixtureRequest) -> Iterator[Workshop]:
     bench = Workshop(LOOPS[request.param])
     yield bench
     bench.close()
+
+
+@pytest.fixture
+def office(monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
+    """A supervisor with two workers that are none."""
+    with Folder("office") as name:
+        made = Office(Path(name), monkeypatch)
+        yield made
+        made.close()

@@ -1,0 +1,121 @@
+"""A supervisor without a fork: its workers are ends of socket pairs in the test's hand, and time is the test's.
+
+For the tests of supervisor.py and its parts.  The whole program, with its processes, is tests/e2e/test_operator.py.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
+
+from loguru import logger
+
+from proxy.channel import Frames, packed
+from proxy.config import load
+from proxy.supervisor import Supervisor
+
+from .workshop import KeptLog
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+_socketpair = socket.socketpair
+
+SETTINGS = """
+workers = 2
+drain_timeout = "20s"
+[store]
+url = "sqlite:leases.db"
+[listener.smtp]
+protocol = "smtp"
+bind = ["127.0.0.1:0"]
+tls = "off"
+[upstream.smtp]
+servers = ["192.0.2.10:25"]
+"""
+
+
+class Office:
+    """A Supervisor whose workers are ends of socket pairs in the test's hand; nothing is forked, nothing killed."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (folder / "conf.d").mkdir()
+        self.path = folder / "conf.d" / "popgate.toml"
+        self.path.write_text(SETTINGS)
+        self.now = 1000.0
+        self.forks = 0
+        self.killed: list[tuple[int, int]] = []
+        self.pairs: list[socket.socket] = []
+        monkeypatch.setattr(socket, "socketpair", self._pair)
+        monkeypatch.setattr(os, "fork", self.fork)
+        monkeypatch.setattr(os, "kill", lambda pid, number: self.killed.append((pid, number)))
+        self.supervisor: Any = Supervisor(load(self.path), self.path, lambda: self.now)
+        self.children: Any = self.supervisor._children
+        self.log = self.supervisor._log = self.children.log = KeptLog()
+
+    def _pair(self) -> tuple[socket.socket, socket.socket]:
+        ours, theirs = _socketpair()
+        self.pairs.append(theirs.dup())  # the supervisor closes its copy, as if there were a child
+        return ours, theirs
+
+    def fork(self) -> int:
+        self.forks += 1
+        return 10_000_000 + self.forks  # above the largest process id that Linux gives
+
+    def start(self) -> None:
+        self.children.start()
+        for number, sock in enumerate(self.pairs):
+            sock.sendall(packed({"ready": number}))
+        self.turn()
+
+    def turn(self) -> None:
+        while ready := self.supervisor._selector.select(0):
+            for key, _ in ready:
+                key.data(key.fileobj)
+
+    def seconds(self, seconds: float, beating: tuple[int, ...] = ()) -> None:
+        """Time goes by in the supervisor's loop, and only these workers' loops beat."""
+        for _ in range(round(seconds * 2)):
+            self.now += 0.5
+            for number in beating:
+                self.supervisor._census.beat(number)
+            self.supervisor._tick(self.now)
+            self.turn()
+
+    def ask(self, question: dict[str, Any]) -> socket.socket:
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(5)
+        client.connect(str(self.supervisor._config.admin.control))
+        client.sendall(packed(question)[4:] + b"\n")
+        self.turn()
+        return client
+
+    def heard(self, number: int) -> list[dict[str, Any]]:
+        """What the worker was told and has not read yet."""
+        self.pairs[number].settimeout(0.05)
+        try:
+            return Frames().feed(self.pairs[number].recv(1 << 20))
+        except TimeoutError:
+            return []
+
+    def died(self, number: int, status: int = signal.SIGKILL) -> None:
+        """The worker's process ends: its socket closes, and the supervisor reaps it."""
+        self.children._died(self.children._all[number], status)
+        self.pairs[number].close()
+        self.turn()
+
+    def close(self) -> None:
+        self.supervisor._control.close()
+        self.children.close()
+        self.supervisor._selector.close()
+        for _, sock in self.supervisor._sockets:
+            sock.close()
+        for sock in self.pairs:
+            sock.close()
+        logger.remove()
+        logger.add(sys.stderr)
