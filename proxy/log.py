@@ -104,9 +104,6 @@ class Log:
         self._second = -1
         self._stamp = ""
 
-    def debugging(self) -> bool:
-        return self._threshold <= LEVELS["debug"]
-
     def line(self, level: str, subject: str, event: str, *words: tuple[str, str | int | float | None]) -> None:
         """Write a fact; words whose value is None or "" are left out."""
         number = LEVELS[level]

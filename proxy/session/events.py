@@ -127,9 +127,8 @@ class Session(Protocol):
     events: list[Event]
     step: int
     """Grows with every command, reply and block of a body: the present wait began when it last changed."""
-    client_done: bool
-    """Nothing more will come for the client: half-close that side."""
     upstream_done: bool
+    """Nothing more will come for the upstream: half-close that side."""
 
     @property
     def holding(self) -> bool:

@@ -36,8 +36,8 @@ class PopSession:
     """One client's POP3 session; the shape is `events.Session`."""
 
     __slots__ = (
-        "bad_commands", "client_done", "commands", "events", "exchange", "failed_logins", "held", "leaving", "lines",
-        "list", "login", "replies", "settings", "settle", "state", "step", "tls", "to_client", "to_upstream",
+        "bad_commands", "commands", "events", "exchange", "failed_logins", "held", "leaving", "lines", "list",
+        "login", "replies", "settings", "settle", "state", "step", "tls", "to_client", "to_upstream",
         "upstream_done", "upstream_left", "user", "verb",
     )  # fmt: skip
 
@@ -45,7 +45,7 @@ class PopSession:
         self.to_client: list[bytes] = []
         self.to_upstream: list[bytes] = []
         self.events: list[Event] = []
-        self.client_done = self.upstream_done = False
+        self.upstream_done = False
         self.step = 0
         self.login = ""
         """Who is logged in; while a login is under way, who tries."""
@@ -71,11 +71,6 @@ class PopSession:
 
     @property
     def streaming(self) -> bool:
-        return self.state is OPEN
-
-    @property
-    def is_open(self) -> bool:
-        """Whether a login has succeeded and its +OK is out."""
         return self.state is OPEN
 
     @property
@@ -134,7 +129,6 @@ class PopSession:
 
     def upstream_eof(self) -> None:
         if self.state is OPEN:
-            self.client_done = True
             self.finish("upstream closed", clean=True)
         elif self.state is LEASE:
             self.upstream_left = True

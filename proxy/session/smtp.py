@@ -53,8 +53,8 @@ class SmtpSession:
     """
 
     __slots__ = (
-        "authenticated", "body", "client", "client_done", "commands", "discarding", "ending", "errors", "events",
-        "exchange", "helo", "holding", "leaving", "ledger", "lines", "literal", "login", "messages", "offer",
+        "authenticated", "body", "client", "commands", "discarding", "ending", "errors", "events", "exchange",
+        "expelled", "helo", "holding", "leaving", "ledger", "lines", "literal", "login", "messages", "offer",
         "pending", "quitting", "recipients", "refused", "replies", "serial", "settings", "standing", "starting_tls",
         "state", "step", "streaming", "synchronising", "tls", "to_client", "to_upstream", "transaction",
         "upstream_done", "wait", "why",
@@ -67,7 +67,7 @@ class SmtpSession:
         self.to_client: list[bytes] = []
         self.to_upstream: list[bytes] = []
         self.events: list[Event] = []
-        self.client_done = self.upstream_done = False
+        self.upstream_done = False
         self.step = 0
         self.settings = settings
         self.client, self.literal = client, literal
@@ -84,7 +84,10 @@ class SmtpSession:
         self.serial = True  # the upstream takes one command at a time (no PIPELINING)
         self.synchronising = False  # a command that ends a pipelined group has no reply yet
         self.starting_tls = False  # STARTTLS is to be answered when earlier replies have been
-        self.quitting = False
+        self.quitting = False  # what the client says from now on is thrown away
+        self.expelled: tuple[str, bytes] | None = (
+            None  # why, and the last words; only its message's reply is waited for
+        )
         self.leaving = False  # the client's end was read; replies are still owed to it
         self.exchange: Exchange | None = None
         self.authenticated = False  # the upstream answered AUTH with 235 in this session (RULES G14)
@@ -129,7 +132,7 @@ class SmtpSession:
 
     def upstream_bytes(self, data: bytes) -> None:
         """Octets of the upstream."""
-        if self.state is CLOSED:
+        if self.state is CLOSED or self.discarding:
             return
         replies = self.replies
         try:
@@ -166,7 +169,7 @@ class SmtpSession:
             self.upstream_failed()
         elif self.body is not None:
             self.to_client.append(texts.MESSAGE_LOST)  # at once, for who waits; who goes on sending sees it at the end
-            self._discard_body("upstream left in mid-message")
+            self.discard_body("upstream left in mid-message")
         elif self.wait is Wait.MESSAGE_REPLY:
             self.finish("upstream left before its reply to the message", texts.MESSAGE_LOST)
         elif self.ledger.awaited and self.ledger.front() is smtp_replies.QUIT:
@@ -267,7 +270,7 @@ class SmtpSession:
             self.to_upstream += chunks
             if body.rejected:
                 self.ending = texts.BARE_NEWLINE
-                self._discard_body("message has a bare CR or LF")
+                self.discard_body("message has a bare CR or LF")
         if used is None:
             return
         if self.discarding:
@@ -284,12 +287,6 @@ class SmtpSession:
             self.lines.feed(data[used:])
             self._run()
 
-    def _discard_body(self, why: str) -> None:
-        """Drop the upstream without an end of data; read on to the client's, so that it sees why."""
-        self.discarding, self.why = True, why
-        self.to_upstream.clear()
-        self.events.append(UpstreamAborted())
-
     def _take_reply(self, reply: Reply) -> None:
         state, ledger = self.state, self.ledger
         self.step += 1
@@ -304,6 +301,9 @@ class SmtpSession:
             quote = "" if self.exchange is not None else ": " + shown(reply.octets[:200].strip())
             self.finish("upstream closed" + quote, reply.octets)
             return
+        if self.body is not None and code >= 400:
+            smtp_replies.refused_in_mid_body(self, reply)
+            return
         if not ledger.awaited or self.body is not None:
             raise ProtocolError("a reply that answers nothing")
         if 300 <= code < 400 and (ledger.front().what, code) not in _INTERMEDIATE:
@@ -314,6 +314,8 @@ class SmtpSession:
             self.to_client.append(out)
         if ledger and (released := ledger.released()):
             self.to_client.append(released)
+        if self.expelled is not None and self.wait is not Wait.MESSAGE_REPLY:
+            self.finish(*self.expelled)
 
     # What commands and replies do with it
 
@@ -332,12 +334,32 @@ class SmtpSession:
         self.inject(reply)
         self.errors += 1
         if self.errors >= self.settings.max_errors:
-            self.finish("too many errors", texts.TOO_MANY_ERRORS)
+            self.expel("too many errors", texts.TOO_MANY_ERRORS)
 
     def violated(self, why: str) -> None:
         """Octets where none may be (RULES S5, S11): whoever sends them did not read a reply."""
         quiet = self.state is TLS or self.starting_tls
-        self.finish("client " + why, b"" if quiet else texts.SYNCHRONISATION)
+        self.expel("client " + why, b"" if quiet else texts.SYNCHRONISATION)
+
+    def expel(self, why: str, reply: bytes = b"") -> None:
+        """End the session for what the client did.
+
+        If its message has gone and the reply to that is still on its way, then behind it: else the client would send
+        again what was delivered.  Out of time, the upstream's end and its 421 end it before, as always.
+        """
+        if self.wait is not Wait.MESSAGE_REPLY:
+            self.finish(why, reply)
+        elif self.expelled is None:
+            self.expelled = why, reply
+            self.quitting = self.synchronising = True
+            self.lines.clear()
+
+    def discard_body(self, why: str) -> None:
+        """Drop the upstream without an end of data; read on to the client's, so that it sees why."""
+        self.discarding, self.why = True, why
+        self.to_upstream.clear()
+        self.replies.clear()
+        self.events.append(UpstreamAborted())
 
     def start_tls_if_settled(self) -> None:
         """220 is said only when no earlier reply is owed: TLS comes directly behind it."""

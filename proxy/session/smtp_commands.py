@@ -61,9 +61,9 @@ def command(session: SmtpSession, line: bytes) -> None:
 
 def _unknown(session: SmtpSession, verb: bytes) -> None:
     if verb in _HTTP:
-        session.finish("client speaks HTTP")
+        session.expel("client speaks HTTP")
     elif verb.startswith(b"BDAT"):  # what follows can't be told from commands (RFC 3030 2), a tab behind it or not
-        session.finish("client sent BDAT", texts.UNKNOWN_COMMAND)
+        session.expel("client sent BDAT", texts.UNKNOWN_COMMAND)
     else:
         session.error(texts.UNKNOWN_COMMAND if verb else texts.EMPTY_LINE)
 
@@ -132,7 +132,7 @@ def judged(session: SmtpSession, transaction: Transaction, line: bytes, path: Pa
     session.events.append(Refused(shown(transaction.sender), shown(path.text), shown(reply[:-2]), verdict.why))
     session.inject(reply)
     if session.refused >= session.settings.max_refusals:
-        session.finish("too many refused recipients", texts.TOO_MANY_REFUSALS)
+        session.expel("too many refused recipients", texts.TOO_MANY_REFUSALS)
     return None
 
 

@@ -17,6 +17,7 @@ from .smtp_state import BODY, COMMANDS, SASL, Owed, shown
 if TYPE_CHECKING:
     from ..wire.replies import Reply
     from .smtp import SmtpSession
+    from .transaction import Transaction
 
 _NO_EHLO = frozenset({500, 501, 502, 504, 550, 554})  # what old servers say to EHLO; HELO is tried in its place
 
@@ -102,6 +103,27 @@ def message_replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
     session.wait = Wait.COMMAND
     if reply.code < 300:
         session.messages += 1
+    _relayed(session, transaction, reply)
+    return reply.octets
+
+
+def refused_in_mid_body(session: SmtpSession, reply: Reply) -> None:
+    """The upstream takes no more of this message, for its size or a line's: that is the reply to it.
+
+    The client reads no reply before its end of data, so it gets this one there, and the session ends.  The upstream is
+    dropped at once, since it may take what follows for commands.  No 250 can come this way (RULES S9).
+    """
+    transaction, body = session.transaction, session.body
+    assert transaction is not None
+    assert body is not None
+    transaction.octets = body.octets
+    _relayed(session, transaction, reply)
+    session.ending = reply.octets
+    session.discard_body("upstream refused the message before its end")
+
+
+def _relayed(session: SmtpSession, transaction: Transaction, reply: Reply) -> None:
+    """A line for the audit trail, if this is about somebody outside."""
     verdict = transaction.allowed
     if transaction.foreign and verdict is not None:
         session.events.append(
@@ -114,7 +136,6 @@ def message_replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
                 verdict.login,
             )
         )
-    return reply.octets
 
 
 def auth_replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:

@@ -126,7 +126,7 @@ def test_P2_before_the_login_the_upstream_gets_lines_that_popgate_wrote(
 ) -> None:
     play = Play(options)
     for kind, data in script:
-        if play.session.is_open:
+        if play.session.streaming:
             break
         if kind == "settle":
             continue  # what waited behind the password passes on as it is
@@ -231,7 +231,7 @@ class Reactive:
         pending = list(client)
         while True:
             moved = False
-            while driver.to_upstream.count(b"\r\n") > answered and not session.is_open:
+            while driver.to_upstream.count(b"\r\n") > answered and not session.streaming:
                 answered += 1
                 reply = next(replies, b"-ERR no more\r\n")
                 if reply.startswith(b"+OK") and driver.to_upstream.endswith((b"CAPA\r\n", b"LANG\r\n")):

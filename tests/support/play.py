@@ -201,8 +201,7 @@ class Run:
             self._fail("END " + rest, found)
 
     def _done(self, rest: str) -> None:
-        session = self._driver.session
-        if not (session.client_done if rest == "C" else session.upstream_done):
+        if rest != "U" or not self._driver.session.upstream_done:
             self._fail("DONE " + rest, "not set")
 
     def _doing(self, rest: str) -> None:

@@ -25,7 +25,7 @@ blanks and `# `.
     FAILED anna
     ABORT
     END clean      END cut WORDS                Finished; the words must be part of its `why`
-    DONE U                                      `upstream_done` (or with C `client_done`) has been set
+    DONE U                                      `upstream_done` has been set
     DOING waiting for the reply to DATA         `doing` says so now
 
 Lines in a packet are joined by ` | ` and each ends in CRLF, but one that ends in `\` ends there.  Escapes: \xNN \r \n
