@@ -1,9 +1,9 @@
 """From a client without an upstream to a connection that is fit for its session.
 
-`Dialling` tries the servers of an upstream in their order, with TLS and what must be said before it
-(session/opening.py). What fails before the first octet of a greeting is logged, and the next server is tried: the
-client has not seen a byte yet. When the greeting begins to arrive the leg is handed to the link, which gave the two
-callbacks; from then on nothing is tried again.
+`Dialling` tries the servers of an upstream in their order, with what shows them the client (net/showing.py), TLS, and
+what must be said before the session (session/opening.py). What fails before the first octet of a greeting is logged,
+and the next server is tried: the client has not seen a byte yet. When the greeting begins to arrive the leg is handed
+to the link, which gave the two callbacks; from then on nothing is tried again.
 
 The whole of it, for each server, takes at most `connect_timeout`.
 """
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UpstreamUnavailable
 from .leg import Leg
+from .showing import CLIENT
 from .upstream import dial
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from ..session.opening import Opening
     from .poller import Poller
+    from .showing import Announcement
     from .timers import Deadlines, Queue
     from .upstream import Address, Upstream
 
@@ -29,8 +31,10 @@ if TYPE_CHECKING:
 class Dialling:
     """One client's search for its upstream; the leg's owner until it is found."""
 
-    __slots__ = ("_addresses", "_deadlines", "_failed", "_found", "_leg", "_opening", "_poller", "_said", "_stopped",
-                 "_upstream", "deadlines", "host", "name")  # fmt: skip
+    __slots__ = (
+        "_addresses", "_again", "_announcement", "_deadlines", "_failed", "_found", "_leg", "_opening", "_poller",
+        "_said", "_stopped", "_upstream", "deadlines", "host", "name",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -41,14 +45,20 @@ class Dialling:
         found: Callable[[Leg, bytes], None],
         failed: Callable[[], None],
         said: Callable[[str, str], None],
+        announcement: Announcement | None = None,
+        again: tuple[bytes, bytes] | None = None,
     ) -> None:
-        """Calls `found(leg, its first octets)` or `failed()` once; `said(server, why)` for each that does not serve."""
+        """Calls `found(leg, its first octets)` or `failed()` once; `said(server, why)` for each that does not serve.
+
+        `announcement`: of the client, None for an unannounced connection; `again`: see `Upstream.opening`.
+        """
         self.deadlines: Queue | None = None
         self.name = ""
         """The server that is being tried, as configured."""
         self.host = ""
         self._upstream, self._poller, self._deadlines = upstream, poller, deadlines
         self._found, self._failed, self._said = found, failed, said
+        self._announcement, self._again = announcement, again
         self._addresses: list[Address] = []
         self._leg: Leg | None = None
         self._opening: Opening | None = None
@@ -75,18 +85,23 @@ class Dialling:
             address = self._addresses.pop(0)
             self.name, self.host = address.shown, address.host
             try:
-                leg = self._leg = Leg(self._poller, dial(address), self)
+                leg = self._leg = self._dial(address)
             except UpstreamUnavailable as error:
                 self._said(self.name, str(error))
                 continue
             self._deadlines.arm(self, upstream.connect_timeout)
-            self._opening = upstream.opening()
+            self._opening = upstream.opening(self._announcement, self._again)
             if upstream.implicit:
                 self._start_tls(leg)
             return
         self._stopped = True
         self._deadlines.disarm(self)
         self._failed()
+
+    def _dial(self, address: Address) -> Leg:
+        showing, announcement = self._upstream.showing, self._announcement
+        sock = dial(address, showing.source_of(announcement), foreign=showing.source == CLIENT)
+        return Leg(self._poller, sock, self, showing.header(announcement, sock, address.target))
 
     def _gone(self, leg: Leg, why: str) -> None:
         """This server does not serve; put off or not, it is said of the one that is being tried."""
@@ -126,9 +141,14 @@ class Dialling:
         except UpstreamUnavailable as error:
             self._gone(leg, str(error))
             return
+        self._speak_on(leg, opening)
+
+    def _speak_on(self, leg: Leg, opening: Opening) -> None:
         out, opening.to_upstream = opening.to_upstream, []
         leg.send(b"".join(out))
-        if opening.ready:
+        if opening.done:
+            self._hand_over(leg, opening.greeting)
+        elif opening.ready:
             self._start_tls(leg)
 
     def ended(self, leg: Leg) -> None:
@@ -152,8 +172,9 @@ class Dialling:
         except UpstreamUnavailable as error:
             self._gone(leg, str(error))
             return
-        if opening is not None:
-            self._hand_over(leg, opening.greeting)
+        if opening is not None and opening.ready:
+            opening.tls_started()
+            self._speak_on(leg, opening)
 
     def insecure(self, leg: Leg, error: ssl.SSLError) -> None:
         tls = self._upstream.tls

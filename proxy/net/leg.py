@@ -82,15 +82,18 @@ class Leg:
         "_watched", "chunk", "received", "rest", "sent",
     )  # fmt: skip
 
-    def __init__(self, poller: Poller, sock: socket.socket, owner: Owner) -> None:
-        """`sock`: non-blocking, connected or on its way to be; its end is the leg's business from now on."""
+    def __init__(self, poller: Poller, sock: socket.socket, owner: Owner, first: bytes = b"") -> None:
+        """`sock`: non-blocking, connected or on its way to be; its end is the leg's business from now on.
+
+        `first`: sent before all else, in the clear, once it is connected (a PROXY header); no text, so not counted.
+        """
         self._poller = poller
         self._sock = sock
         self._owner: Owner | None = owner
-        self._watched: int | None = READ  # events asked for; None: not in the epoll
+        self._watched: int | None = READ | WRITE if first else READ  # events asked for; None: not in the epoll
         self._held = 0
         self._queued = b""  # what is sent at the end of this turn
-        self.rest = b""
+        self.rest = first
         """What the socket did not take at once, with what of it has gone since; while there is any the leg is full."""
         self._gone = 0  # octets of it that have gone
         self._then: Callable[[], None] | None = None  # to be done when the rest has gone
@@ -100,7 +103,7 @@ class Leg:
         self._behind = False  # text is waiting in TLS that came while reading was held
         self.chunk = SMALL
         self.received = self.sent = 0  # octets of text
-        poller.add(sock.fileno(), READ, self._ready)
+        poller.add(sock.fileno(), self._watched or READ, self._ready)
 
     # State
 
@@ -139,7 +142,7 @@ class Leg:
             self._watch(self._watched | READ)
 
     def _ready(self, events: int) -> None:
-        if events & WRITE:
+        if events & WRITE and not events & BROKEN:  # broken: reading tells why, as sending would swallow it
             self._send_rest()
         if not self._held:
             if events & (READ | BROKEN):

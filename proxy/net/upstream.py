@@ -5,8 +5,8 @@ for it. A server that is named is looked up when the first client wants it and t
 a look-up never blocks the loop.  An address at which popgate itself listens is left out: a loop would eat all
 descriptors (RULES N10).
 
-The dialogue before the session (STARTTLS) is session/opening.py, driven by net/link.py, which also tries the next
-address.
+The dialogue before the session (STARTTLS, XCLIENT) is session/opening.py, driven by net/dialling.py, which also tries
+the next address; how the client's address is shown is net/showing.py.
 """
 
 from __future__ import annotations
@@ -18,13 +18,21 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import UpstreamUnavailable
 from ..session.opening import Opening, PopOpening, SmtpOpening
+from ..session.speeches import introduction, replay
+from .showing import Showing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .showing import Announcement, SocketName
     from .tls import UpstreamTls
 
 FOREVER: Final = float("inf")
+NOT_SHOWN: Final = Showing()
+IP_TRANSPARENT: Final = (socket.IPPROTO_IP, 19)
+IPV6_TRANSPARENT: Final = (socket.IPPROTO_IPV6, 75)
+"""Level and option, linux/in.h and linux/in6.h; Python names neither."""
+_IP_BIND_ADDRESS_NO_PORT: Final = 24  # linux/in.h
 REMEMBER: Final = 60.0
 """Seconds that a looked-up name is believed: mail servers move by hand, and the old address lives on for a while."""
 
@@ -34,7 +42,7 @@ class Address:
     """Where a connection goes."""
 
     family: int
-    target: tuple[str, int] | tuple[str, int, int, int] | str
+    target: SocketName | str
     host: str
     """The name that TLS compares with the certificate."""
     shown: str
@@ -68,11 +76,13 @@ class Upstream:
         implicit: bool,
         connect_timeout: float,
         is_ours: Callable[[str, int], bool],
+        showing: Showing = NOT_SHOWN,
     ) -> None:
         """`is_ours(host address, port)`: whether popgate listens there."""
         self.name, self.protocol = name, protocol
         self.tls, self.implicit = tls, implicit
         self.connect_timeout = connect_timeout
+        self.showing = showing
         self._servers = servers
         self._is_ours = is_ours
         self._addresses: list[Address] | None = None
@@ -95,11 +105,22 @@ class Upstream:
         looking = loop.run_in_executor(None, self._look_up)
         looking.add_done_callback(lambda done: then(self._found(done.result(), loop.time())))
 
-    def opening(self) -> Opening | None:
-        """What must be said to a fresh connection before the session, or None."""
-        if self.tls is None or self.implicit:
-            return None
-        return SmtpOpening(_our_name()) if self.protocol == "smtp" else PopOpening()
+    def opening(
+        self, announcement: Announcement | None = None, again: tuple[bytes, bytes] | None = None
+    ) -> Opening | None:
+        """What must be said to a fresh connection before the session, or None.
+
+        `again`: the lines of EHLO and MAIL to say again, for a session that was begun with another connection.
+        """
+        starttls = self.tls is not None and not self.implicit
+        if self.protocol == "pop3":
+            return PopOpening() if starttls else None
+        name, speech = _our_name(), None
+        if again is not None:
+            speech = replay(*again)
+        elif announcement is not None and self.showing.xclient:
+            speech = introduction(name, announcement.client, announcement.destination, announcement.login)
+        return SmtpOpening(name, starttls=starttls, speech=speech) if starttls or speech else None
 
     def _look_up(self) -> list[Address]:
         """Resolve all names; in a thread."""
@@ -128,8 +149,11 @@ class Upstream:
         ]
 
 
-def dial(address: Address) -> socket.socket:
-    """Begin a connection; raise UpstreamUnavailable if that fails at once."""
+def dial(address: Address, source: str = "", *, foreign: bool = False) -> socket.socket:
+    """Begin a connection; raise UpstreamUnavailable if that fails at once.
+
+    `source`: the address to connect from, "": the system's choice; `foreign`: it is not this machine's (tproxy.rst).
+    """
     try:
         sock = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     except OSError as error:  # no descriptor is left
@@ -138,13 +162,27 @@ def dial(address: Address) -> socket.socket:
         if address.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if source:
+                _bind(sock, source, foreign)
         sock.connect(address.target)
     except BlockingIOError:
         pass
+    except UpstreamUnavailable:
+        sock.close()
+        raise
     except OSError as error:
         sock.close()
         raise UpstreamUnavailable(error.strerror or str(error)) from error
     return sock
+
+
+def _bind(sock: socket.socket, source: str, foreign: bool) -> None:
+    if (":" in source) is not (sock.family == socket.AF_INET6):
+        raise UpstreamUnavailable(f"{source} can't be the source of a connection to it: IPv4 and IPv6")
+    if foreign:
+        sock.setsockopt(*(IPV6_TRANSPARENT if sock.family == socket.AF_INET6 else IP_TRANSPARENT), 1)
+    sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)  # the port is chosen with the target: more are free
+    sock.bind((source, 0))
 
 
 def _our_name() -> str:

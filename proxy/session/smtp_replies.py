@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .smtp import SmtpSession
     from .transaction import Transaction
 
-_NO_EHLO = frozenset({500, 501, 502, 504, 550, 554})  # what old servers say to EHLO; HELO is tried in its place
+NO_EHLO = frozenset({500, 501, 502, 504, 550, 554})  # what old servers say to EHLO; HELO is tried in its place
 
 
 def greeted(session: SmtpSession, reply: Reply) -> None:
@@ -42,7 +42,7 @@ def absorbed(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
 
 
 def ehlo_replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
-    if reply.code in _NO_EHLO:  # a server older than ESMTP: TLS and PIPELINING are ours to offer all the same
+    if reply.code in NO_EHLO:  # a server older than ESMTP: TLS and PIPELINING are ours to offer all the same
         session.send(b"HELO %b\r\n" % session.helo, HELO_FOR_EHLO)
         return b""
     return helo_for_ehlo_replied(session, reply, owed)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import select
 import socket
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from proxy.net.dialling import Dialling
+from proxy.net.showing import CLIENT, Announcement, Showing
 from proxy.net.tls import upstream_context
-from proxy.net.upstream import Server, Upstream
+from proxy.net.upstream import NOT_SHOWN, Server, Upstream
+from proxy.wire.address import packed
 
-from ..support.workshop import Workshop, refused_port
+from ..support.needs import need
+from ..support.workshop import TlsPeer, Workshop, refused_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +26,8 @@ if TYPE_CHECKING:
     from proxy.net.leg import Leg
     from proxy.net.tls import UpstreamTls
     from proxy.net.upstream import Address
+
+    from ..support.workshop import Peer
 
 
 class Bench:
@@ -35,7 +43,15 @@ class Bench:
         self.failed = 0
         self.dialling: Dialling
 
-    def start(self, *servers: Server, addresses: Callable[..., None] | None = None, stop: bool = False) -> None:
+    def start(
+        self,
+        *servers: Server,
+        addresses: Callable[..., None] | None = None,
+        stop: bool = False,
+        showing: Showing = NOT_SHOWN,
+        announcement: Announcement | None = None,
+        again: tuple[bytes, bytes] | None = None,
+    ) -> None:
         upstream = Upstream(
             "up",
             "smtp",
@@ -44,6 +60,7 @@ class Bench:
             implicit=self.tls is not None,
             connect_timeout=10.0,
             is_ours=lambda host, port: False,
+            showing=showing,
         )
         if addresses is not None:
             upstream.addresses = addresses  # type: ignore[method-assign]
@@ -56,6 +73,8 @@ class Bench:
                 found=lambda leg, data: self.found.append((leg, data)),
                 failed=self._fail,
                 said=lambda server, why: self.said.append((server, why)),
+                announcement=announcement,
+                again=again,
             )
             if stop:
                 self.dialling.stop()
@@ -171,3 +190,124 @@ def test_what_was_put_off_for_a_client_that_went_dials_nothing(bench: Bench, cer
 def test_no_server_at_all_fails_at_once(bench: Bench) -> None:
     bench.start(addresses=lambda then: then([]))
     assert bench.failed == 1
+
+
+# Showing the client's address (RULES S12)
+
+ANNOUNCED = Announcement((packed("192.0.2.7"), 40000), (packed("198.51.100.1"), 25))
+HEADER = b"PROXY TCP4 192.0.2.7 198.51.100.1 40000 25\r\n"
+
+
+def heard(bench: Bench, peer: Peer, end: bytes) -> bytes:
+    bench.workshop.until(lambda: peer.look().endswith(end))
+    got = bytes(peer.got)
+    peer.got.clear()
+    return got
+
+
+def test_S12_the_header_comes_first_and_at_once(bench: Bench) -> None:
+    bench.start(showing=Showing(proxy="v1"), announcement=ANNOUNCED)
+    up = bench.workshop.accepted(bench.server)
+    assert heard(bench, up, b"\n") == HEADER
+    assert bench.found == []
+    up.send(b"220 hi\r\n")
+    bench.workshop.until(lambda: bench.found)
+
+
+def test_S12_the_header_comes_before_implicit_tls(bench: Bench, certificate: Path) -> None:
+    bench.tls = upstream_context(tls_ca=certificate, tls_name="mail.example.com")
+    bench.start(showing=Showing(proxy="v1"), announcement=ANNOUNCED)
+    up = bench.workshop.accepted(bench.server)
+    bench.workshop.turns(5)
+    bench.workshop.until(lambda: select.select([up.sock], [], [], 0)[0])
+    assert up.sock.recv(len(HEADER)) == HEADER
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    secure = TlsPeer(up, context, server=True)
+    bench.workshop.until(secure.shake)
+    secure.send(b"220 hi\r\n")
+    bench.workshop.until(lambda: bench.found)
+    assert bench.found[0][1] == b"220 hi\r\n"
+
+
+def test_a_refused_connection_says_so_with_a_header_on_its_way_too(bench: Bench) -> None:
+    bench.start(Server("127.0.0.1", refused_port()), showing=Showing(proxy="v1"), announcement=ANNOUNCED)
+    bench.workshop.until(lambda: bench.failed)
+    assert [why for _, why in bench.said] == ["Connection refused"]
+
+
+def test_S12_xclient_and_the_second_greeting(bench: Bench) -> None:
+    bench.start(showing=Showing(xclient=True), announcement=ANNOUNCED)
+    up = bench.workshop.accepted(bench.server)
+    up.send(b"220 one\r\n")
+    assert heard(bench, up, b"\n").startswith(b"EHLO ")
+    up.send(b"250-mail\r\n250 XCLIENT ADDR\r\n")
+    assert heard(bench, up, b"\n") == b"XCLIENT ADDR=192.0.2.7\r\n"
+    assert bench.found == []
+    up.send(b"220 two\r\n")
+    bench.workshop.until(lambda: bench.found)
+    assert bench.found[0][1] == b"220 two\r\n"
+
+
+def test_S12_an_unannounced_connection_says_no_xclient(bench: Bench) -> None:
+    bench.start(showing=Showing(xclient=True))
+    up = bench.workshop.accepted(bench.server)
+    up.send(b"220 one\r\n")
+    bench.workshop.until(lambda: bench.found)
+    assert up.look() == b""
+
+
+def test_S12_a_server_that_takes_no_xclient_is_passed_over(bench: Bench) -> None:
+    other = bench.workshop.server()
+    servers = [Server("127.0.0.1", sock.getsockname()[1]) for sock in (bench.server, other)]
+    bench.start(*servers, showing=Showing(xclient=True), announcement=ANNOUNCED)
+    for sock, offer in ((bench.server, b"250 mail\r\n"), (other, b"250-mail\r\n250 XCLIENT ADDR\r\n")):
+        up = bench.workshop.accepted(sock)
+        up.send(b"220 hi\r\n")
+        heard(bench, up, b"\n")
+        up.send(offer)
+    assert heard(bench, up, b"\n").startswith(b"XCLIENT")
+    assert len(bench.said) == 1
+    assert "XCLIENT" in bench.said[0][1]
+
+
+def test_S12_a_session_begun_anew(bench: Bench) -> None:
+    bench.start(again=(b"HELO c.test\r\n", b"MAIL FROM:<>\r\n"))
+    up = bench.workshop.accepted(bench.server)
+    for words, answer in ((b"220 hi\r\n", b"HELO c.test\r\n"), (b"250 hi\r\n", b"MAIL FROM:<>\r\n")):
+        up.send(words)
+        assert heard(bench, up, b"\n") == answer
+    up.send(b"250 ok\r\n")
+    bench.workshop.until(lambda: bench.found)
+    assert bench.found[0][1] == b""
+
+
+def test_a_fixed_source(bench: Bench) -> None:
+    bench.start(showing=Showing(source="127.9.8.7"))
+    up = bench.workshop.accepted(bench.server)
+    assert up.sock.getpeername()[0] == "127.9.8.7"
+
+
+def test_the_client_s_address_as_source(bench: Bench) -> None:
+    need("root")
+    announced = Announcement((packed("127.9.8.6"), 40000), (packed("127.0.0.1"), 25))
+    bench.start(showing=Showing(source=CLIENT), announcement=announced)
+    assert bench.workshop.accepted(bench.server).sock.getpeername()[0] == "127.9.8.6"
+
+
+@pytest.mark.parametrize(
+    ("address", "why"), [("2001:db8::7", "IPv4 and IPv6"), ("192.0.2.7", "Permission|permitted|assign")]
+)
+def test_S12_a_source_that_can_t_be_is_no_connection_never_an_unannounced_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, address: str, why: str
+) -> None:
+    def forbidden(self: socket.socket, *_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(socket.socket, "bind", forbidden)
+    announced = Announcement((packed(address), 40000), (packed("127.0.0.1"), 25))
+    bench.start(showing=Showing(source=CLIENT), announcement=announced)
+    bench.workshop.until(lambda: bench.failed)
+    assert re.search(why, bench.said[0][1])
+    with pytest.raises(BlockingIOError):
+        bench.server.accept()

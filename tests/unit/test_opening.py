@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.errors import UpstreamUnavailable
-from proxy.session.opening import Opening, PopOpening, SmtpOpening
+from proxy.session.opening import Opening, PopOpening, SmtpOpening, Speech, check
 
 SMTP = [
     (b"220-hi\r\n220 there\r\n", b"EHLO gate.test\r\n"),
@@ -16,7 +16,7 @@ POP = [(b"+OK hi <1@u>\r\n", b"STLS\r\n"), (b"+OK go\r\n", b"")]
 
 
 def fresh(kind: str) -> tuple[Opening, list[tuple[bytes, bytes]]]:
-    return (SmtpOpening("gate.test"), SMTP) if kind == "smtp" else (PopOpening(), POP)
+    return (SmtpOpening("gate.test", starttls=True), SMTP) if kind == "smtp" else (PopOpening(), POP)
 
 
 def said(opening: Opening) -> bytes:
@@ -35,6 +35,11 @@ def test_the_dialogue_in_pieces_of_any_size(kind: str, piece: int) -> None:
             opening.upstream_bytes(words[at : at + piece])
         assert said(opening) == answer
     assert opening.ready
+    assert not opening.done
+    opening.tls_started()
+    assert opening.done
+    assert not opening.ready
+    assert said(opening) == b""
     assert opening.greeting == steps[0][0], "octet for octet: the client gets it once TLS is up"
 
 
@@ -69,7 +74,7 @@ def test_B13_no_consent_is_no_connection(kind: str, answer: bytes) -> None:
     "ehlo", [b"250 legacy\r\n", b"250-legacy\r\n250 STARTTLSX\r\n", b"502 what\r\n", b"250-a\r\n250 X STARTTLS\r\n"]
 )
 def test_B13_smtp_that_does_not_offer_it(ehlo: bytes) -> None:
-    opening = SmtpOpening("gate.test")
+    opening = SmtpOpening("gate.test", starttls=True)
     opening.upstream_bytes(SMTP[0][0])
     said(opening)
     with pytest.raises(UpstreamUnavailable, match="no STARTTLS"):
@@ -81,7 +86,7 @@ def test_B13_smtp_that_does_not_offer_it(ehlo: bytes) -> None:
     "greeting", [b"554 go away\r\n", b"421 later\r\n", b"+OK hi\r\n", b"250 hi\r\n", b"220-a\r\n221 b\r\n"]
 )
 def test_smtp_greetings_that_are_none(greeting: bytes) -> None:
-    opening = SmtpOpening("gate.test")
+    opening = SmtpOpening("gate.test", starttls=True)
     with pytest.raises(UpstreamUnavailable):
         opening.upstream_bytes(greeting)
     assert said(opening) == b""
@@ -101,3 +106,62 @@ def test_the_words_for_the_log_are_cut_and_escaped() -> None:
         opening.upstream_bytes(b"-ERR \xff\x1b" + b"x" * 3000 + b"\r\n")
     assert len(str(caught.value)) < 300
     assert str(caught.value).isascii()
+
+
+# Speeches
+
+
+def speech() -> Speech:
+    reply = yield b"ONE\r\n"
+    check(reply.code == 250, "ONE", reply)
+    reply = yield b"TWO\r\n"
+    return reply.octets
+
+
+SAID = [(b"220 hi\r\n", b"ONE\r\n"), (b"250-a\r\n250 b\r\n", b"TWO\r\n"), (b"220 new\r\n", b"")]
+
+
+@pytest.mark.parametrize("piece", [1 << 10, 1, 3])
+def test_a_speech_has_the_last_word(piece: int) -> None:
+    opening = SmtpOpening("gate.test", speech=speech())
+    for words, answer in SAID:
+        assert not opening.done
+        for at in range(0, len(words), piece):
+            opening.upstream_bytes(words[at : at + piece])
+        assert said(opening) == answer
+    assert opening.done
+    assert not opening.ready
+    assert opening.greeting == b"220 new\r\n"
+
+
+def test_a_speech_begins_under_tls() -> None:
+    opening = SmtpOpening("gate.test", starttls=True, speech=speech())
+    for words, answer in SMTP:
+        opening.upstream_bytes(words)
+        assert said(opening) == answer
+    assert opening.ready
+    opening.tls_started()
+    assert said(opening) == b"ONE\r\n"
+    for words, answer in SAID[1:]:
+        opening.upstream_bytes(words)
+        assert said(opening) == answer
+    assert opening.done
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+@pytest.mark.parametrize("injected", [b"250 evil\r\n", b"2", b"\0"])
+def test_S12_more_behind_a_reply_to_a_speech_is_never_believed(step: int, injected: bytes) -> None:
+    opening = SmtpOpening("gate.test", speech=speech())
+    for words, _ in SAID[:step]:
+        opening.upstream_bytes(words)
+    said(opening)
+    with pytest.raises(UpstreamUnavailable):
+        opening.upstream_bytes(SAID[step][0] + injected)
+    assert not (opening.done and said(opening))
+
+
+def test_a_speech_that_gives_up() -> None:
+    opening = SmtpOpening("gate.test", speech=speech())
+    opening.upstream_bytes(SAID[0][0])
+    with pytest.raises(UpstreamUnavailable, match="reply to ONE: 550 no"):
+        opening.upstream_bytes(b"550 no\r\n")
