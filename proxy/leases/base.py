@@ -44,6 +44,9 @@ class Lease:
     """Wall clock, epoch seconds, by the wall clock of the answer; for people."""
     left: float
     """Seconds left at the moment of the answer; the only figure that a decision may use (RULES G8)."""
+    messages: int = 0
+    """Messages charged to it in the present span of counting (`LeaseStore.charge`)."""
+    recipients: int = 0
 
 
 class Arrears:
@@ -102,17 +105,41 @@ class LeaseStore(Protocol):
         """Open for business, after the fork, in the process and thread that will ask.  Never raises for a store that is
         down: the questions say so, and the store comes back by itself."""
 
-    def find(self, address: bytes, then: Callable[[Lease | StoreUnavailable | None], None]) -> None:
-        """The live lease of `address` with most time left, or None."""
+    def find(self, address: bytes, then: Callable[[Sequence[Lease] | StoreUnavailable], None]) -> None:
+        """Every live lease of `address`, the one with most time left first; empty where there is none."""
 
     def grant(
-        self, address: bytes, login: str, source: str, window: float, then: Callable[[StoreUnavailable | None], None]
+        self,
+        address: bytes,
+        login: str,
+        source: str,
+        window: float,
+        then: Callable[[int | StoreUnavailable], None],
+        limit: int = 0,
     ) -> None:
-        """Start the lease anew: `window` seconds from now, whatever it had (RULES G4).  None: it is in the store."""
+        """Start the lease anew: `window` seconds from now, whatever it had (RULES G4); what was charged to it stays.
+
+        Answers, once it is in the store, how many logins hold the address with live leases, this one included.  With a
+        `limit` above 0 nothing is made for a login that would be one too many (it has no live lease there yet): then
+        the answer is above `limit` (RULES G3).  Both happen in one step: no two logins can take the last place.
+        """
 
     def renew(self, batch: Sequence[tuple[bytes, str, str, float]]) -> None:
         """(address, login, source, seconds ahead of now) each: an update of a live lease, never an insert (a revoked or
         ended lease stays so), never a shortening (RULES G4).  No answer."""
+
+    def charge(self, address: bytes, login: str, source: str, messages: int, recipients: int, span: float) -> None:
+        """Add to what a live lease has used (RULES G11).  No answer; nothing happens to a lease that is not there.
+
+        Counting starts anew with the first charge after `span` seconds have gone by since a count began.  A count ends
+        with its span or its row, not with a new login.
+        """
+
+    def watch(self, changed: Callable[[bytes | None], None] | None) -> None:
+        """From now on call `changed` after grants, by whomever: with the address, or with None when all that is known
+        is that something may have changed; None stops it.  For those who wait (RULES G9): grants of this process are
+        told at once, those of others within a tenth of a second.  There is one watcher; while there is none it costs
+        nothing."""
 
     def revoke(self, address: bytes | None, login: str | None, then: Callable[[int | StoreUnavailable], None]) -> None:
         """End all leases of the address, of the login, or, if both are given, of that login at that address, whatever

@@ -11,6 +11,7 @@ a push, not a search.  A sorted list was rejected (a dependency), a sweep over a
 from __future__ import annotations
 
 import heapq
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import StoreUnavailable
@@ -27,6 +28,15 @@ _SWEEP = 16  # ended leases forgotten per question: more than one, so that forge
 _SLACK = 1024  # outdated heap items that are not worth a rebuild
 
 
+@dataclass(slots=True)
+class Used:
+    """What was charged to a lease, and when counting starts anew."""
+
+    messages: int
+    recipients: int
+    ends: float
+
+
 class MemoryStore:
     """A LeaseStore that is never unavailable until it is closed."""
 
@@ -35,7 +45,9 @@ class MemoryStore:
         self._maximum = maximum
         self._terms: dict[bytes, dict[tuple[str, str], Term]] = {}
         self._count = 0
+        self._used: dict[Key, Used] = {}
         self._ends: list[tuple[float, Key]] = []
+        self._watcher: Callable[[bytes | None], None] | None = None
         self._closed = False
 
     def __len__(self) -> int:
@@ -45,25 +57,38 @@ class MemoryStore:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Nothing to open."""
 
-    def find(self, address: bytes, then: Callable[[Lease | StoreUnavailable | None], None]) -> None:
+    def find(self, address: bytes, then: Callable[[Sequence[Lease] | StoreUnavailable], None]) -> None:
         if self._closed:
             then(StoreUnavailable("the store is closed"))
             return
         self._sweep()
         live = self._live(self._terms.get(address, {}).values())
-        then(max(live, key=lambda lease: lease.left, default=None))
+        then(sorted(live, key=lambda lease: -lease.left))
 
     def grant(
-        self, address: bytes, login: str, source: str, window: float, then: Callable[[StoreUnavailable | None], None]
+        self,
+        address: bytes,
+        login: str,
+        source: str,
+        window: float,
+        then: Callable[[int | StoreUnavailable], None],
+        limit: int = 0,
     ) -> None:
         if self._closed:
             then(StoreUnavailable("the store is closed"))
             return
+        logins = {lease.login for lease in self._live(self._terms.get(address, {}).values())}
+        if limit and login not in logins and len(logins) >= limit:
+            then(len(logins) + 1)
+            return
+        logins.add(login)
         self._put(Term.starting(self._clock, address, login, source, window))
         self._sweep()
         while self._count > self._maximum:
             self._forget_first()
-        then(None)
+        then(len(logins))
+        if self._watcher is not None:
+            self._watcher(address)
 
     def renew(self, batch: Sequence[tuple[bytes, str, str, float]]) -> None:
         now = self._clock.now()
@@ -73,6 +98,20 @@ class MemoryStore:
             if old is not None and now < old.deadline < new.deadline:
                 length = max(old.length, ahead)
                 self._put(Term(old.key, old.granted, new.expires, length, new.deadline))
+
+    def charge(self, address: bytes, login: str, source: str, messages: int, recipients: int, span: float) -> None:
+        key, now = (address, login, source), self._clock.now()
+        term = self._terms.get(address, {}).get((login, source))
+        if term is None or term.deadline <= now:
+            return
+        used = self._used.get(key)
+        if used is None or used.ends <= now:
+            used = self._used[key] = Used(0, 0, now + span)
+        used.messages += messages
+        used.recipients += recipients
+
+    def watch(self, changed: Callable[[bytes | None], None] | None) -> None:
+        self._watcher = changed
 
     def revoke(self, address: bytes | None, login: str | None, then: Callable[[int | StoreUnavailable], None]) -> None:
         check_revocation(address, login)
@@ -101,6 +140,7 @@ class MemoryStore:
     def close(self) -> None:
         self._closed = True
         self._terms.clear()
+        self._used.clear()
         self._ends.clear()
         self._count = 0
 
@@ -109,7 +149,12 @@ class MemoryStore:
         for term in terms:
             left = min(term.deadline - now, term.length)
             if left > 0:
-                yield Lease(*term.key, granted=term.granted, expires=wall + left, left=left)
+                used = self._used.get(term.key)
+                messages, recipients = (used.messages, used.recipients) if used and used.ends > now else (0, 0)
+                yield Lease(
+                    *term.key, granted=term.granted, expires=wall + left, left=left, messages=messages,
+                    recipients=recipients,
+                )  # fmt: skip
 
     def _put(self, term: Term) -> None:
         address, login, source = term.key
@@ -125,6 +170,7 @@ class MemoryStore:
         address, login, source = key
         terms = self._terms[address]
         del terms[login, source]
+        self._used.pop(key, None)
         self._count -= 1
         if not terms:
             del self._terms[address]
