@@ -15,7 +15,7 @@ from .errors import StoreUnavailable
 from .session.events import Outcome, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .leases.base import Lease, LeaseStore
     from .wire.address import Networks
@@ -53,13 +53,14 @@ class RelayPolicy:
     def judge(self, address: bytes, then: Callable[[Verdict, float], None]) -> None:
         """Call `then` with the verdict and for how many seconds it holds; at once, or from the loop."""
 
-        def found(answer: Lease | StoreUnavailable | None) -> None:
-            if answer is None:
-                then(_NO_LEASE, FOREVER)
-            elif isinstance(answer, StoreUnavailable):
+        def found(answer: Sequence[Lease] | StoreUnavailable) -> None:
+            if isinstance(answer, StoreUnavailable):
                 then(Verdict(Outcome.DEFER, f"store down: {answer}"), FOREVER)
+            elif answer:
+                lease = answer[0]
+                then(Verdict(Outcome.ALLOW, f"lease of {lease.login}", lease.login), lease.left)
             else:
-                then(Verdict(Outcome.ALLOW, f"lease of {answer.login}", answer.login), answer.left)
+                then(_NO_LEASE, FOREVER)
 
         self._store.find(address, found)
 
@@ -75,4 +76,8 @@ class RelayPolicy:
 
     def grant(self, address: bytes, login: str, then: Callable[[StoreUnavailable | None], None]) -> None:
         """Make the lease of a POP login; `then` when it is in the store, or can't be."""
-        self._store.grant(address, login, POP3, self.window, then)
+
+        def granted(answer: int | StoreUnavailable) -> None:
+            then(answer if isinstance(answer, StoreUnavailable) else None)
+
+        self._store.grant(address, login, POP3, self.window, granted)

@@ -69,8 +69,8 @@ def granting(question: Answer) -> tuple[bytes, str, str, float]:
 def _grant(store: LeaseStore, question: Answer, then: Callable[[Answer], None]) -> None:
     address, login, source, window = granting(question)
 
-    def granted(problem: StoreUnavailable | None) -> None:
-        then({"granted": shown(address)} if problem is None else down(problem))
+    def granted(answer: int | StoreUnavailable) -> None:
+        then(down(answer) if isinstance(answer, StoreUnavailable) else {"granted": shown(address)})
 
     store.grant(address, login, source, window, granted)
 

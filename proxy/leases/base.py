@@ -85,9 +85,11 @@ class Term:
     """Seconds: the lease's own length, beyond which no clock can stretch it."""
     deadline: float
     """On `Clock.now()`'s time line: what counts."""
+    limit: int = 0
+    """Of a grant: how many logins may hold the address, this one included (`LeaseStore.grant`)."""
 
     @classmethod
-    def starting(cls, clock: Clock, address: bytes, login: str, source: str, length: float) -> Term:
+    def starting(cls, clock: Clock, address: bytes, login: str, source: str, length: float, limit: int = 0) -> Term:
         """The term of `length` seconds that starts now.
 
         Raises what `login_octets` raises.
@@ -95,7 +97,7 @@ class Term:
         assert len(address) in (4, 16)
         assert len(login_octets(login)) <= MAX_LOGIN
         wall = clock.wall()
-        return cls((address, login, source), wall, wall + length, length, clock.now() + length)
+        return cls((address, login, source), wall, wall + length, length, clock.now() + length, limit)
 
 
 class LeaseStore(Protocol):
@@ -121,7 +123,8 @@ class LeaseStore(Protocol):
 
         Answers, once it is in the store, how many logins hold the address with live leases, this one included.  With a
         `limit` above 0 nothing is made for a login that would be one too many (it has no live lease there yet): then
-        the answer is above `limit` (RULES G3).  Both happen in one step: no two logins can take the last place.
+        the answer is above `limit` (RULES G3), and in no other case.  Both happen in one step: no two logins can take
+        the last place.
         """
 
     def renew(self, batch: Sequence[tuple[bytes, str, str, float]]) -> None:

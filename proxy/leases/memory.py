@@ -86,7 +86,7 @@ class MemoryStore:
         self._sweep()
         while self._count > self._maximum:
             self._forget_first()
-        then(len(logins))
+        then(min(len(logins), limit) if limit else len(logins))
         if self._watcher is not None:
             self._watcher(address)
 

@@ -7,10 +7,12 @@ Promises: every question is answered exactly once, within `timeout` seconds also
 disk; a grant that failed is kept (at most LATE_MAX, the newest per lease) and written when the store is back, with the
 end it would have had; a failed renewal likewise.  A grant that was answered "unavailable" may still be written: the
 client was let in to read its mail, so the lease is due, and until it is written no worker says "no lease" to anybody
-(a locked file or a full disk can still be read, and knows nothing of it).  Nothing here raises into the loop for a
-store that is down.
+(a locked file or a full disk can still be read, and knows nothing of it).  A late grant is bound to its limit when it
+is written, and among late ones the first come is served first.  A charge that failed is lost: who may relay by a lease
+that can be read, in a store that can't be written, relays uncounted.  Nothing here raises into the loop for a store
+that is down.
 
-What a kill or a power cut may lose is said in `table.py`; what late grants a closed store still held is lost.
+What a kill or a power cut may lose is said in `file.py`; what late grants a closed store still held is lost.
 Not here: what `StoreUnavailable` means for a recipient (451, `policy.py`) or for a held `+OK`.
 """
 
@@ -21,8 +23,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ..errors import StoreUnavailable
-from .base import Arrears, Key, Lease, Term, check_revocation
-from .table import LeaseTable, StoreBusy
+from .base import Arrears, Key, Lease, Term, check_revocation, login_octets
+from .file import StoreBusy
+from .watch import Watch
 from .writer import Answers, Question, Writer
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .clock import Clock
+    from .table import LeaseTable
 
 LATE_MAX = 10_000  # grants, and as many renewals, kept for a store that is down: some minutes of logins, 5 MB
 WAITING_MAX = 10_000  # questions with the thread; more than a stuck disk collects in `timeout` at 10,000 logins/s
@@ -62,6 +66,7 @@ class SqliteStore:
         self._overdue = 0  # writes with the thread whose askers have been told "no answer in time"
         self._retrying = 0  # late ones with the thread
         self._revocations = 0  # asked and not yet delivered
+        self._watch = Watch(self._changes)
 
     @property
     def late(self) -> int:
@@ -74,37 +79,41 @@ class SqliteStore:
         # The thread waits for locks no longer than its askers do.
         self._writer = Writer(self._path, self._clock, self._timeout, self._from_thread, self._new_reader)
 
-    def find(self, address: bytes, then: Callable[[Lease | StoreUnavailable | None], None]) -> None:
+    def find(self, address: bytes, then: Callable[[Sequence[Lease] | StoreUnavailable], None]) -> None:
         if self._reader is not None:
             try:
-                lease = self._reader.find(address)
+                leases = self._reader.find(address)
             except StoreBusy:
                 pass
             except StoreUnavailable:
                 self._reader_broke()
             else:
-                then(lease or self._nothing())
+                then(leases or self._nothing())
                 return
         self._ask(
-            Question(
-                lambda table: table.find(address),
-                lambda lease: then(self._nothing() if lease is None else lease),
-                writes=False,
-            )
+            Question(lambda table: table.find(address), lambda found: then(found or self._nothing()), writes=False)
         )
 
     def grant(
-        self, address: bytes, login: str, source: str, window: float, then: Callable[[StoreUnavailable | None], None]
+        self,
+        address: bytes,
+        login: str,
+        source: str,
+        window: float,
+        then: Callable[[int | StoreUnavailable], None],
+        limit: int = 0,
     ) -> None:
-        term = Term.starting(self._clock, address, login, source, window)
+        term = Term.starting(self._clock, address, login, source, window, limit)
 
-        def landed(answer: StoreUnavailable | None) -> None:
-            if answer is None:
-                self._late.pop(term.key, None)
-                self._retry()
-                self._note()
-            else:
+        def landed(answer: int | StoreUnavailable) -> None:
+            if isinstance(answer, StoreUnavailable):
                 self._keep(self._late, [term])
+                return
+            if not limit or answer <= limit:
+                self._watch.granted(self._loop, address)
+            self._late.pop(term.key, None)
+            self._retry()
+            self._note()
 
         self._ask(Question(lambda table: table.write(term), then, writes=True, landed=landed))
 
@@ -116,6 +125,19 @@ class SqliteStore:
                 self._keep(self._late_renewals, terms)
 
         self._ask(Question(lambda table: table.renew(terms), None, writes=True, landed=landed))
+
+    def charge(self, address: bytes, login: str, source: str, messages: int, recipients: int, span: float) -> None:
+        def work(table: LeaseTable) -> None:
+            table.charge(address, login, source, messages, recipients, span)
+
+        login_octets(login)  # raised here, and not in the thread
+        self._ask(Question(work, None, writes=True))
+
+    def watch(self, changed: Callable[[bytes | None], None] | None) -> None:
+        if changed is None or self._writer is None:
+            self._watch.end()
+        else:
+            self._watch.begin(self._loop, changed)
 
     def revoke(self, address: bytes | None, login: str | None, then: Callable[[int | StoreUnavailable], None]) -> None:
         check_revocation(address, login)
@@ -141,6 +163,7 @@ class SqliteStore:
         if self._writer is None:
             return
         self._retry()
+        self._watch.end()
         writer, self._writer = self._writer, None
         if self._reader is not None:
             self._reader.close()
@@ -182,6 +205,15 @@ class SqliteStore:
             self._reader = None
             self._writer.reopen()
 
+    def _changes(self) -> int | None:
+        try:
+            return None if self._reader is None else self._reader.changes()
+        except StoreBusy:
+            return None
+        except StoreUnavailable:
+            self._reader_broke()
+            return None
+
     # From the thread: only these two run in it, and only to pass on
 
     def _from_thread(self, answers: Answers) -> None:
@@ -203,6 +235,7 @@ class SqliteStore:
         if self._reader is not None:
             self._reader.close()
         self._reader = reader
+        self._watch.look_anew()
         if self._writer is None:
             reader.close()
             self._reader = None
@@ -242,9 +275,9 @@ class SqliteStore:
 
     # What is late
 
-    def _nothing(self) -> StoreUnavailable | None:
+    def _nothing(self) -> list[Lease] | StoreUnavailable:
         """The answer where the store knows no lease."""
-        return StoreUnavailable("leases wait to be written") if self._arrears.total() else None
+        return StoreUnavailable("leases wait to be written") if self._arrears.total() else []
 
     def _note(self) -> None:
         self._arrears.note(len(self._late) + len(self._late_renewals) + self._overdue + self._retrying)
@@ -284,7 +317,9 @@ class SqliteStore:
             table.renew(renewals)
 
         def landed(answer: StoreUnavailable | None) -> None:
-            if answer is not None:
+            if answer is None:
+                self._watch.granted(self._loop, None)
+            else:
                 # What has become late meanwhile is newer, and wins.
                 for waiting, older in ((self._late, grants), (self._late_renewals, renewals)):
                     newer = list(waiting.values())

@@ -19,7 +19,8 @@ import threading
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..errors import StoreUnavailable
-from .table import LeaseTable, StoreBusy
+from .file import StoreBusy
+from .table import LeaseTable
 
 if TYPE_CHECKING:
     import os

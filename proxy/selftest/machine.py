@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Final
 from .. import control
 from ..errors import ConfigError, PopgateError, StoreUnavailable
 from ..leases.clock import Clock
-from ..leases.table import LeaseTable, StoreBusy
+from ..leases.file import StoreBusy
+from ..leases.table import LeaseTable
 from ..net.tls import ServerTls
 from ..wire.address import packed, shown
 from .findings import Findings

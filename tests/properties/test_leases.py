@@ -70,9 +70,14 @@ class MemoryLeases(RuleBasedStateMachine):
     def start(self) -> None:
         self.store.start(self.loop)
 
-    @rule(address=addresses, login=logins, source=sources, window=seconds)
-    def grant(self, address: bytes, login: str, source: str, window: float) -> None:
-        assert self.ask(lambda then: self.store.grant(address, login, source, window, then)) is None
+    @rule(address=addresses, login=logins, source=sources, window=seconds, limit=st.sampled_from([0, 0, 1, 2]))
+    def grant(self, address: bytes, login: str, source: str, window: float, limit: int) -> None:
+        held = {key[1] for key in self.live() if key[0] == address}
+        count = self.ask(lambda then: self.store.grant(address, login, source, window, then, limit))
+        if limit and login not in held and len(held) >= limit:
+            assert count > limit
+            return
+        assert count == (min(len(held | {login}), limit) if limit else len(held | {login}))
         now, wall = self.clock.boottime(), self.clock.wall()
         self.model[address, login, source] = Entry(wall, wall + window, window, now + window)
 
@@ -114,11 +119,8 @@ class MemoryLeases(RuleBasedStateMachine):
     def find(self, address: bytes) -> None:
         candidates = [self.lease(key) for key in self.live() if key[0] == address]
         found = self.ask(lambda then: self.store.find(address, then))
-        if not candidates:
-            assert found is None
-        else:
-            assert found in candidates
-            assert found.left == max(lease.left for lease in candidates)
+        assert sorted(found, key=repr) == sorted(candidates, key=repr)
+        assert [lease.left for lease in found] == sorted([lease.left for lease in candidates], reverse=True)
 
     @invariant()
     def all_is_all(self) -> None:

@@ -41,14 +41,20 @@ class SlowStore:
     """A store that answers when the test does: `grants` and `questions` are what it was asked and has not answered."""
 
     def __init__(self) -> None:
-        self.grants: list[tuple[bytes, str, str, float, Callable[[StoreUnavailable | None], None]]] = []
-        self.questions: list[tuple[bytes, Callable[[Lease | StoreUnavailable | None], None]]] = []
+        self.grants: list[tuple[bytes, str, str, float, Callable[[int | StoreUnavailable], None]]] = []
+        self.questions: list[tuple[bytes, Callable[[Sequence[Lease] | StoreUnavailable], None]]] = []
 
-    def find(self, address: bytes, then: Callable[[Lease | StoreUnavailable | None], None]) -> None:
+    def find(self, address: bytes, then: Callable[[Sequence[Lease] | StoreUnavailable], None]) -> None:
         self.questions.append((address, then))
 
     def grant(
-        self, address: bytes, login: str, source: str, window: float, then: Callable[[StoreUnavailable | None], None]
+        self,
+        address: bytes,
+        login: str,
+        source: str,
+        window: float,
+        then: Callable[[int | StoreUnavailable], None],
+        limit: int = 0,
     ) -> None:
         self.grants.append((address, login, source, window, then))
 

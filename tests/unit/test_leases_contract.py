@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,11 +13,10 @@ from proxy.errors import StoreUnavailable
 from proxy.leases.base import Lease, LeaseStore
 from proxy.leases.memory import MemoryStore
 from proxy.leases.sqlite import SqliteStore
-from tests.support.clocks import LOOPS, FakeClock, answer
+from tests.support.clocks import LOOPS, PATIENCE, FakeClock, answer
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 HOME = b"\xc0\x00\x02\x01"
@@ -31,15 +32,37 @@ class House:
     clock: FakeClock
     loop: asyncio.AbstractEventLoop
 
-    def find(self, address: bytes) -> Lease | StoreUnavailable | None:
-        return answer(self.loop, lambda then: self.store.find(address, then))
+    def leases(self, address: bytes) -> list[Lease]:
+        found = answer(self.loop, lambda then: self.store.find(address, then))
+        assert isinstance(found, list), found
+        return found
 
-    def grant(self, address: bytes, login: str, source: str = "pop3", window: float = 1800.0) -> None:
-        assert answer(self.loop, lambda then: self.store.grant(address, login, source, window, then)) is None
+    def find(self, address: bytes) -> Lease | None:
+        """The first of them."""
+        return next(iter(self.leases(address)), None)
+
+    def grant(self, address: bytes, login: str, source: str = "pop3", window: float = 1800.0, limit: int = 0) -> int:
+        found = answer(self.loop, lambda then: self.store.grant(address, login, source, window, then, limit))
+        assert isinstance(found, int), found
+        return found
 
     def renew(self, *batch: tuple[bytes, str, str, float]) -> None:
         self.store.renew(batch)
-        self.grant(bytes(4), "barrier")  # a renewal has no answer; what is asked after it is answered after it
+        self.barrier()
+
+    def charge(self, login: str, messages: int, recipients: int, span: float = 1800.0, source: str = "pop3") -> None:
+        self.store.charge(HOME, login, source, messages, recipients, span)
+        self.barrier()
+
+    def used(self, login: str, source: str = "pop3") -> tuple[int, int]:
+        """What was charged to a lease of HOME; `find` and `all` agree on it."""
+        (lease,) = [lease for lease in self.leases(HOME) if (lease.login, lease.source) == (login, source)]
+        assert lease in self.all()
+        return lease.messages, lease.recipients
+
+    def barrier(self) -> None:
+        """Renewals and charges have no answer; what is asked after them is answered after them."""
+        self.grant(bytes(4), "barrier")
         self.revoke(bytes(4), None)
 
     def revoke(self, address: bytes | None, login: str | None) -> int | StoreUnavailable:
@@ -50,7 +73,6 @@ class House:
 
     def left(self, address: bytes) -> float | None:
         found = self.find(address)
-        assert found is None or isinstance(found, Lease)
         return found and found.left
 
 
@@ -98,10 +120,13 @@ def test_G1_several_logins_hold_one_address_each_with_its_own_clock(house: House
         ("al", "pop3", 100.0),
         ("bo", "pop3", 300.0),
     ]
-    found = house.find(HOME)
-    assert isinstance(found, Lease)
-    assert found.login == "bo"
+    assert [(lease.login, lease.source) for lease in house.leases(HOME)] == [
+        ("bo", "pop3"),
+        ("al", "admin"),
+        ("al", "pop3"),
+    ]
     house.clock.advance(250)
+    assert [lease.login for lease in house.leases(HOME)] == ["bo"]
     assert house.left(HOME) == 50.0
     house.clock.advance(50)
     assert house.left(HOME) is None
@@ -120,6 +145,35 @@ def test_G2_addresses_of_both_families_are_apart(house: House) -> None:
     assert house.left(SIX[-4:]) is None
     assert house.left(OFFICE) is None
     assert [lease.address for lease in house.all()] == [HOME, SIX]
+
+
+def test_G3_a_grant_says_how_many_logins_hold_the_address(house: House) -> None:
+    assert [house.grant(HOME, login) for login in ("al", "bo", "al")] == [1, 2, 2]
+    assert house.grant(HOME, "al", source="admin") == 2, "one login, whatever its sources"
+    assert house.grant(OFFICE, "cy") == 1
+    assert house.grant(HOME, "cy", window=10.0) == 3
+    house.clock.advance(10)
+    assert house.grant(HOME, "bo") == 2, "live ones"
+
+
+def test_G3_over_its_limit_nothing_is_granted(house: House) -> None:
+    assert house.grant(HOME, "al", window=100.0, limit=2) == 1
+    assert house.grant(HOME, "bo", window=200.0, limit=2) == 2
+    assert house.grant(HOME, "cy", limit=2) == 3
+    assert [lease.login for lease in house.leases(HOME)] == ["bo", "al"]
+    assert house.grant(OFFICE, "cy", limit=2) == 1
+    house.clock.advance(100)
+    assert house.grant(HOME, "cy", limit=2) == 2, "a place that became free"
+
+
+def test_G3_who_holds_the_address_may_do_so_again_also_over_a_limit_that_was_lowered(house: House) -> None:
+    for login in ("al", "bo", "cy"):
+        house.grant(HOME, login, window=100.0, limit=3)
+    assert house.grant(HOME, "bo", window=300.0, limit=2) <= 2
+    assert house.left(HOME) == 300.0
+    assert house.grant(HOME, "bo", source="admin", window=400.0, limit=2) <= 2
+    assert house.left(HOME) == 400.0
+    assert house.grant(HOME, "di", limit=2) > 2
 
 
 @pytest.mark.parametrize("window", [1.0, 1800.0, 43200.0])
@@ -267,10 +321,124 @@ def test_a_closed_store_is_unavailable_and_not_empty(house: House) -> None:
     house.store.close()
     house.store.close()
     answers = [
-        house.find(HOME),
+        answer(house.loop, lambda then: house.store.find(HOME, then)),
         answer(house.loop, lambda then: house.store.grant(HOME, "al", "pop3", 1.0, then)),
         house.revoke(HOME, None),
         house.all(),
     ]
     assert [type(found) for found in answers] == [StoreUnavailable] * 4
     house.store.renew([(HOME, "al", "pop3", 60.0)])
+    house.store.charge(HOME, "al", "pop3", 1, 1, 60.0)
+    house.store.watch(lambda address: None)
+    house.store.watch(None)
+
+
+# Charges
+
+
+def test_G11_charges_add_up_for_each_lease(house: House) -> None:
+    house.grant(HOME, "al")
+    house.grant(HOME, "al", source="admin")
+    house.grant(HOME, "bo")
+    house.charge("al", 1, 3)
+    house.clock.advance(1)
+    house.charge("al", 2, 4)
+    house.charge("bo", 1, 1)
+    assert (house.used("al"), house.used("bo"), house.used("al", "admin")) == ((3, 7), (1, 1), (0, 0))
+
+
+def test_G11_a_new_login_or_a_renewal_is_no_new_count(house: House) -> None:
+    house.grant(HOME, "al", window=100.0)
+    house.charge("al", 1, 1, span=1800.0)
+    house.grant(HOME, "al", window=1000.0)
+    house.renew((HOME, "al", "pop3", 1500.0))
+    assert house.used("al") == (1, 1)
+
+
+def test_G11_counting_starts_anew_when_its_span_is_over(house: House) -> None:
+    house.grant(HOME, "al", window=1000.0)
+    house.charge("al", 5, 5, span=100.0)
+    house.clock.advance(60)
+    house.charge("al", 1, 2, span=100.0)
+    house.clock.advance(39)
+    assert house.used("al") == (6, 7)
+    house.clock.advance(1)
+    assert house.used("al") == (0, 0)
+    house.charge("al", 1, 1, span=100.0)
+    house.clock.advance(99)
+    assert house.used("al") == (1, 1)
+
+
+def test_G8_the_wall_clock_has_no_say_in_a_count(house: House) -> None:
+    house.grant(HOME, "al", window=1000.0)
+    house.charge("al", 1, 1, span=100.0)
+    house.clock.step_wall(+86400)
+    assert house.used("al") == (1, 1)
+    house.clock.step_wall(-2 * 86400)
+    house.clock.advance(100)
+    assert house.used("al") == (0, 0)
+
+
+def test_G11_nothing_is_charged_to_a_lease_that_is_not_there(house: House) -> None:
+    house.charge("al", 1, 1)
+    house.grant(HOME, "al", window=10.0)
+    assert house.used("al") == (0, 0)
+    house.clock.advance(10)
+    house.charge("al", 1, 1)
+    house.grant(HOME, "al", window=10.0)
+    assert house.used("al") == (0, 0)
+    house.charge("al", 1, 1)
+    house.revoke(HOME, None)
+    house.grant(HOME, "al")
+    assert house.used("al") == (0, 0), "a count ends with its row"
+
+
+# Watching
+
+
+def watched(house: House) -> list[bytes | None]:
+    told: list[bytes | None] = []
+    house.store.watch(told.append)
+    return told
+
+
+def until(house: House, condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        house.loop.run_until_complete(asyncio.sleep(0.001))
+
+
+def test_G9_a_watcher_is_told_of_grants_after_they_are_in_the_store(house: House) -> None:
+    found: list[tuple[bytes | None, bool]] = []
+
+    def told(address: bytes | None) -> None:
+        if address is not None:
+            house.store.find(address, lambda leases: found.append((address, bool(leases))))
+
+    house.store.watch(told)
+    house.grant(HOME, "al")
+    house.grant(OFFICE, "bo")
+    until(house, lambda: len(found) == 2)
+    assert found == [(HOME, True), (OFFICE, True)]
+
+
+def test_G9_a_watcher_is_not_told_of_a_grant_that_made_nothing(house: House) -> None:
+    house.grant(HOME, "al")
+    told = watched(house)
+    assert house.grant(HOME, "bo", limit=1) == 2
+    house.grant(OFFICE, "bo")
+    until(house, lambda: OFFICE in told)
+    assert HOME not in told
+
+
+def test_G9_there_is_one_watcher_and_none_after_it_was_taken_away(house: House) -> None:
+    first = watched(house)
+    second = watched(house)
+    house.grant(HOME, "al")
+    until(house, lambda: HOME in second)
+    house.store.watch(None)
+    count = len(second)
+    house.grant(HOME, "al")
+    house.loop.run_until_complete(asyncio.sleep(0.01))
+    assert (HOME in first, len(second)) == (False, count)

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from proxy.leases.base import Lease
 
 
-def granted(answer: StoreUnavailable | None) -> None:
-    assert answer is None
+def granted(answer: int | StoreUnavailable) -> None:
+    assert isinstance(answer, int)
 
 
 def address(number: int) -> bytes:

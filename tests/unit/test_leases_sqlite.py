@@ -21,11 +21,13 @@ import pytest
 import proxy
 from proxy.errors import StoreUnavailable
 from proxy.leases import sqlite as module
+from proxy.leases import watch as watch_module
 from proxy.leases import writer as writer_module
 from proxy.leases.base import Arrears, Lease, Term
 from proxy.leases.clock import Clock
+from proxy.leases.file import StoreBusy
 from proxy.leases.sqlite import SqliteStore
-from proxy.leases.table import LeaseTable, StoreBusy
+from proxy.leases.table import LeaseTable
 from proxy.net.census import Census
 from tests.support.clocks import LOOPS, PATIENCE, FakeClock, answer
 
@@ -55,10 +57,14 @@ class Worker:
         self.store.start(loop)
 
     def find(self, address: bytes) -> Lease | StoreUnavailable | None:
-        return answer(self.loop, lambda then: self.store.find(address, then))
+        """The first one, if there is one."""
+        found = answer(self.loop, lambda then: self.store.find(address, then))
+        return next(iter(found), None) if isinstance(found, list) else found
 
-    def grant(self, address: bytes, login: str, window: float = WINDOW) -> StoreUnavailable | None:
-        return answer(self.loop, lambda then: self.store.grant(address, login, "pop3", window, then))
+    def grant(self, address: bytes, login: str, window: float = WINDOW, limit: int = 0) -> StoreUnavailable | None:
+        """None: it is in the store."""
+        found = answer(self.loop, lambda then: self.store.grant(address, login, "pop3", window, then, limit))
+        return found if isinstance(found, StoreUnavailable) else None
 
     def revoke(self, address: bytes | None, login: str | None) -> int | StoreUnavailable:
         return answer(self.loop, lambda then: self.store.revoke(address, login, then))
@@ -149,7 +155,8 @@ def test_G5_a_grant_that_was_answered_is_found_by_every_worker_at_once(start: St
         assert giver.grant(address, "al") is None
         found: list[object] = []
         asker.store.find(address, found.append)
-        assert isinstance(found[0], Lease), number  # at once: no turn of the loop lies between
+        assert isinstance(found[0], list), number
+        assert [lease.login for lease in found[0]] == ["al"], number  # at once: no turn of the loop lies between
 
 
 def test_G5_nothing_is_answered_before_its_commit(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,10 +165,11 @@ def test_G5_nothing_is_answered_before_its_commit(start: Start, monkeypatch: pyt
     reached, may_commit = threading.Event(), threading.Event()
     plain = LeaseTable.write
 
-    def slow(table: LeaseTable, term: Term) -> None:
-        plain(table, term)
+    def slow(table: LeaseTable, term: Term) -> int:
+        count = plain(table, term)
         reached.set()
         may_commit.wait(10)
+        return count
 
     monkeypatch.setattr(LeaseTable, "write", slow)
     answers: list[object] = []
@@ -171,7 +179,7 @@ def test_G5_nothing_is_answered_before_its_commit(start: Start, monkeypatch: pyt
     assert answers == []
     may_commit.set()
     assert worker.grant(OFFICE, "bo") is None
-    assert answers == [None]
+    assert answers == [1]
     assert isinstance(worker.find(HOME), Lease)
 
 
@@ -206,7 +214,7 @@ def test_N8_waiting_grants_share_a_commit_and_a_wake_up(start: Start, monkeypatc
         worker.store.grant(number.to_bytes(4, "big"), "al", "pop3", WINDOW, answers.append)
     go_on.set()
     assert worker.grant(HOME, "bo") is None
-    assert answers == [None] * 100
+    assert answers == [1] * 100
     assert commits <= 3  # the one that held, the hundred, and perhaps the last
     assert wakes <= 3
 
@@ -224,7 +232,7 @@ def test_N8_a_look_up_that_meets_a_lock_goes_to_the_thread(start: Start, monkeyp
     assert worker.grant(HOME, "al") is None
     plain, main = LeaseTable.find, threading.current_thread()
 
-    def busy_in_the_loop(table: LeaseTable, address: bytes) -> Lease | None:
+    def busy_in_the_loop(table: LeaseTable, address: bytes) -> list[Lease]:
         if threading.current_thread() is main:
             raise StoreBusy("database is locked")
         return plain(table, address)
@@ -279,9 +287,9 @@ def test_G7_a_stuck_thread_is_unavailable_in_time(start: Start, monkeypatch: pyt
     stuck = threading.Event()
     plain = LeaseTable.write
 
-    def slow(table: LeaseTable, term: Term) -> None:
+    def slow(table: LeaseTable, term: Term) -> int:
         stuck.wait(20)
-        plain(table, term)
+        return plain(table, term)
 
     monkeypatch.setattr(LeaseTable, "write", slow)
     asked = time.monotonic()
@@ -315,10 +323,10 @@ def test_G7_what_waits_for_the_thread_has_a_bound(start: Start, monkeypatch: pyt
     reached, stuck = threading.Event(), threading.Event()
     plain = LeaseTable.write
 
-    def slow(table: LeaseTable, term: Term) -> None:
+    def slow(table: LeaseTable, term: Term) -> int:
         reached.set()
         stuck.wait(20)
-        plain(table, term)
+        return plain(table, term)
 
     monkeypatch.setattr(LeaseTable, "write", slow)
     answers: list[object] = []
@@ -328,7 +336,7 @@ def test_G7_what_waits_for_the_thread_has_a_bound(start: Start, monkeypatch: pyt
     assert worker.store.late == 1  # and even that grant is not lost
     stuck.set()
     worker.until(lambda: worker.store.late == 0 and len(answers) == 4)
-    assert answers[1:] == [None] * 3
+    assert answers[1:] == [1] * 3
     assert worker.grant(HOME, "bo") is None
     assert len(worker.logins()) == 5
 
@@ -381,9 +389,9 @@ def test_G7_a_write_that_is_stuck_in_the_thread_is_owed(start: Start, monkeypatc
     stuck = threading.Event()
     plain = LeaseTable.write
 
-    def slow(table: LeaseTable, term: Term) -> None:
+    def slow(table: LeaseTable, term: Term) -> int:
         stuck.wait(20)
-        plain(table, term)
+        return plain(table, term)
 
     monkeypatch.setattr(LeaseTable, "write", slow)
     assert isinstance(worker.grant(HOME, "al"), StoreUnavailable)
@@ -484,6 +492,106 @@ def test_G4_a_renewal_that_failed_is_tried_again(
     assert isinstance(worker.grant(OFFICE, "cy"), StoreUnavailable)
     holder.execute("ROLLBACK")
     worker.until(lambda: worker.logins() == [("al", 60.0), ("cy", WINDOW)])
+
+
+def test_G3_a_late_grant_is_bound_to_its_limit_and_the_first_come_is_served_first(
+    start: Start, lock: Callable[[], sqlite3.Connection]
+) -> None:
+    worker = start(timeout=0.05)
+    worker.settled()
+    assert worker.grant(HOME, "al") is None
+    holder = lock()
+    for login in ("bo", "cy", "di"):
+        assert isinstance(worker.grant(HOME, login, limit=2), StoreUnavailable)
+    worker.until(lambda: worker.store.late == 3)
+    holder.execute("ROLLBACK")
+    worker.until(lambda: len(worker.logins()) == 2)
+    worker.until(lambda: worker.store.late == 0)
+    assert [login for login, _left in worker.logins()] == ["al", "bo"]
+
+
+# Watching
+
+
+def test_G9_grants_of_other_workers_are_told_and_nobody_looks_without_a_watcher(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    plain = LeaseTable.changes
+
+    def counted(table: LeaseTable) -> int:
+        nonlocal looks
+        looks += 1
+        return plain(table)
+
+    monkeypatch.setattr(LeaseTable, "changes", counted)
+    monkeypatch.setattr(watch_module, "PACE", 0.01)
+    one, two = start(), start()
+    one.settled()
+    two.settled()
+    seen: list[bool] = []
+
+    def changed(_address: bytes | None) -> None:
+        one.store.find(HOME, lambda leases: seen.append(bool(leases)))
+
+    one.store.watch(changed)
+    one.until(lambda: bool(seen))
+    two.grant(HOME, "al")
+    one.until(lambda: seen[-1])
+    told = len(seen)
+    one.until(lambda: looks >= 10)
+    assert len(seen) == told, "nothing changed"
+    one.store.watch(None)
+    before = looks
+    one.loop.run_until_complete(asyncio.sleep(0.05))
+    assert looks == before
+
+
+def test_G9_a_lease_that_came_just_before_the_watch_is_not_missed(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_module, "PACE", 0.01)
+    one, two = start(), start()
+    one.settled()
+    two.settled()
+    assert one.find(HOME) is None
+    assert two.grant(HOME, "al") is None
+    told: list[bytes | None] = []
+    one.store.watch(told.append)
+    one.until(lambda: told == [None])
+
+
+def test_G9_a_watcher_misses_nothing_while_the_reader_is_opened_anew(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_module, "PACE", 0.01)
+    one, two = start(), start()
+    one.settled()
+    two.settled()
+    told: list[bytes | None] = []
+    one.store.watch(told.append)
+    one.until(lambda: told == [None])
+    assert one.store._reader is not None
+    one.store._reader._db.close()  # the next look finds it broken
+    two.grant(HOME, "al")
+    one.until(lambda: len(told) > 1)
+    assert isinstance(one.find(HOME), Lease)
+
+
+def test_G9_a_late_grant_is_told_when_it_is_written(
+    start: Start, lock: Callable[[], sqlite3.Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_module, "PACE", 3600.0)
+    worker = start(timeout=0.05)
+    worker.settled()
+    told: list[bytes | None] = []
+    worker.store.watch(told.append)
+    holder = lock()
+    assert isinstance(worker.grant(HOME, "al"), StoreUnavailable)
+    assert told == []
+    holder.execute("ROLLBACK")
+    worker.until(lambda: bool(told))
+    assert isinstance(worker.find(HOME), Lease)
 
 
 # Trouble with the file
@@ -640,7 +748,7 @@ def test_closing_writes_what_was_asked_and_what_is_late(
     answers: list[object] = []
     worker.store.grant(OFFICE, "bo", "pop3", WINDOW, answers.append)
     worker.store.close()
-    assert answers == [None]
+    assert answers == [1]
     assert [login for login, _left in start().logins()] == ["al", "bo"]
 
 
@@ -683,7 +791,7 @@ def test_a_then_that_raises_costs_nobody_else_the_answer(loop: asyncio.AbstractE
     worker.store.grant(HOME, "bo", "pop3", WINDOW, broken)
     worker.store.grant(HOME, "cy", "pop3", WINDOW, answers.append)
     assert worker.grant(HOME, "di") is None
-    assert answers == [None, None]
+    assert answers == [1, 3]
     assert [type(error) for error in errors] == [ZeroDivisionError]
 
 
@@ -721,7 +829,7 @@ async def main():
     for number in itertools.count():
         landed = asyncio.get_running_loop().create_future()
         store.grant(number.to_bytes(4, "big"), "al", "pop3", 1800.0, landed.set_result)
-        assert await landed is None
+        assert await landed == 1
         print(number, flush=True)
 
 asyncio.run(main())

@@ -54,7 +54,7 @@ def test_G5_the_lease_is_in_the_store_before_the_client_sees_ok(slow: tuple[Gate
     assert (address, login, source, window) == (packed(CLIENT), "anna", "pop3", 1800.0)
     gate.workshop.rest(0.02)
     assert client.look()[client.told :] == b"", "held"
-    gate.workshop.run(lambda: then(None))
+    gate.workshop.run(lambda: then(1))
     gate.gets(client, b"+OK logged in\r\n")
     assert gate.leased == ["anna"]
     assert gate.workshop.log.of("leased")[0]["login"] == "anna"
@@ -78,7 +78,7 @@ def test_G5_a_client_that_leaves_while_its_ok_is_held_still_has_its_lease(slow: 
     gate.until(lambda: store.grants)
     client.close()
     gate.workshop.turns(10)
-    gate.workshop.run(lambda: store.grants[0][4](None))
+    gate.workshop.run(lambda: store.grants[0][4](1))
     gate.until(up.ended)
     up.close()
     gate.end()
@@ -93,7 +93,7 @@ def test_G5_reset_while_the_ok_is_held_and_the_answer_after_the_end(slow: tuple[
     client.abort()
     up.abort()
     gate.workshop.rest(0.02)
-    gate.workshop.run(lambda: store.grants[0][4](None))
+    gate.workshop.run(lambda: store.grants[0][4](1))
     gate.workshop.advance(5.0)
     gate.end()
 
@@ -107,7 +107,7 @@ def test_P4_octets_behind_password_and_ok_keep_their_order(slow: tuple[Gate, Slo
     client.send(b"ST\r\n")
     up.send(b" and more\r\n")
     gate.workshop.rest(0.02)
-    gate.workshop.run(lambda: store.grants[0][4](None))
+    gate.workshop.run(lambda: store.grants[0][4](1))
     gate.gets(client, b"+OK in\r\n* later and more\r\n")
     gate.gets(up, b"STAT\r\nLIST\r\n")
 
@@ -203,7 +203,7 @@ def test_G6_one_look_up_a_transaction_and_none_for_local_mail(workshop: Workshop
     assert store.questions == []
     gate.talk(("C", FOREIGN + b"RCPT TO:<y@far.test>\r\nRSET\r\n"))
     gate.until(lambda: store.questions)
-    workshop.run(lambda: store.questions[0][1](None))
+    workshop.run(lambda: store.questions[0][1]([]))
     up.send(b"250 ok\r\n250 reset\r\n")
     gate.until(lambda: client.look().endswith(b"250 reset\r\n"))
     assert client.got[client.told :].count(b"554 5.7.1") == 2
@@ -237,7 +237,7 @@ def test_G7_an_answer_after_the_client_has_gone_is_no_trouble(workshop: Workshop
     gate.client.abort()
     gate.up.abort()
     workshop.rest(0.02)
-    workshop.run(lambda: store.questions[0][1](None))
+    workshop.run(lambda: store.questions[0][1]([]))
     workshop.advance(5.0)
     gate.end()
 
@@ -517,7 +517,7 @@ def test_P4_a_client_that_floods_behind_its_password_is_stopped(slow: tuple[Gate
         sent += client.flood(1 << 20)
         gate.workshop.turns(3)
     assert gate.link._client.received <= 100 + 16384, "the rest waits in the kernel"
-    gate.workshop.run(lambda: store.grants[0][4](None))
+    gate.workshop.run(lambda: store.grants[0][4](1))
     gate.gets(client, b"+OK logged in\r\n")
     gate.until(lambda: len(up.look()) - up.told == sent)
 

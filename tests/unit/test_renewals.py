@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from proxy.errors import StoreUnavailable
 from proxy.leases.memory import MemoryStore
 from proxy.leases.renewals import MARGIN, Renewals
 from proxy.wire.address import packed
@@ -15,7 +16,6 @@ from ..support.clocks import FakeClock
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxy.errors import StoreUnavailable
     from proxy.leases.base import Lease
 
 ADDRESS = packed("192.0.2.7")
@@ -50,9 +50,11 @@ class House:
 
     def left(self) -> float:
         """Seconds left of the address's lease; 0 without one."""
-        found: list[Lease | StoreUnavailable | None] = []
+        found: list[Sequence[Lease] | StoreUnavailable] = []
         self.store.find(ADDRESS, found.append)
-        return getattr(found[0], "left", 0.0)
+        (leases,) = found
+        assert not isinstance(leases, StoreUnavailable)
+        return leases[0].left if leases else 0.0
 
     def live(self, seconds: float, step: float = 0.5) -> list[float]:
         """What was left after each step."""
