@@ -250,7 +250,6 @@ def test_an_upstream_that_never_stops(appliance: SampleAppliance, case: str) -> 
         with HonestUser(gate):
             sockets = [connected(gate.address("odd"), number) for number in range(size)]
             for sock in sockets:
-                sock.settimeout(5)
                 said = bytearray()
                 if asked:
                     said += sock.recv(65536)

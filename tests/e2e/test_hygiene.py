@@ -123,7 +123,7 @@ async def believes_smtp(call: Call) -> None:
 
 def say_all(address: tuple[str, int], sessions: list[list[bytes]]) -> None:
     for number, lines in enumerate(sessions):
-        with Dialogue(address, f"127.4.0.{number + 1}", timeout=5) as client, contextlib.suppress(ConnectionError):
+        with Dialogue(address, f"127.4.0.{number + 1}") as client, contextlib.suppress(ConnectionError):
             client.expect(b"")
             for line in lines:
                 client.say(line + b"\r\n")

@@ -6,7 +6,7 @@ turn); tests/unit and the transcripts play them.  A34 is in verbs.py with the ot
 
 from __future__ import annotations
 
-from .steps import DATA, EHLO, MAIL, QUIT, RCPT, SMUGGLED, Case, R, Wait, body
+from .steps import DATA, EHLO, MAIL, QUIT, RCPT, SMUGGLED, Case, R, Step, Wait, body
 
 SEQUENCES = {
     "A1": b"\n.\n",
@@ -62,11 +62,15 @@ def _smuggling() -> list[Case]:
     for name, sequence in SEQUENCES.items():
         cases.append(body(name, HEAD + sequence + SMUGGLED))
         cases.append(body(f"A22 {name}", LF_HEAD + sequence + SMUGGLED))
-        # Command by command, for servers that take no pipelining.
-        slow = [(line, Wait.BREATH) for line in (HEAD + sequence, *SMUGGLED.splitlines(keepends=True)[:3])]
-        rest = b"Subject: smuggled {tag}\r\n\r\nx\r\n.\r\n"
-        cases.append(Case(f"{name} slowly", (EHLO, MAIL, RCPT, DATA, *slow, (rest, Wait.REPLY), QUIT)))
+        cases.append(_slowly(name, MAIL, sequence))
     return cases
+
+
+def _slowly(name: str, mail: Step, sequence: bytes) -> Case:
+    """Command by command, for servers that take no pipelining."""
+    slow = [(line, Wait.BREATH) for line in (HEAD + sequence, *SMUGGLED.splitlines(keepends=True)[:3])]
+    rest = b"Subject: smuggled {tag}\r\n\r\nx\r\n.\r\n"
+    return Case(f"{name} slowly", (EHLO, mail, RCPT, DATA, *slow, (rest, Wait.REPLY), QUIT))
 
 
 def _cut() -> list[Case]:
@@ -84,11 +88,30 @@ def _cut() -> list[Case]:
 
 def _long() -> list[Case]:
     """A24: ends at the edge of a buffer, and dots that only a re-broken line would put at the start of one."""
-    cases = [body("A24 a MiB", HEAD + b"\r\n" + b"a" * (1 << 20) + b"\r\n.\r\n", cut_short=True)]
+    cases = [body("A24 a MiB", HEAD + b"\r\n" + b"a" * (1 << 20) + b"\r\n.\r\n")]
     for length in sorted({length + more for length in LENGTHS for more in (-1, 0, 1)}):
         text = b"\r\n" + b"a" * length
         cases.append(body(f"A24 {length}", HEAD + text + b"\r\n.\r\n"))
         cases.append(body(f"A24 {length} dot", HEAD + text + b".\r\n" + SMUGGLED))
+    return cases
+
+
+EIGHTH_BIT = {
+    "newlines": b"\x8d\x8a.\x8d\x8a",
+    "newline before": b"\x8d\x8a.\r\n",
+    "dot": b"\r\n\xae\r\n",
+    "all": b"\x8d\x8a\xae\x8d\x8a",
+}
+"""Ends of data for a server that clears the eighth bit before it looks; Sendmail does where BODY=7BIT is announced."""
+
+
+def _eighth_bit() -> list[Case]:
+    seven: Step = (MAIL[0].replace(b"\r\n", b" BODY=7BIT\r\n"), Wait.REPLY)
+    cases = []
+    for name, sequence in EIGHTH_BIT.items():
+        text = HEAD + sequence + SMUGGLED + b"QUIT\r\n"
+        cases.append(Case(f"7BIT {name}", (EHLO, seven, RCPT, DATA, (text, Wait.END))))
+        cases.append(_slowly(f"7BIT {name}", seven, sequence))
     return cases
 
 
@@ -121,4 +144,4 @@ def _others() -> list[Case]:
 
 
 def cases() -> list[Case]:
-    return [*_smuggling(), *_cut(), *_long(), *_others()]
+    return [*_smuggling(), *_cut(), *_long(), *_eighth_bit(), *_others()]

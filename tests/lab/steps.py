@@ -41,8 +41,6 @@ class Case:
     least: int = 0
     never: bytes = b""
     """Octets that must not be in what arrives."""
-    cut_short: bool = False
-    """A server may refuse it before its end."""
     hasty: bool = False
     """It breaks the rules only by not waiting; octet by octet it may come late enough to be in order, and arrive."""
 
@@ -59,9 +57,9 @@ SMUGGLED = (
 )
 
 
-def body(name: str, text: bytes, least: int = 0, *, cut_short: bool = False) -> Case:
+def body(name: str, text: bytes, least: int = 0) -> Case:
     """`text` as the message to a local recipient, QUIT behind it in the same packet."""
-    return Case(name, (EHLO, MAIL, RCPT, DATA, (text + b"QUIT\r\n", Wait.END)), 1, least, cut_short=cut_short)
+    return Case(name, (EHLO, MAIL, RCPT, DATA, (text + b"QUIT\r\n", Wait.END)), 1, least)
 
 
 def line(name: str, text: bytes, *, sender: bytes = SENDER, most: int = 1, never: bytes = b"") -> Case:

@@ -39,13 +39,14 @@ SMUGGLED = {"A1", "A2", "A3", "A9", "A10", "A12", "A16", "A22 A1", "A29 LF.LF"}
 ROUTED = {"C21 2", "C25 2", "C31 2", "C50 1", "C52 2", "C55 1", "C56 1", "C60 1", "C63 7"}  # percent, bang, quotes, TAB
 SPLIT = {"C1", "C5"}
 CHUNKED = {"D1", "D2 2", "D2 8", "D3 rset", "D7"}
+EIGHTH_BIT = {f"7BIT {name} slowly" for name in ("newlines", "newline before", "dot", "all")}
 CONTROL: dict[str, tuple[int, set[str]]] = {
     "postfix-no": (60, SMUGGLED | ROUTED | SPLIT | CHUNKED | {"C76", "C51 2", "C58 1"}),
     "postfix-normalize-mynetworks": (60, SMUGGLED | ROUTED | SPLIT | CHUNKED | {"C76", "C51 2", "C58 1"}),
     "postfix-normalize": (40, ROUTED | SPLIT | CHUNKED | {"C76", "C51 2", "C58 1"}),
     "postfix-reject": (36, ROUTED | CHUNKED - {"D7"} | {"C76", "C51 2", "C58 1"}),
     "exim": (20, SPLIT | CHUNKED | {"C8 16385", "C61 2"}),
-    "sendmail": (25, ROUTED | SPLIT | {"C42 1", "C43 1", "C63 1"}),
+    "sendmail": (25, ROUTED | SPLIT | EIGHTH_BIT | {"C42 1", "C43 1", "C63 1"}),
     "opensmtpd": (6, {"A29 LF.LF", "A1 slowly", "A2 slowly", "A3 slowly", "A12 slowly", "A14 slowly"}),
     "aiosmtpd-1-4-4": (30, SPLIT | {"A2", "A12", "A22 A2", "A31", "C54 2", "D1", "D7"}),
     "aiosmtpd-1-4-6": (26, SPLIT | {"A31", "C54 2", "D1", "D7"}),

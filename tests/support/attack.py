@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+TIMEOUT = 30.0  # seconds for one step of a socket; popgate's own limits in these tests are a few seconds
 RESET = b"\1\0\0\0\0\0\0\0"  # SO_LINGER: on, 0 s: close() sends a reset
 
 
@@ -26,7 +27,7 @@ def attacker(number: int) -> str:
 
 def connected(address: tuple[str, int], number: int = 0) -> socket.socket:
     """One connection of attacker `number`."""
-    sock = socket.create_connection(address, 10, (attacker(number), 0))
+    sock = socket.create_connection(address, TIMEOUT, (attacker(number), 0))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
@@ -42,10 +43,11 @@ def crowd(address: tuple[str, int], size: int, first: bytes = b"", waits: bool =
     return sockets
 
 
-def crawl(sockets: Sequence[socket.socket], octets: bytes, pause: float, limit: float) -> list[float]:
+def crawl(sockets: Sequence[socket.socket], octets: bytes, pause: float, limit: float = TIMEOUT) -> list[float]:
     """Send `octets` one by one, over and over, to each socket, each `pause` seconds, until all have been closed.
 
-    Returns after how many seconds each was; fails when one still lives after `limit`.
+    Returns after how many seconds each was; fails when one still lives after `limit`: a limit of popgate that octets
+    prolong never comes, so this may be much longer than what is expected.
     """
     began = time.monotonic()
     lived: dict[socket.socket, float] = {}

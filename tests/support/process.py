@@ -99,6 +99,12 @@ class Process:
         self._reader.join(timeout)
         return code
 
+    def kill(self) -> None:
+        """Ends it and all that it started, at once: for programs whose children outlive them."""
+        if self.running:
+            os.killpg(self.pid, SIGKILL)  # the group is ours: it was made by start_new_session
+        self.stop()
+
     def stop(self, number: int = SIGTERM, timeout: float = PATIENCE) -> int:
         """Ends it by `number`, by force with its whole process group if that takes longer than `timeout`."""
         if self.running:

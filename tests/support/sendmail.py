@@ -103,6 +103,6 @@ class Sendmail:
         return self._sink.messages
 
     def close(self) -> None:
-        self._process.stop()
+        self._process.kill()  # a session that it has slowed down, for too many NOOPs, would go on for minutes
         self._sink.close()
         self._jail.close()

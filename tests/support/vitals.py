@@ -1,8 +1,9 @@
 """How a gate under attack is doing: its workers' memory, descriptors and CPU time, and what an honest user sees.
 
 `Vitals(gate)` reads /proc.  `HonestUser(gate)` reads and sends mail in a thread of its own for as long as a `with`
-block lasts, from an address that no attacker uses, and fails the test if one round took longer than PATIENCE: that is
-the event-loop lag as a person meets it, measured from outside.
+block lasts, from an address that no attacker uses, and fails the test if one round took longer than PATIENCE, or than
+a hundred rounds before the attack where that is more (a machine that is busy with something else is no lag of ours):
+that is the event-loop lag as a person meets it, measured from outside.
 
 Figures for the README go through `noted`: `pytest -rP` or POPGATE_FIGURES=FILE shows them.
 """
@@ -15,14 +16,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .dialogue import Dialogue, pop_login, stuffed
+from .dialogue import Dialogue, pop_login, send, stuffed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .popgate import Popgate
 
-PATIENCE = 2.0  # seconds for one login, or one message, however loaded the machine is
+PATIENCE = 5.0  # seconds for one login, or one message; on a machine that does nothing else it takes 0.01
+ROUNDS = 100  # so many times what the slowest of three rounds takes without an attack
 HONEST = "127.0.0.9"  # where the honest user sits
 MIB = 1 << 20
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -36,7 +38,7 @@ def noted(case: str, figure: str) -> None:
             file.write(f"{case}: {figure}\n")
 
 
-def eventually(condition: Callable[[], object], what: Callable[[], str] | str, seconds: float = 10.0) -> None:
+def eventually(condition: Callable[[], object], what: Callable[[], str] | str, seconds: float = 30.0) -> None:
     """Wait for a state that nobody announces; fail by saying `what` was waited for."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -48,14 +50,16 @@ def eventually(condition: Callable[[], object], what: Callable[[], str] | str, s
 class Vitals:
     """The workers of a gate, looked at from outside; `..._before` are the figures of the moment it was made.
 
-    Made before the attack and before there is an HonestUser, whose connections come and go.  One login warms up the
-    workers: the store is opened at the first.
+    Made before the attack and before there is an HonestUser, whose connections come and go.  One login and one message
+    warm up the workers: the store is opened at the first.
     """
 
     def __init__(self, gate: Popgate) -> None:
         pop_login(gate.address("pop3"), source=HONEST)
+        send(gate.address("smtp"), [b"friend@example.org"], source=HONEST)
         self._pids = gate.workers()
         self.descriptors_before = 0
+        self._still = 0
         eventually(self._is_still, "the end of the first login")
         self.resident_before = self.resident()
         for pid in self._pids:
@@ -91,8 +95,10 @@ class Vitals:
         )
 
     def _is_still(self) -> bool:
+        """Whether as many descriptors were open at ten looks in a row."""
         before, self.descriptors_before = self.descriptors_before, self.descriptors()
-        return before == self.descriptors_before
+        self._still = self._still + 1 if before == self.descriptors_before else 0
+        return self._still >= 10
 
     @staticmethod
     def _status(pid: int, name: str) -> int:
@@ -118,10 +124,14 @@ class HonestUser:
         self._failure: BaseException | None = None
         self.rounds = 0
         self.slowest = 0.0  # seconds
+        self.patience = PATIENCE
         self._thread = threading.Thread(target=self._live, daemon=True)
 
     def __enter__(self) -> HonestUser:
-        self._round()  # it works before the attack begins
+        for _ in range(3):  # it works before the attack begins
+            self._round()
+        self.patience = max(PATIENCE, ROUNDS * self.slowest)
+        self.slowest = 0.0
         self._thread.start()
         return self
 
@@ -132,8 +142,8 @@ class HonestUser:
             return
         if self._failure is not None:
             raise self._failure
-        assert self.rounds > 1
-        assert self.slowest < PATIENCE, f"an honest user waited {self.slowest:.2f} s"
+        assert self.rounds > 3
+        assert self.slowest < self.patience, f"an honest user waited {self.slowest:.2f} s, of {self.patience:.2f} s"
 
     def _live(self) -> None:
         try:

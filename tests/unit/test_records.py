@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.net.records import RECORD, Records
+from proxy.net.records import RECORD, WORDLESS, Records
 from proxy.net.tls import ServerTls
+
+from ..support.keyupdate import Sender, modern
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +27,12 @@ def ends(certificate: Path, piece: int = 1 << 20) -> tuple[Records, Records]:
     server = Records(ServerTls("pop3", [certificate]).wrap)
     context = trusting()
     client = Records(lambda incoming, outgoing: context.wrap_bio(incoming, outgoing, server_hostname="localhost"))
+    shake(client, server, piece)
+    assert client.read() == (b"", False)  # tickets
+    return client, server
+
+
+def shake(client: Records, server: Records, piece: int = 1 << 20) -> None:
     done = {client: False, server: False}
     for _ in range(10):
         for side, other in ((client, server), (server, client)):
@@ -37,8 +45,6 @@ def ends(certificate: Path, piece: int = 1 << 20) -> tuple[Records, Records]:
         if all(done.values()):
             break
     assert all(done.values())
-    assert client.read() == (b"", False)  # tickets
-    return client, server
 
 
 @pytest.mark.parametrize("piece", [1 << 20, 1, 100])
@@ -102,3 +108,34 @@ def test_closing_what_is_broken_does_not_raise(certificate: Path) -> None:
     server.close_notify()
     client.close_notify()
     client.close_notify()
+
+
+@pytest.mark.parametrize("count", [1000, 100_000])
+def test_B20_text_octet_by_octet_and_large_records_are_within_the_bound(certificate: Path, count: int) -> None:
+    client, server = ends(certificate)
+    for _ in range(count // 100):
+        server.feed(b"".join([client.write(b"x") for _ in range(100)]))
+        assert server.read() == (b"x" * 100, False)
+    out = client.write(b"x" * RECORD)
+    server.feed(out[:-1])
+    assert server.read() == (b"", False)
+    server.feed(out[-1:])
+    assert server.read() == (b"x" * RECORD, False)
+
+
+@pytest.mark.parametrize("text", [b"", b"x"])
+def test_B20_records_without_text_have_a_bound(certificate: Path, tmp_path: Path, text: bytes) -> None:
+    """KeyUpdates alone, and with a little text among them, which accounts for a few."""
+    server = Records(ServerTls("pop3", [certificate]).wrap)
+    context = modern(tmp_path / "log")
+    client = Records(lambda incoming, outgoing: context.wrap_bio(incoming, outgoing, server_hostname="localhost"))
+    shake(client, server)
+    sender, fed = Sender(tmp_path / "log"), 0
+    with pytest.raises(ssl.SSLError) as raised:
+        while fed < 1 << 20:
+            octets = sender.updates(100) + (sender.text(text) if text else b"")
+            server.feed(octets)
+            server.read()
+            fed += len(octets)
+    assert raised.value.reason == "WORDLESS"
+    assert WORDLESS - 100 * 27 <= fed <= 2 * WORDLESS

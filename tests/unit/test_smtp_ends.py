@@ -7,46 +7,18 @@ import pytest
 from proxy.session.events import Finished, UpstreamAborted
 
 from ..support.smtp import REFUSE, asked, in_body, recipients
+from ..support.smuggling import ENDS, NO_ENDS, SMUGGLED, TRUE_ENDS
 
-ENDS = {  # the threat list's number: octets that some server was seen, or was told, to take for the end of data
-    "A1": b"\n.\n",
-    "A2": b"\n.\r\n",
-    "A3": b"\r\n.\n",
-    "A4": b"\n.\r",
-    "A5": b"\r.\r",
-    "A6": b"\r.\n",
-    "A7": b"\r.\r\n",
-    "A8": b"\r\n.\r",
-    "A9": b"\r\r\n.\r\r\n",
-    "A10": b"\r\n.\r\r\n",
-    "A12": b"\r\0\n.\r\n",
-    "A13": b"\r\n\0.\r\n",
-    "A14": b"\r\n.\0\r\n",
-    "A14b": b"\r\n.\0\0\0\r\n",
-    "A15": b"\r\n.\r\0\n",
-    "A16": b"\n\n.\n\n",
-    "A19": b"\r\n. \r\n",
-    "A19b": b"\r\n\t.\r\n",
-    "A19c": b"\r\n.\x0b\r\n",
-    "A19d": b"\r\n.\x1a\r\n",
-    "A20": b"\xc2\x85.\xc2\x85",
-    "A20b": b"\x0b.\x0b",
-    "A20c": b"\x0c.\x0c",
-    "A20d": b"\x1c.\x1c",
-    "A20e": b"\xe2\x80\xa8.\xe2\x80\xa8",
-    "A21": b"\r\n..\r\n",
-}
-TRUE_ENDS = {"A11": b"\r\r\n.\r\n", "A17": b"\0\r\n.\r\n", "A18": b"\r\n.\r\n\0"}  # they hold a literal CRLF.CRLF
-SMUGGLED = b"MAIL FROM:<smuggled@s.test>\r\nRCPT TO:<victim@far.test>\r\nDATA\r\nSubject: smuggled\r\n\r\nx\r\n.\r\n"
+ROWS = ENDS | NO_ENDS
 LAX_END = (b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\n.\r", b"\r.\n", b"\r\n.\r\r\n")
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100000])
-@pytest.mark.parametrize("row", ENDS)
+@pytest.mark.parametrize("row", ROWS)
 def test_S8_no_smuggling_normalize(row: str, size: int) -> None:
     """The message goes on to its CRLF.CRLF, and no lax server finds another end in what went up."""
     driver = in_body()
-    text = b"Subject: outer\r\n\r\nbody" + ENDS[row] + SMUGGLED
+    text = b"Subject: outer\r\n\r\nbody" + ROWS[row] + SMUGGLED
     driver.client(*[text[at : at + size] for at in range(0, len(text), size)])
     sent = driver.to_upstream
     assert sent.endswith(b"\r\n.\r\n")
@@ -61,14 +33,14 @@ def test_S8_no_smuggling_normalize(row: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100000])
-@pytest.mark.parametrize("row", ENDS)
+@pytest.mark.parametrize("row", ROWS)
 def test_S8_no_smuggling_reject(row: str, size: int) -> None:
     """With a stray CR or LF: one 550 behind CRLF.CRLF and no end of data upstream; without: passed on as it is.
 
     But for a dot beside a NUL at the beginning of a line, which gets another dot in either mode.
     """
     driver = in_body("bare_newline=reject")
-    text = b"Subject: outer\r\n\r\nbody" + ENDS[row] + SMUGGLED
+    text = b"Subject: outer\r\n\r\nbody" + ROWS[row] + SMUGGLED
     stray = text.replace(b"\r\n", b"")
     driver.client(*[text[at : at + size] for at in range(0, len(text), size)])
     if b"\r" not in stray and b"\n" not in stray:
@@ -94,7 +66,7 @@ def test_S8_a_literal_end_is_an_end(row: str, size: int) -> None:
         assert behind == b""
         assert asked(driver) is None
     else:
-        assert behind == b"MAIL FROM:<smuggled@s.test>\r\n"
+        assert behind == b"MAIL FROM:<e@s.test>\r\n"
         assert asked(driver) is not None
         driver.answer(REFUSE)
     assert not recipients(behind)
