@@ -65,17 +65,20 @@ class Children:
         let_go: Callable[[], None],
         heard: Callable[[Child, Message], None],
         lost: Callable[[Child], None],
+        serving: Callable[[], None],
     ) -> None:
         """`outfit(number, channel)`: what a worker that starts now is given.  `let_go`: called in a new child, for what
-        is the supervisor's.  `heard`: a worker said something; `lost`: it says nothing more."""
+        is the supervisor's.  `heard`: a worker said something; `lost`: it says nothing more.  `serving`: called once,
+        when all are ready."""
         self.log = log
         self.restarting = True
         """Whether the dead come back; False while draining."""
         self._all = [Child(number) for number in range(census.workers)]
         self._census, self._selector, self._clock = census, selector, clock
         self._outfit, self._let_go = outfit, let_go
-        self._heard, self._lost = heard, lost
-        self._announced = False
+        self._heard, self._lost, self._on_serving = heard, lost, serving
+        self.serving = False
+        """Whether all have been ready, once."""
 
     def start(self) -> None:
         """Start all of them."""
@@ -85,6 +88,11 @@ class Children:
     def running(self) -> bool:
         """Whether any process is left."""
         return any(child.pid for child in self._all)
+
+    def beat(self) -> bool:
+        """Whether the loops of all that run beat.  One that died is no reason to say no: it is being restarted, and the
+        others' sessions go on; but there must be one."""
+        return self.running() and not any(child.stalled for child in self._all if child.pid)
 
     def by_health(self) -> list[Child]:
         """All, those that seem stuck last."""
@@ -102,6 +110,14 @@ class Children:
             {"number": c.number, "pid": c.pid, "ready": c.ready and not c.stalled, "stalled": c.stalled}
             for c in self._all
         ]
+
+    def phrase(self) -> str:
+        """How they are, in a few words."""
+        if not self.serving:
+            return "starting"
+        troubles = [f"; worker {child.number} is stuck" for child in self._all if child.pid and child.stalled]
+        troubles += [f"; worker {child.number} is being restarted" for child in self._all if not child.ready]
+        return f"serving with {len(self._all)} workers" + "".join(troubles)
 
     # Birth and death
 
@@ -150,9 +166,10 @@ class Children:
             self._heard(child, message)
             return
         child.ready = True
-        if not self._announced and all(child.ready for child in self._all):
-            self._announced = True
+        if not self.serving and all(child.ready for child in self._all):
+            self.serving = True
             self.log.line("info", "popgate", "serving", ("workers", len(self._all)))
+            self._on_serving()
 
     def _hung_up(self, child: Child) -> None:
         child.channel = None

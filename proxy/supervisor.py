@@ -4,8 +4,11 @@ No event loop, thread or store lives here (RULES N5): a fork copies only what is
 is made before the first fork: listening sockets (N4: no connection is lost with a worker), TLS contexts (one set of
 ticket keys), the census.
 
+systemd may have made the sockets (activation.py) and is told how we are (notify.py).  Its watchdog is answered only
+while every worker's loop beats: a worker that is stuck for good gets popgate restarted.
+
 SIGTERM and SIGINT drain; a second one cuts.  SIGHUP reads the configuration again: it is checked here, completely, and
-only a good one goes to the workers (N7).  After the sockets are bound everything runs as `user`.
+only a good one goes to the workers (N7).  Once the sockets are bound nothing runs as root any more.
 
 Not here: the workers' lives (children.py), questions that a worker answers (inquiries.py).
 """
@@ -20,6 +23,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Final
 
+from .activation import inherited
 from .channel import Message, config_text
 from .children import Children
 from .config import load
@@ -29,8 +33,10 @@ from .inquiries import Inquiries
 from .leases.clock import Clock
 from .log import Log, open_log
 from .net.census import Census
-from .privileges import become, bind_all, raise_descriptors
+from .notify import Notify
+from .privileges import become, raise_descriptors
 from .runtime import build_services, make_tls, needs_restart, open_store
+from .sockets import bind_all
 from .worker import Outfit
 
 if TYPE_CHECKING:
@@ -42,6 +48,8 @@ if TYPE_CHECKING:
 
 _TICK: Final = 1.0
 """Seconds between two looks at what takes too long."""
+_EXTENSION: Final = 10.0
+"""Seconds that systemd is asked to wait from each look on, while we drain."""
 _GRACE: Final = 10.0
 """Seconds past the limit of a drain until a worker that is still there is killed: closing the store may take some."""
 
@@ -52,16 +60,16 @@ class Supervisor:
     def __init__(self, config: Config, path: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
         """`path`: where SIGHUP reads the configuration from.  Raise ConfigError for what can't be served."""
         self._config, self._path, self._clock = config, path, clock
-        self._sockets = bind_all(config)
+        self._notify = Notify(os.environ, clock)
+        self._tls: dict[str, ServerTls] = make_tls(config)
+        build_services(config, open_store(config, Clock()), self._tls, frozenset())  # to see that it can be done
+        self._sockets = bind_all(config, inherited(os.environ))
         with contextlib.ExitStack() as undo:
-            for _, sock in self._sockets:
-                undo.callback(sock.close)
-            bound = [sock.getsockname()[:2] for _, sock in self._sockets]
-            self._bound = frozenset([(str(host), int(port)) for host, port in bound])
-            self._tls: dict[str, ServerTls] = make_tls(config)
-            build_services(config, open_store(config, Clock()), self._tls, self._bound)  # to see that it can be done
+            for one in self._sockets:
+                undo.callback(one.sock.close)
+            become(config.user)  # nothing below runs as root
+            self._bound = frozenset([one.address() for one in self._sockets])
             raise_descriptors()
-            become(config.user)
             self._log: Log = _opened(config)
             self._census = Census(config.processes)
             self._selector = undo.enter_context(selectors.DefaultSelector())
@@ -75,10 +83,11 @@ class Supervisor:
             clock,
             outfit=self._outfit,
             let_go=self._let_go,
+            serving=self._notify.ready,
             heard=self._inquiries.answered,
             lost=self._inquiries.lost,
         )
-        self._draining = self._signalled_once = False
+        self._draining = self._signalled_once = self._refused = False
         self._kill_at = 0.0
         self._tick_at = 0.0
 
@@ -91,10 +100,9 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
         self._selector.register(wake, selectors.EVENT_READ, self._signalled)
-        for name, sock in self._sockets:
-            host, port = sock.getsockname()[:2]
-            shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            self._log.line("info", "popgate", "listening", ("listener", name), ("address", shown))
+        for one in self._sockets:
+            words = (("listener", one.listener), ("address", str(one)), ("by", "systemd" if one.kept else ""))
+            self._log.line("info", "popgate", "listening", *words)
         self._warn_of_files()
         self._children.start()
         while not self._draining or self._children.running():
@@ -142,12 +150,24 @@ class Supervisor:
         self._children.restart(now)
         if now < self._tick_at:
             return
-        self._tick_at = now + _TICK
+        self._tick_at = now + min(_TICK, self._notify.pause)
         self._control.tick()
         self._inquiries.tick(now)
         self._children.watch(now)
-        if self._draining and now > self._kill_at:
-            self._children.kill()
+        if self._children.beat():
+            self._notify.alive(now)
+        self._notify.phrase(self._phrase())
+        if self._draining:
+            self._notify.extend(_EXTENSION)
+            if now > self._kill_at:
+                self._children.kill()
+
+    def _phrase(self) -> str:
+        """For `systemctl status`."""
+        if self._draining:
+            return f"draining, connections left: {self._census.connections()}"
+        refused = "; the last reload was refused, see the log" if self._refused else ""
+        return self._children.phrase() + refused
 
     # Signals
 
@@ -168,13 +188,25 @@ class Supervisor:
         kill_at = self._clock() + seconds + _GRACE
         self._kill_at = min(self._kill_at, kill_at) if self._draining else kill_at
         self._draining = True
+        self._notify.stopping()
         self._children.restarting = False
         self._children.order({"order": "drain", "seconds": seconds})
-        for _, sock in self._sockets:
-            sock.close()
+        for one in self._sockets:
+            one.sock.close()
 
     def _reload(self) -> list[str]:
-        """Read the configuration again; return what is wrong with it, having changed nothing then."""
+        """Read the configuration again, and tell systemd; return what is wrong with it, having changed nothing then."""
+        tell = self._children.serving and not self._draining  # else READY=1 would say that the start is over
+        if tell:
+            self._notify.reloading()
+        problems = self._adopt()
+        self._refused = bool(problems)
+        self._notify.phrase(self._phrase())
+        if tell:
+            self._notify.ready()
+        return problems
+
+    def _adopt(self) -> list[str]:
         try:
             config = load(self._path)
             problems = needs_restart(self._config, config)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .config import Config
     from .net.census import Census
     from .net.tls import ServerTls
+    from .sockets import ListeningSocket
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,7 @@ class Outfit:
 
     number: int
     config: Config
-    sockets: Sequence[tuple[str, socket.socket]]
-    """(listener, bound socket) each."""
+    sockets: Sequence[ListeningSocket]
     bound: Bound
     tls: Mapping[str, ServerTls]
     census: Census
@@ -111,7 +111,7 @@ class Worker:
             leased=self._leased,
         )
         services = build_services(config, self._store, outfit.tls, outfit.bound)
-        self._listeners = [self._listen(sock, services[name]) for name, sock in outfit.sockets]
+        self._listeners = [self._listen(one.sock, services[one.listener]) for one in outfit.sockets]
         self._frames = Frames()
         self._store.start(loop)
         outfit.channel.setblocking(False)
@@ -226,15 +226,16 @@ class Worker:
             return
         self._config = config
         self._log = self._shared.log = log
-        for (name, _), listener in zip(outfit.sockets, self._listeners, strict=True):
-            listener.adopt(services[name], config.limits.connections, config.limits.connections_per_client, self._log)
+        limits = config.limits
+        for one, listener in zip(outfit.sockets, self._listeners, strict=True):
+            listener.adopt(services[one.listener], limits.connections, limits.connections_per_client, log)
 
     def _drain(self, seconds: float) -> None:
         """Take no more work, finish what is under way, and cut the rest after `seconds` (RULES N6)."""
         if self._drain_until is None:
-            for listener, (_, sock) in zip(self._listeners, self._outfit.sockets, strict=True):
-                listener.drain()
-                sock.close()  # with the last copy the port is free, for a popgate that is started meanwhile
+            for listener, one in zip(self._listeners, self._outfit.sockets, strict=True):
+                listener.drain(turn_away=not one.kept)
+                one.sock.close()  # with the last copy the port is free, for a popgate that is started meanwhile
             self._drain_until = self._clock() + seconds
         else:
             self._drain_until = min(self._drain_until, self._clock() + seconds)

@@ -85,10 +85,11 @@ class Listener:
         self.connections, self.per_client = connections, per_client
         self._log = log
 
-    def drain(self) -> None:
-        """Turn away who has connected already, then stop accepting (RULES N6)."""
+    def drain(self, *, turn_away: bool = True) -> None:
+        """Stop accepting (RULES N6).  Who waits in the queue of a socket that closes now would be cut by it, and is
+        turned away before; where the socket stays open for a successor (`turn_away` False), he waits for that one."""
         self.draining = True
-        while self._listening and self._accept():
+        while turn_away and self._listening and self._accept():
             pass
         self.close()
 

@@ -113,8 +113,8 @@ class Office:
         self.supervisor._control.close()
         self.children.close()
         self.supervisor._selector.close()
-        for _, sock in self.supervisor._sockets:
-            sock.close()
+        for one in self.supervisor._sockets:
+            one.sock.close()
         for sock in self.pairs:
             sock.close()
         logger.remove()

@@ -10,6 +10,7 @@ import pytest
 from ..support.clocks import LOOPS
 from ..support.folder import Folder
 from ..support.office import Office
+from ..support.systemd import Listening
 from ..support.workshop import Workshop
 
 if TYPE_CHECKING:
@@ -22,6 +23,17 @@ def workshop(request: pytest.FixtureRequest) -> Iterator[Workshop]:
     bench = Workshop(LOOPS[request.param])
     yield bench
     bench.close()
+
+
+@pytest.fixture
+def systemd(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listening]:
+    """What systemd hears of the office; it waits ten seconds for a sign of life."""
+    with Folder("notify") as name:
+        made = Listening(f"{name}/notify")
+        for key, value in {**made.environ, "WATCHDOG_USEC": "10000000"}.items():
+            monkeypatch.setenv(key, value)
+        yield made
+        made.close()
 
 
 @pytest.fixture

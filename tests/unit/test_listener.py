@@ -205,6 +205,16 @@ def test_closing_leaves_the_socket_to_the_other_workers(bench: Bench) -> None:
     bench.workshop.keep(bench.sock.sock.accept()[0])
 
 
+def test_N6_who_waits_in_the_queue_of_a_socket_that_stays_waits_for_the_successor(bench: Bench) -> None:
+    client = bench.connect()
+    bench.listener.drain(turn_away=False)
+    assert bench.sock.accepts == 0
+    successor, _ = bench.sock.sock.accept()
+    with successor:
+        successor.sendall(b"+OK\r\n")
+        assert client.sock.recv(100) == b"+OK\r\n"
+
+
 def test_a_drained_listener_does_not_come_back_from_its_pause(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PAUSE", 0.01)
     bench.sock.failures = [OSError(errno.EMFILE, "full")]

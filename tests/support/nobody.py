@@ -1,0 +1,25 @@
+"""A program that was root and has become nobody, as popgate becomes `user`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from .needs import need
+
+IMPORTS = """
+import os
+from proxy.config.schema import Config, Endpoint, Listener
+from proxy.errors import ConfigError
+from proxy.privileges import become
+from proxy.sockets import bind_all
+"""  # before it becomes nobody, to whom the virtual environment may be closed
+
+
+def as_nobody(code: str) -> str:
+    """What a program says that became nobody and then runs `code`."""
+    need("root")
+    program = f"{IMPORTS}become('nobody')\n{code}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
