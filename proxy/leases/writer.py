@@ -16,9 +16,10 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import StoreUnavailable
+from . import pending
 from .file import StoreBusy
 from .table import LeaseTable
 
@@ -36,10 +37,10 @@ _PURGE_EVERY = 60.0  # s
 _PURGE_MAX = 1000  # rows per turn; about 5 ms under the lock
 
 
-class Question(Generic[T]):
-    """One question on its way through the thread.  The loop makes and settles it; the thread only does `work`."""
+class Question(pending.Question[T]):
+    """One question on its way through the thread, which only does `work`."""
 
-    __slots__ = ("due", "landed", "overdue", "then", "work", "writes")
+    __slots__ = ("work",)
 
     def __init__(
         self,
@@ -49,19 +50,8 @@ class Question(Generic[T]):
         writes: bool,
         landed: Callable[[T | StoreUnavailable], None] | None = None,
     ) -> None:
-        """`then` is told once, perhaps early ("no answer in time"); `landed` learns what really came of it."""
+        super().__init__(then, writes=writes, landed=landed)
         self.work = work
-        self.then = then
-        self.writes = writes
-        self.landed = landed
-        self.due = 0.0  # loop time
-        self.overdue = False  # who asked was told that it takes too long
-
-    def settle(self, answer: T | StoreUnavailable) -> None:
-        """Give the answer to who asked, unless there has been one."""
-        then, self.then = self.then, None
-        if then is not None:
-            then(answer)
 
 
 # Any: one queue carries questions with different kinds of answers, and each goes back to its own `then`.

@@ -20,7 +20,8 @@ import pytest
 
 import proxy
 from proxy.errors import StoreUnavailable
-from proxy.leases import sqlite as module
+from proxy.leases import late as late_module
+from proxy.leases import pending as pending_module
 from proxy.leases import watch as watch_module
 from proxy.leases import writer as writer_module
 from proxy.leases.base import Arrears, Lease, Term
@@ -317,7 +318,7 @@ def test_G7_questions_asked_together_time_out_together(start: Start, monkeypatch
 
 
 def test_G7_what_waits_for_the_thread_has_a_bound(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WAITING_MAX", 3)
+    monkeypatch.setattr(pending_module, "WAITING_MAX", 3)
     worker = start()
     worker.settled()
     reached, stuck = threading.Event(), threading.Event()
@@ -421,14 +422,14 @@ def test_G7_what_is_owed_and_has_ended_or_was_revoked_is_owed_no_more(
 def test_G7_the_newest_of_several_late_grants_of_one_login_counts(
     start: Start, lock: Callable[[], sqlite3.Connection], clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_RETRY", 3600.0)  # only a success of another grant brings them back
+    monkeypatch.setattr(late_module, "RETRY", 3600.0)  # only a success of another grant brings them back
     worker = start(timeout=0.05)
     worker.settled()
     holder = lock()
     assert isinstance(worker.grant(HOME, "al", 100.0), StoreUnavailable)
     clock.advance(10)
     assert isinstance(worker.grant(HOME, "al", 100.0), StoreUnavailable)
-    worker.until(lambda: worker.store._with_thread == 0)
+    worker.until(lambda: worker.store._pending.asked == 0)
     assert worker.store.late == 1
     holder.execute("ROLLBACK")
     assert worker.grant(OFFICE, "bo") is None
@@ -439,7 +440,7 @@ def test_G7_the_newest_of_several_late_grants_of_one_login_counts(
 def test_G7_a_late_grant_yields_to_a_newer_and_shorter_one(
     start: Start, lock: Callable[[], sqlite3.Connection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_RETRY", 3600.0)
+    monkeypatch.setattr(late_module, "RETRY", 3600.0)
     worker = start(timeout=0.05)
     worker.settled()
     holder = lock()
@@ -453,19 +454,19 @@ def test_G7_a_late_grant_yields_to_a_newer_and_shorter_one(
 
 
 def test_G7_late_grants_have_a_bound(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LATE_MAX", 3)
+    monkeypatch.setattr(late_module, "LATE_MAX", 3)
     worker = start()
     worker.store.close()
     for number in range(5):
         assert isinstance(worker.grant(HOME, str(number)), StoreUnavailable)
-    assert [key[1] for key in worker.store._late] == ["2", "3", "4"]
+    assert [key[1] for key in worker.store._late.grants] == ["2", "3", "4"]
 
 
 @pytest.mark.parametrize("ended_first", [True, False])
 def test_G7_a_late_grant_does_not_come_back_after_a_revocation(
     start: Start, lock: Callable[[], sqlite3.Connection], monkeypatch: pytest.MonkeyPatch, ended_first: bool
 ) -> None:
-    monkeypatch.setattr(module, "_RETRY", 3600.0)
+    monkeypatch.setattr(late_module, "RETRY", 3600.0)
     worker = start(timeout=0.05)
     worker.settled()
     holder = lock()
@@ -738,7 +739,7 @@ def test_closing_answers_what_is_unanswered(start: Start, monkeypatch: pytest.Mo
 def test_closing_writes_what_was_asked_and_what_is_late(
     start: Start, lock: Callable[[], sqlite3.Connection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_RETRY", 3600.0)
+    monkeypatch.setattr(late_module, "RETRY", 3600.0)
     worker = start(timeout=0.2)
     worker.settled()
     holder = lock()
