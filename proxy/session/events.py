@@ -4,8 +4,9 @@ A session is synchronous and knows no socket, clock, log or store.  Octets come 
 decisions and facts come out in `events`, in the order in which they happened; the link answers with a method call.
 Nothing here carries a password.
 
-Kinds of event: a *question* (`LoggedIn`, `RelayAsked`, `TlsAsked`) is answered by the link, the session holds until
-then; a *fact* (`Refused`, `Relayed`, `LoginFailed`) is logged; `UpstreamAborted` and `Finished` end connections.
+Kinds of event: a *question* (`LoggedIn`, `RelayAsked`, `UnannouncedAsked`, `TlsAsked`) is answered by the link, the
+session holds until then; a *fact* (`Refused`, `Relayed`, `LoginFailed`) is logged; `UpstreamAborted` and `Finished` end
+connections.
 """
 
 from __future__ import annotations
@@ -73,6 +74,17 @@ class RelayAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class UnannouncedAsked:
+    """Another connection to the upstream is wanted, one that does not show the client's address (RULES S12), on which
+    these lines have been said and accepted.  Answer: `moved(offer)`: its reply to EHLO (empty for HELO), or None where
+    there is no such connection."""
+
+    hello: bytes
+    """EHLO or HELO with its CRLF; empty if the client has said neither."""
+    mail: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """A recipient was answered by the gate and not by the upstream."""
 
@@ -115,7 +127,9 @@ class Finished:
     """The client took its leave (QUIT, or its end after everything was said): no need to linger for unread octets."""
 
 
-Event = LoggedIn | LoginFailed | RelayAsked | Refused | Relayed | TlsAsked | UpstreamAborted | Finished
+Event = (
+    LoggedIn | LoginFailed | RelayAsked | UnannouncedAsked | Refused | Relayed | TlsAsked | UpstreamAborted | Finished
+)
 
 
 class Session(Protocol):

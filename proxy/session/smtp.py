@@ -4,10 +4,10 @@ No octet of a client's command reaches the upstream: a command is parsed by a st
 refused, or answered here (RULES S1 to S11).  Replies keep their order by the ledger; a relay question holds the
 session until the gate has answered; a message body passes in chunks, watched by `wire.dots.Body`.
 
-One machine in three files.  Here: what it knows, how octets of either side are used, how it ends.  smtp_commands.py:
-what each verb does.  smtp_replies.py: what each reply of the upstream does.  (smtp_state.py holds the few types they
-share.)  Both sides are one object on purpose: what may be sent to one of them always depends on what the other has
-said.
+One machine in four files.  Here: what it knows, how octets of either side are used, how it ends.  smtp_commands.py:
+what each verb does.  smtp_replies.py: what each reply of the upstream does.  smtp_moving.py: how it goes on with
+another upstream connection.  (smtp_state.py holds the few types they share.)  Both sides are one object on purpose:
+what may be sent to one of them always depends on what the other has said.
 
 It does not know sockets, clocks, leases or logs: see net/link.py, policy.py.
 
@@ -25,7 +25,7 @@ from ..wire.esmtp import NO_OFFER
 from ..wire.lines import LineBuffer
 from ..wire.replies import ReplyBuffer
 from ..wire.sasl import MAX_LINE
-from . import smtp_commands, smtp_replies
+from . import smtp_commands, smtp_moving, smtp_replies
 from . import smtp_texts as texts
 from .events import Finished, TlsAsked, UpstreamAborted, Wait
 from .ledger import Ledger
@@ -53,11 +53,11 @@ class SmtpSession:
     """
 
     __slots__ = (
-        "authenticated", "body", "client", "commands", "discarding", "ending", "errors", "events", "exchange",
-        "expelled", "helo", "holding", "leaving", "ledger", "lines", "literal", "login", "messages", "offer",
-        "pending", "quitting", "recipients", "refused", "replies", "serial", "settings", "standing", "starting_tls",
-        "state", "step", "streaming", "synchronising", "tls", "to_client", "to_upstream", "transaction",
-        "upstream_done", "wait", "why",
+        "announced", "authenticated", "body", "client", "commands", "discarding", "ending", "errors", "events",
+        "exchange", "expelled", "hello", "helo", "holding", "leaving", "ledger", "lines", "literal", "login",
+        "messages", "moving", "offer", "pending", "quitting", "recipients", "refused", "replies", "serial", "settings",
+        "settling", "standing", "starting_tls", "state", "step", "streaming", "synchronising", "tls", "to_client",
+        "to_upstream", "transaction", "upstream_done", "wait", "why",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +80,8 @@ class SmtpSession:
         self.ledger: Ledger[Owed] = Ledger()
         self.tls = tls
         self.helo = b""
+        self.hello = b""  # the whole command, as it was sent on
+        self.announced = False  # set by the link: the upstream judges the client's address itself (RULES S12)
         self.offer: Offer = NO_OFFER
         self.serial = True  # the upstream takes one command at a time (no PIPELINING)
         self.synchronising = False  # a command that ends a pipelined group has no reply yet
@@ -93,7 +95,9 @@ class SmtpSession:
         self.authenticated = False  # the upstream answered AUTH with 235 in this session (RULES G14)
         self.login = ""
         self.transaction: Transaction | None = None
-        self.pending: tuple[Transaction, bytes, Path] | None = None  # the RCPT that the gate was asked about
+        self.pending: tuple[Transaction, bytes, Path] | None = None  # the RCPT that waits for the gate
+        self.moving = False  # ... or, then, for another connection
+        self.settling = False  # which is asked for once no reply is owed on this one
         self.body: Body | None = None
         self.discarding = False  # the body is read to its end without being forwarded
         self.ending = b""  # the reply that is due then
@@ -106,7 +110,7 @@ class SmtpSession:
     def doing(self) -> str:
         if self.state is COMMANDS:
             if self.pending is not None:
-                return "waiting for the gate"
+                return "waiting for another connection" if self.moving else "waiting for the gate"
             if self.ledger.awaited:
                 return "waiting for the reply to " + self.ledger.front().what
         return self.state.value
@@ -147,6 +151,8 @@ class SmtpSession:
             self.finish(f"upstream: {error}", texts.UPSTREAM_PROTOCOL)
         if self.starting_tls:
             self.start_tls_if_settled()
+        if self.settling:
+            smtp_moving.ask_if_settled(self)
         if self.lines.waiting:
             self._run()
         elif self.holding:
@@ -212,13 +218,13 @@ class SmtpSession:
             self.tls = True
             self.state = COMMANDS
             self.synchronising = False
-            self.helo = b""
+            self.helo = self.hello = b""
             self.offer, self.serial = NO_OFFER, True
             self.lines.clear()
 
     def relay_answered(self, verdict: Verdict) -> None:
         """The answer to `RelayAsked`."""
-        if self.pending is None or self.state is CLOSED:
+        if self.pending is None or self.moving or self.state is CLOSED:
             return
         (transaction, line, path), self.pending = self.pending, None
         transaction.verdict = verdict
@@ -227,6 +233,12 @@ class SmtpSession:
         else:  # the upstream has refused MAIL while the gate was asked
             self.inject(texts.MAIL_FIRST)
         self._run()
+
+    def moved(self, offer: bytes | None) -> None:
+        """The answer to `UnannouncedAsked`: the new connection's reply to EHLO (see the event); None: there is none."""
+        if self.moving and not self.settling and self.state is not CLOSED:
+            smtp_moving.answered(self, offer)
+            self._run()
 
     def verdict_lapsed(self) -> None:
         """The lease behind the verdict has ended: the next recipient that is not local is asked about (RULES G6)."""
@@ -328,6 +340,12 @@ class SmtpSession:
         """A reply of ours, in its turn."""
         if now := self.ledger.inject(reply):
             self.to_client.append(now)
+
+    def move(self, transaction: Transaction, line: bytes, path: Path) -> None:
+        """This recipient needs an unannounced connection."""
+        self.pending = (transaction, line, path)
+        self.moving = self.settling = True
+        smtp_moving.ask_if_settled(self)
 
     def error(self, reply: bytes) -> None:
         """A reply of ours to a bad command; too many of those end the session."""

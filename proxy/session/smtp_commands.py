@@ -72,7 +72,8 @@ def _introduced(session: SmtpSession, verb: bytes, argument: bytes, owed: Owed) 
     session.helo = argument if _HELO.fullmatch(argument) else session.literal
     session.transaction = None
     session.synchronising = True
-    session.send(b"%b %b\r\n" % (verb, session.helo), owed)
+    session.hello = b"%b %b\r\n" % (verb, session.helo)
+    session.send(session.hello, owed)
 
 
 def ehlo(session: SmtpSession, argument: bytes) -> None:
@@ -92,7 +93,7 @@ def mail(session: SmtpSession, argument: bytes) -> None:
         line, path, smtputf8 = mail_command(argument, session.offer.keywords, session.authenticated)
     except BadCommand as bad:
         return session.error(bad.reply)
-    transaction = session.transaction = Transaction(path.text, smtputf8, verdict=session.standing)
+    transaction = session.transaction = Transaction(path.text, smtputf8, line, verdict=session.standing)
     return session.send(line, Owed(replies.mail_replied, "MAIL", transaction))
 
 
@@ -109,6 +110,11 @@ def rcpt(session: SmtpSession, argument: bytes) -> None:
     settings = session.settings
     if not settings.ask_local and is_local(path, transaction.smtputf8, settings.local_domains):
         return _forward(session, transaction, line, path, foreign=False)
+    return foreign(session, transaction, line, path)
+
+
+def foreign(session: SmtpSession, transaction: Transaction, line: bytes, path: Path) -> None:
+    """A recipient that is not local: by the verdict of this transaction, or by asking for it."""
     if transaction.verdict is None and not session.authenticated:
         session.pending = (transaction, line, path)
         return session.events.append(RelayAsked(shown(transaction.sender), shown(path.text)))
@@ -122,18 +128,24 @@ def judged(session: SmtpSession, transaction: Transaction, line: bytes, path: Pa
     verdict = transaction.verdict
     assert verdict is not None
     if verdict.outcome is Outcome.ALLOW:
+        if session.announced and not session.authenticated:
+            return session.move(transaction, line, path)
         transaction.allowed = verdict
         return _forward(session, transaction, line, path, foreign=True)
     if verdict.outcome is Outcome.DEFER:
         reply = texts.DEFERRED
     else:
         reply = texts.refusal(session.settings.refusal, path.text, session.client)
+    return refuse(session, transaction, path, reply, verdict.why)
+
+
+def refuse(session: SmtpSession, transaction: Transaction, path: Path, reply: bytes, why: str) -> None:
+    """Answer a recipient here, and count it."""
     session.refused += 1
-    session.events.append(Refused(shown(transaction.sender), shown(path.text), shown(reply[:-2]), verdict.why))
+    session.events.append(Refused(shown(transaction.sender), shown(path.text), shown(reply[:-2]), why))
     session.inject(reply)
     if session.refused >= session.settings.max_refusals:
         session.expel("too many refused recipients", texts.TOO_MANY_REFUSALS)
-    return None
 
 
 def _forward(session: SmtpSession, transaction: Transaction, line: bytes, path: Path, *, foreign: bool) -> None:

@@ -37,6 +37,8 @@ MAIL_FIRST: Final = b"503 5.5.1 MAIL comes first\r\n"
 TOO_MANY_RECIPIENTS: Final = b"452 4.5.3 Too many recipients, send the rest in another message\r\n"
 NO_RECIPIENTS: Final = b"554 5.5.1 No valid recipients\r\n"
 DEFERRED: Final = b"451 4.3.0 Can't tell now whether you may relay, try again later\r\n"
+NOT_BESIDE_OTHERS: Final = b"451 4.7.1 Can't take this recipient beside the others now, send it again\r\n"
+NOT_MOVED: Final = b"451 4.4.1 The mail server can't be reached anew, try again later\r\n"
 BARE_NEWLINE: Final = b"550 5.5.2 The message has a bare CR or LF\r\n"
 
 BYE: Final = b"221 2.0.0 Bye\r\n"

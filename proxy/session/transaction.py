@@ -23,6 +23,8 @@ class Transaction:
     sender: bytes
     """The reverse-path, as it was sent on."""
     smtputf8: bool
+    line: bytes = b""
+    """MAIL, as it was sent on."""
     unanswered: int = 0
     """Recipients that were sent on and have no reply yet."""
     accepted: list[bytes] = field(default_factory=list)

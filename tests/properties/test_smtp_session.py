@@ -85,7 +85,10 @@ actions = st.one_of(
     st.tuples(st.just("upstream"), st.binary(max_size=10)),
     st.tuples(st.sampled_from(["serve", "serve", "serve", "serve", "refuse", "allow", "defer"]), st.just(b"")),
     st.tuples(
-        st.sampled_from(["lapse", "time", "drain", "cut", "tls", "client_eof", "upstream_eof", "failed"]), st.just(b"")
+        st.sampled_from(
+            ["lapse", "moved", "stays", "time", "drain", "cut", "tls", "client_eof", "upstream_eof", "failed"]
+        ),
+        st.just(b""),
     ),
 )
 login = [
@@ -106,7 +109,15 @@ plays = st.builds(
     st.lists(st.lists(actions, min_size=1, max_size=3) | st.sampled_from([login, body]), max_size=12),
 )
 words = st.sampled_from(
-    [(), ("starttls",), ("starttls", "tls_required"), ("bare_newline=reject",), ("ask_local",), ("noauth",)]
+    [
+        (),
+        ("starttls",),
+        ("starttls", "tls_required"),
+        ("bare_newline=reject",),
+        ("ask_local",),
+        ("noauth",),
+        ("announced",),
+    ]
 )
 
 
@@ -117,6 +128,8 @@ def wild(script: list[Action], how: list[int], given_words: tuple[str, ...]) -> 
     session, seen, most = driver.smtp, list[object](), 0
     calls: dict[str, Callable[[], None]] = {
         "lapse": session.verdict_lapsed,
+        "moved": lambda: session.moved(b"250-new\r\n250 SIZE\r\n"),
+        "stays": lambda: session.moved(None),
         "time": session.out_of_time,
         "drain": session.drain,
         "cut": session.cut,

@@ -50,6 +50,12 @@ class Driver:
         self.session.relay_answered(verdict)
         self.settle()
 
+    def move(self, offer: bytes | None) -> None:
+        """The answer to `UnannouncedAsked`."""
+        assert isinstance(self.session, SmtpSession)
+        self.session.moved(offer)
+        self.settle()
+
     def settle(self) -> None:
         """Take what the session said; give it what the client sent, as long as it takes it."""
         session = self.session
@@ -80,8 +86,9 @@ class Driver:
 def new_session(protocol: str, words: Iterable[str] = ()) -> SmtpSession | PopSession:
     """A session for a client at 192.0.2.7.
 
-    Words: tls (implicit), starttls (POP3: stls), tls_required, noauth, bare_newline=MODE, local=DOMAIN,DOMAIN (default
-    local.test), ask_local, standing=OUTCOME, max_refusals=N, max_errors=N, max_failed_logins=N.
+    Words: tls (implicit), starttls (POP3: stls), tls_required, announced, noauth, bare_newline=MODE,
+    local=DOMAIN,DOMAIN (default local.test), ask_local, standing=OUTCOME, max_refusals=N, max_errors=N,
+    max_failed_logins=N.
     """
     given = dict(word.partition("=")[::2] for word in words)
 
@@ -98,7 +105,7 @@ def new_session(protocol: str, words: Iterable[str] = ()) -> SmtpSession | PopSe
         session = PopSession(pop, tls=tls)
     else:
         auth = not flag("noauth")
-        standing = given.pop("standing", None)
+        standing, announced = given.pop("standing", None), flag("announced")
         settings = SmtpSettings(
             LocalDomains(given.pop("local", "local.test").split(",")),
             EhloEditor(auth),
@@ -113,6 +120,7 @@ def new_session(protocol: str, words: Iterable[str] = ()) -> SmtpSession | PopSe
         )
         verdict = Verdict(Outcome(standing), "standing") if standing else None
         session = SmtpSession(settings, "192.0.2.7", b"[192.0.2.7]", tls=tls, standing=verdict)
+        session.announced = announced
     if given:
         raise ValueError(f"no such settings: {', '.join(given)}")
     return session

@@ -23,6 +23,7 @@ from proxy.session.events import (
     RelayAsked,
     Relayed,
     TlsAsked,
+    UnannouncedAsked,
     UpstreamAborted,
     Verdict,
 )
@@ -134,6 +135,12 @@ class Run:
     def _answer(self, rest: str) -> None:
         self._driver.answer(_verdict(rest))
 
+    def _moved(self, rest: str) -> None:
+        self._driver.move(octets(rest) if rest else b"")
+
+    def _stays(self, rest: str) -> None:
+        self._driver.move(None)
+
     # What is expected
 
     def _to_client(self, rest: str) -> None:
@@ -170,6 +177,13 @@ class Run:
         if not isinstance(found, TlsAsked):
             self._fail("TlsAsked", found)
         self._driver.call(self._driver.session.tls_started)
+
+    def _move(self, rest: str) -> None:
+        found = self._event(rest)
+        self._check_silence()
+        said = octets(rest)
+        if not isinstance(found, UnannouncedAsked) or found.hello + found.mail != said:
+            self._fail(said, found)
 
     def _refused(self, rest: str) -> None:
         recipient, _, reply = rest.partition(" ")
@@ -224,12 +238,15 @@ _INPUTS: dict[str, Callable[[Run, str], None]] = {
     "CUT": Run._cut_off,
     "LAPSE": Run._lapse,
     "ANSWER": Run._answer,
+    "MOVED": Run._moved,
+    "STAYS": Run._stays,
 }
 _EXPECTED: dict[str, Callable[[Run, str], None]] = {
     ">C": Run._to_client,
     ">U": Run._to_upstream,
     "?": Run._question,
     "TLS": Run._tls,
+    "MOVE": Run._move,
     "REFUSED": Run._refused,
     "RELAYED": Run._relayed,
     "FAILED": Run._login_failed,

@@ -20,6 +20,9 @@ blanks and `# `.
     ?  relay x@far.test                         RelayAsked, and its answer comes later: ANSWER refuse [WHY]
     ?  login anna           ! ok                LoggedIn; the answer, ok or down, is lease_settled()
     TLS                                         TlsAsked, and its answer
+    MOVE EHLO c.test | MAIL FROM:<a@b>          UnannouncedAsked, with these lines; its answer comes later:
+    MOVED 250-new | 250 SIZE                    the other connection is there; its reply to EHLO, if there is one
+    STAYS                                       there is no other connection
     REFUSED x@far.test      [REPLY]             facts: Refused, Relayed, LoginFailed, UpstreamAborted
     RELAYED a@b -> x@far.test, y@far.test
     FAILED anna
