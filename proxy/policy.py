@@ -64,6 +64,14 @@ class RelayPolicy:
 
         self._store.find(address, found)
 
+    def look(self, address: bytes, then: Callable[[Verdict], None]) -> None:
+        """Whether it may relay just now, when it connects: for what it is shown upstream (RULES S12), no decision."""
+        standing = self.standing(address)
+        if standing is not None:
+            then(standing)
+        else:
+            self.judge(address, lambda verdict, _: then(verdict))
+
     def unleasable(self, address: bytes) -> str:
         """Why a login from `address` makes no lease; empty when it does (RULES G3)."""
         if address in self._never_lease:

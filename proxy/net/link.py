@@ -18,13 +18,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..session.events import Finished, TlsAsked, UpstreamAborted, Wait
+from ..session.events import Finished, TlsAsked, UnannouncedAsked, UpstreamAborted, Wait
 from ..session.pop3 import PopSession
 from ..session.smtp import SmtpSession, SmtpSettings
+from ..session.smtp_moving import LEAVE
 from ..wire.address import literal
-from . import account, answers
+from . import account, announcing, answers
 from .dialling import Dialling
 from .leg import LARGE, LINGER, OWN_FULL, PEER_FULL, SESSION, SMALL, Leg
+from .showing import ends
 
 if TYPE_CHECKING:
     import socket
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
     from ..session.events import Event, Session, Verdict
     from .service import Service, Shared
+    from .showing import Announcement
     from .timers import Queue
 
 
@@ -40,9 +43,9 @@ class Link:
     """See the module; its parts call `received`, `ended`, `lost`, `drained`, `secured`, `insecure` and `expired`."""
 
     __slots__ = (
-        "_armed", "_began", "_client", "_dialling", "_held", "_left", "_lingering", "_step", "_streaming", "_tls",
-        "_treating", "_upstream", "_upstream_name", "_wait", "address", "deadlines", "final", "id", "service",
-        "session", "shared", "shown", "verdict_ends",
+        "_armed", "_began", "_client", "_dialling", "_held", "_left", "_lingering", "_step",
+        "_streaming", "_treating", "_upstream", "_upstream_name", "_wait", "address", "announced", "deadlines", "ends",
+        "final", "id", "service", "session", "shared", "shown", "tls", "verdict_ends",
     )  # fmt: skip
 
     def __init__(
@@ -52,9 +55,13 @@ class Link:
         self.shared, self.service = shared, service
         self.address, self.shown, self.id = address, shown, id_
         self.deadlines: Queue | None = None
+        self.ends = ends(sock, address) if service.upstream.showing.announces else None
+        """The client's address and port, and where it connected to; only where an upstream is told."""
         self._dialling: Dialling | None = None
         self._upstream: Leg | None = None
         self._upstream_name = ""
+        self.announced = False
+        """Whether the upstream was shown the client's address."""
         self._began = shared.clock()
         self.verdict_ends: float | None = None
         """On the clock, where the session has a verdict that ends."""
@@ -66,7 +73,8 @@ class Link:
         """How the session ended, once it has."""
         self._left = False  # it was the client who went
         self._lingering = False  # all was said; the client's end is waited for
-        self._tls = ""
+        self.tls = ""
+        """Version and cipher of the client's TLS, "TLSv1.3:TLS_AES_256_GCM_SHA384"."""
         self.session: Session
         if isinstance(service.settings, SmtpSettings):
             standing = service.policy.standing(address)
@@ -88,10 +96,8 @@ class Link:
     def received(self, leg: Leg, data: bytes) -> None:
         if self.final is not None:
             return  # lingering
-        if self.verdict_ends is not None and self.shared.clock() >= self.verdict_ends:
-            # Said before any octet is used, of the upstream too: a reply may set free lines that waited behind it.
-            self.verdict_ends = None
-            self.smtp().verdict_lapsed()
+        if self.verdict_ends is not None:
+            self.check_verdict()
         session = self.session
         try:
             if leg is self._client:
@@ -101,6 +107,12 @@ class Link:
             self._pump()
         except Exception as error:
             self._failed(error)
+
+    def check_verdict(self) -> None:
+        """Before any octet is used, of the upstream too: a reply may set free lines that waited behind it."""
+        if self.verdict_ends is not None and self.shared.clock() >= self.verdict_ends:
+            self.verdict_ends = None
+            self.smtp().verdict_lapsed()
 
     def ended(self, leg: Leg) -> None:
         if leg is not self._client:
@@ -139,7 +151,7 @@ class Link:
         return gone
 
     def secured(self, leg: Leg) -> None:
-        self._tls = account.tls(leg.tls)
+        self.tls = account.tls(leg.tls)
         if self.service.implicit_tls:
             self._find_upstream()
         else:
@@ -173,26 +185,41 @@ class Link:
     # The upstream
 
     def _find_upstream(self) -> None:
-        shared = self.shared
-        shared.deadlines.disarm(self)
-        self._dialling = Dialling(
-            self.service.upstream,
-            shared.poller,
-            shared.deadlines,
-            found=self._found_upstream,
-            failed=self._no_upstream,
-            said=self._upstream_failed,
-        )
+        self.shared.deadlines.disarm(self)
+        announcing.find_upstream(self)
 
-    def _found_upstream(self, leg: Leg, data: bytes) -> None:
+    def dial(
+        self,
+        found: Callable[[Leg, bytes], None],
+        failed: Callable[[], None],
+        announcement: Announcement | None,
+        again: tuple[bytes, bytes] | None = None,
+    ) -> None:
+        """Search for a connection to the upstream (net/dialling.py)."""
+        shared = self.shared
+        self._dialling = Dialling(
+            self.service.upstream, shared.poller, shared.deadlines,
+            found=found, failed=failed, said=self._upstream_failed, announcement=announcement, again=again,
+        )  # fmt: skip
+
+    def found_upstream(self, leg: Leg, data: bytes) -> None:
+        self.take_upstream(leg)
+        self.received(leg, data)
+
+    def take_upstream(self, leg: Leg) -> None:
+        """From now on this is the upstream; the one before, if there is one, is taken leave of."""
         dialling, self._dialling = self._dialling, None
         assert dialling is not None
         self._upstream_name = dialling.name
+        if self._upstream is not None:
+            self._upstream.send(LEAVE)
+            self._upstream.say_goodbye()
+            self._upstream.close()
+            leg.hold(PEER_FULL if self._held & OWN_FULL else 0)
         self._upstream = leg
         leg.hand_to(self)
-        self.received(leg, data)
 
-    def _no_upstream(self) -> None:
+    def no_upstream(self) -> None:
         self._dialling = None
         self.call(self.session.upstream_failed)
 
@@ -206,7 +233,7 @@ class Link:
         assert isinstance(self.session, SmtpSession)
         return self.session
 
-    def call(self, method: Callable[..., None], *arguments: bytes | Verdict) -> None:
+    def call(self, method: Callable[..., None], *arguments: bytes | Verdict | None) -> None:
         """Call the session and carry what it produced."""
         try:
             method(*arguments)
@@ -270,6 +297,8 @@ class Link:
                 self.shared.deadlines.arm(self, self.service.handshake_timeout)
                 self._step, self._wait, self._armed = self.session.step, self.session.wait, self.shared.deadlines.now
                 self._client.start_tls(self.service.tls.wrap)
+            case UnannouncedAsked():
+                announcing.move(self, event)
             case UpstreamAborted():
                 if self._upstream is not None:
                     self._upstream.close()
@@ -362,7 +391,8 @@ class Link:
         silent = self._left and not self._client.received  # a health check: connect, perhaps a look, and away
         seconds = self.shared.clock() - self._began
         self.say(
-            "debug" if silent else "info", "end", ("listener", self.service.name), ("tls", self._tls or "off"),
-            ("upstream", self._upstream_name), *self.session.facts(), ("in", self._client.received),
+            "debug" if silent else "info", "end", ("listener", self.service.name), ("tls", self.tls or "off"),
+            ("upstream", self._upstream_name), *account.announced(self.service.upstream.showing, self.announced),
+            *self.session.facts(), ("in", self._client.received),
             ("out", self._client.sent), ("seconds", round(seconds, 3)), ("why", self.final.why),
         )  # fmt: skip

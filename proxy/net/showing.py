@@ -6,7 +6,7 @@ Three ways: a PROXY header, the first octets of every connection, before TLS; XC
 on every connection, names popgate's own address.  Not LOCAL or UNKNOWN: to some servers that is a health check, and
 Postfix takes no UNKNOWN.
 
-Who is announced is decided by net/answers.py, the connection is made by net/dialling.py.
+Who is announced is decided by net/announcing.py, the connection is made by net/dialling.py.
 """
 
 from __future__ import annotations
@@ -81,3 +81,12 @@ class Showing:
 def endpoint(name: SocketName) -> Endpoint:
     """A socket's name as address and port; a zone id is left out."""
     return packed(name[0].partition("%")[0]), name[1]
+
+
+def ends(sock: socket.socket, address: bytes) -> tuple[Endpoint, Endpoint]:
+    """The client, whose `address` is known, and where it connected to, of an accepted connection."""
+    try:
+        port = sock.getpeername()[1]
+    except OSError:  # it has gone already
+        port = 0
+    return (address, port), endpoint(sock.getsockname())

@@ -16,7 +16,7 @@ and a new connection would not be authenticated.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..wire.esmtp import NO_OFFER
 from ..wire.replies import Reply
@@ -26,6 +26,9 @@ from .events import UnannouncedAsked
 
 if TYPE_CHECKING:
     from .smtp import SmtpSession
+
+LEAVE: Final = b"QUIT\r\n"
+"""Said on the old connection; its reply is not waited for, it only keeps the server's log clean."""
 
 
 def ask_if_settled(session: SmtpSession) -> None:

@@ -1,0 +1,76 @@
+"""Who is announced to the upstream (RULES S12), and the search for a connection that fits; functions of a link.
+
+A server that is shown the client's address judges that address, and refuses the very clients that have a lease.  So a
+client of SMTP that may relay when it connects gets an unannounced connection, everyone else an announced one: the
+server's own rule is a second lock then.  Whether it may is asked once, here; a store that is down means "announced".
+If it may later, the session asks to be moved (session/smtp_moving.py).
+
+With `show_client = "always"` everyone is announced; by XCLIENT with the login of its lease, where it has one.  To POP3
+servers everyone is announced: they relay nothing.
+
+How an upstream is shown an address: net/showing.py.  Where that is not configured nothing is asked.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..session.events import Outcome
+from .showing import Announcement
+
+if TYPE_CHECKING:
+    from ..session.events import UnannouncedAsked, Verdict
+    from .leg import Leg
+    from .link import Link
+
+
+def find_upstream(link: Link) -> None:
+    """Find out whether the client is to be announced, and dial."""
+    upstream = link.service.upstream
+    showing = upstream.showing
+    if not showing.announces:
+        _dial(link, None)
+    elif upstream.protocol == "pop3" or (showing.always and not showing.xclient):
+        _dial(link, _announcement(link))
+    else:
+        link.service.policy.look(link.address, lambda verdict: _looked(link, verdict))
+
+
+def _looked(link: Link, verdict: Verdict) -> None:
+    if link.final is not None:
+        return
+    may_relay = verdict.outcome is Outcome.ALLOW
+    if link.service.upstream.showing.always:
+        _dial(link, _announcement(link, verdict.login if may_relay else ""))
+    elif may_relay:
+        _dial(link, None)
+    else:
+        link.smtp().announced = True
+        _dial(link, _announcement(link))
+
+
+def _dial(link: Link, announcement: Announcement | None) -> None:
+    link.announced = announcement is not None
+    link.dial(link.found_upstream, link.no_upstream, announcement)
+
+
+def _announcement(link: Link, login: str = "") -> Announcement:
+    assert link.ends is not None
+    client, destination = link.ends
+    version, _, cipher = link.tls.partition(":")
+    return Announcement(client, destination, (version, cipher) if link.tls else None, login)
+
+
+def move(link: Link, event: UnannouncedAsked) -> None:
+    """The session wants to go on with an unannounced connection."""
+
+    def found(leg: Leg, offer: bytes) -> None:
+        link.take_upstream(leg)
+        link.announced = False
+        link.check_verdict()
+        link.call(link.smtp().moved, offer)
+
+    def failed() -> None:
+        link.call(link.smtp().moved, None)
+
+    link.dial(found, failed, None, (event.hello, event.mail))
