@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from proxy.leases.memory import MemoryStore
 from proxy.net.link import Link
 from proxy.net.service import Service, Shared
-from proxy.net.upstream import Server, Upstream
+from proxy.net.upstream import NOT_SHOWN, Server, Upstream
 from proxy.policy import RelayPolicy
 from proxy.session.events import Wait
 from proxy.session.pop3 import PopSettings
@@ -76,6 +76,7 @@ class Gate:
         self.upstream_tls: UpstreamTls | None = None
         self.upstream_implicit = False
         self.stls = False
+        self.showing = NOT_SHOWN
         self.window = 1800.0
         self.session_timeout = 7200.0
         self.closed: list[Link] = []
@@ -98,6 +99,7 @@ class Gate:
             implicit=self.upstream_implicit,
             connect_timeout=WAITS[Wait.GREETING],
             is_ours=lambda host, port: False,
+            showing=self.showing,
         )
         policy = RelayPolicy(
             self.store,
