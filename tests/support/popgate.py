@@ -14,11 +14,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .folder import Folder
 from .process import PATIENCE, Process
 from .toml import dumps
+
+if TYPE_CHECKING:
+    from .systemd import Activator
 
 Config = dict[str, Any]
 
@@ -65,13 +68,17 @@ def merged(whole: Config, changes: Config) -> Config:
 class Popgate:
     """A running popgate.  A context manager; leaving it drains it.
 
-    settings: a nested dict or TOML text.  env: more environment, for instance to choose the event loop.
+    settings: a nested dict or TOML text.  env: more environment, for instance to choose the event loop.  activator: who
+    makes the listening sockets and keeps them.
     """
 
-    def __init__(self, settings: Config | str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, settings: Config | str, env: dict[str, str] | None = None, activator: Activator | None = None
+    ) -> None:
         self._temporary = Folder("gate")
         self.folder = self._temporary.path
         self._env = {"STATE_DIRECTORY": "", "RUNTIME_DIRECTORY": "", "PYTHONWARNINGS": "error", **(env or {})}
+        self._activator = activator
         (self.folder / "conf.d").mkdir()
         self.write(settings)
         self.process = self._start()
@@ -121,7 +128,8 @@ class Popgate:
         return self.process.expect(expected, since=before).string
 
     def restart(self) -> None:
-        """Stops it in order and starts it again with the same folder; its ports are others then."""
+        """Stops it in order and starts it again with the same folder; its ports are others then, but for an
+        activator's."""
         self.stop()
         self.process = self._start()
 
@@ -134,7 +142,11 @@ class Popgate:
         self._temporary.cleanup()
 
     def _start(self) -> Process:
-        process = Process([*_COMMAND, "run", "-c", str(self.folder / "conf.d")], cwd=Path("/"), env=self._env)
+        argv = [*_COMMAND, "run", "-c", str(self.folder / "conf.d")]
+        if self._activator is None:
+            process = Process(argv, cwd=Path("/"), env=self._env)
+        else:
+            process = self._activator.start(argv, cwd=Path("/"), env=self._env)
         try:
             process.expect(r"\bserving\b")
         except BaseException:

@@ -25,7 +25,13 @@ PATIENCE = 20.0  # seconds for anything that a healthy program does in less than
 class Process:
     """One running program.  A context manager: leaving it ends the program."""
 
-    def __init__(self, argv: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
         self.argv = list(argv)
         self.lines: list[str] = []  # all it said so far, without line ends
         self._news = threading.Condition()
@@ -37,6 +43,7 @@ class Process:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            pass_fds=pass_fds,
             start_new_session=True,  # a Ctrl-C at pytest ends the tests, which then end the program in order
         )
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -9,12 +9,12 @@ import sys
 
 import pytest
 
+from ..support.systemd import Passed
+
 PROGRAM = """
 import fcntl, os, sys
 from proxy.activation import inherited
 from proxy.errors import ConfigError
-if os.environ.get("LISTEN_PID") == "mine":
-    os.environ["LISTEN_PID"] = str(os.getpid())
 try:
     found = inherited(os.environ)
 except ConfigError as error:
@@ -30,18 +30,14 @@ print([key for key in os.environ if key.startswith("LISTEN_")])
 
 def run(sockets: list[socket.socket], **environ: str) -> tuple[int, list[str]]:
     """Exit code and lines of a program that has `sockets` from descriptor 3 on."""
-    numbers = [sock.fileno() for sock in sockets]
-    spare = [os.dup(number) for number in numbers]
-    places = " ".join(f"{3 + place}<&{number}" for place, number in enumerate(spare))
-    settings = {"LISTEN_PID": "mine", "LISTEN_FDS": str(len(sockets)), **environ}
-    try:
+    pid = environ.pop("LISTEN_PID", None)
+    program = PROGRAM if pid is None else f"import os\nos.environ['LISTEN_PID'] = {pid!r}\n{PROGRAM}"
+    with Passed(sockets) as passed:
         done = subprocess.run(
-            ["/bin/bash", "-c", f'exec "$@" {places}', "bash", sys.executable, "-W", "error", "-c", PROGRAM],
-            env={**os.environ, **settings}, pass_fds=spare, capture_output=True, text=True, timeout=30, check=False,
+            [*passed.argv, sys.executable, "-W", "error", "-c", program],
+            env={**os.environ, "LISTEN_FDS": str(len(sockets)), **environ},
+            pass_fds=passed.descriptors, capture_output=True, text=True, timeout=30, check=False,
         )  # fmt: skip
-    finally:
-        for number in spare:
-            os.close(number)
     assert not done.stderr, done.stderr
     return done.returncode, done.stdout.splitlines()
 
