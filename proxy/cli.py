@@ -6,6 +6,7 @@ Errors are one line each on stderr.  What a command does is elsewhere; here are 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import os
@@ -14,23 +15,22 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from . import __version__, certificates, control, questions
+from . import __version__, certificates, control, showing
 from .config import dump, load
 from .config.values import Wrong, duration
-from .errors import ConfigError, PopgateError, StoreUnavailable
+from .errors import ConfigError, PopgateError
 from .leases.base import MAX_LOGIN, login_octets
 from .leases.clock import Clock
-from .leases.table import LeaseTable
+from .lookup import ask
 from .net.own import listens_there
-from .privileges import become, known
+from .privileges import known
 from .runtime import build_services, make_tls, open_store
 from .why import explain
-from .wire.address import packed, shown
+from .wire.address import packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .config import Config
 
 GOOD: Final = 0
 FAILED: Final = 1
@@ -128,17 +128,25 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _leases(options: argparse.Namespace) -> int:
     config = load(options.config)
-    answer = _ask(config, {"do": "leases"})
-    if options.json:
-        print(json.dumps(answer["leases"], indent=1))
-        return GOOD
-    rows = [("ADDRESS", "LOGIN", "SOURCE", "SINCE", "LEFT")]
-    for lease in answer["leases"]:
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(lease["granted"]))
-        rows.append((lease["address"], _printable(lease["login"]), lease["source"], since, f"{lease['left']:.0f} s"))
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    for row in rows:
-        print("  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=True)]).rstrip())
+    leases = ask(config, {"do": "leases"})["leases"]
+    print(json.dumps(leases, indent=1) if options.json else showing.leases(leases))
+    return GOOD
+
+
+def _history(options: argparse.Namespace) -> int:
+    config = load(options.config)
+    since, until = options.at or (None, None)
+    question = {"do": "history", "addresses": [options.address] if options.address else [], "since": since}
+    found = ask(config, question | {"until": until})["history"]
+    print(json.dumps(found, indent=1) if options.json else showing.history(found))
+    return GOOD
+
+
+def _report(options: argparse.Namespace) -> int:
+    config = load(options.config)
+    since = time.time() - (config.store.history if options.since is None else options.since)
+    found = ask(config, {"do": "report", "since": since})["report"]
+    print(json.dumps(found, indent=1) if options.json else showing.report(found, since))
     return GOOD
 
 
@@ -146,7 +154,7 @@ def _grant(options: argparse.Namespace) -> int:
     config = load(options.config)
     window = options.window if options.window is not None else config.gate.window
     question = {"do": "grant", "address": options.address, "login": options.login, "window": window}
-    answer = _ask(config, question)
+    answer = ask(config, question)
     print(f"{answer['granted']} may relay for {window:.0f} s")
     return GOOD
 
@@ -159,7 +167,7 @@ def _revoke(options: argparse.Namespace) -> int:
         question["login"] = options.whom
     else:
         question["address"] = options.whom
-    answer = _ask(load(options.config), question)
+    answer = ask(load(options.config), question)
     print(f"{answer['revoked']} {'lease' if answer['revoked'] == 1 else 'leases'} ended")
     return GOOD if answer["revoked"] else FAILED
 
@@ -167,7 +175,7 @@ def _revoke(options: argparse.Namespace) -> int:
 def _why(options: argparse.Namespace) -> int:
     config = load(options.config)
     try:
-        leases: list[dict[str, Any]] | str = _ask(config, {"do": "leases"})["leases"]
+        leases: list[dict[str, Any]] | str = ask(config, {"do": "leases"})["leases"]
     except PopgateError as error:
         leases = str(error)
     explanations = explain(config, packed(options.address), options.recipient, leases)
@@ -175,7 +183,7 @@ def _why(options: argparse.Namespace) -> int:
         print(json.dumps([{"listener": e.listener, "verdict": e.verdict, "reasons": e.reasons} for e in explanations]))
     else:
         for explanation in explanations:
-            reasons = _printable("; ".join(explanation.reasons))
+            reasons = showing.printable("; ".join(explanation.reasons))
             print(f"{options.address} at listener {explanation.listener}: {explanation.verdict}: {reasons}")
     if not explanations:
         raise PopgateError("there is no listener for SMTP, so nothing is relayed")
@@ -209,48 +217,6 @@ def _make_certificate(options: argparse.Namespace) -> int:
     return GOOD
 
 
-def _ask(config: Config, question: dict[str, Any]) -> dict[str, Any]:
-    """Ask the running popgate, or the store itself where none runs (RULES N8)."""
-    try:
-        answer = control.ask(config.admin.control, question)
-    except control.NotRunning:
-        answer = _ask_store(config, question)
-    if "error" in answer:
-        raise PopgateError(str(answer["error"]))
-    return answer
-
-
-def _ask_store(config: Config, question: dict[str, Any]) -> dict[str, Any]:
-    path = config.store.path
-    if path is None:
-        raise PopgateError("popgate does not run, and leases in memory: live only in the running program")
-    clock = Clock()
-    if os.geteuid() == 0:
-        become(config.user)  # what root made here would be closed to the popgate that starts next
-    if question["do"] != "grant" and not os.path.lexists(path):
-        return {"leases": [], "revoked": 0}
-    try:
-        table = LeaseTable(path, clock, read_only=question["do"] == "leases")
-        try:
-            if question["do"] == "leases":
-                return questions.listed(table.all())
-            if question["do"] == "grant":
-                address, login, source, window = questions.granting(question)
-                table.grant(address, login, source, window)
-                return {"granted": shown(address)}
-            address_text = question.get("address")
-            return {"revoked": table.revoke(packed(address_text) if address_text else None, question.get("login"))}
-        finally:
-            table.close()
-    except StoreUnavailable as problem:
-        return questions.down(problem)
-
-
-def _printable(text: str) -> str:
-    """Text with what a peer chose in it, for a terminal."""
-    return "".join([c if c.isprintable() else "?" for c in text])
-
-
 def _address(text: str) -> str:
     try:
         packed(text)
@@ -270,6 +236,17 @@ def _seconds(text: str) -> float:
         return duration(1)(int(text) if text.isdigit() else text)
     except Wrong as wrong:
         raise argparse.ArgumentTypeError(str(wrong)) from None
+
+
+def _moment(text: str) -> tuple[float, float]:
+    """Epoch seconds, from and until: a second, a minute or a day of local time, as precisely as it was given."""
+    today = time.strftime("%Y-%m-%d ")
+    for form, length in (("%Y-%m-%d %H:%M:%S", 1), ("%Y-%m-%d %H:%M", 60), ("%Y-%m-%d", 86400)):
+        for given in (text.replace("T", " "), today + text):
+            with contextlib.suppress(ValueError, OverflowError):
+                begin = time.mktime(time.strptime(given, form))
+                return begin, begin + length
+    raise argparse.ArgumentTypeError(f'{text!r} is no time; write "2026-11-23 14:05", or "14:05" for today')
 
 
 def _version() -> str:
@@ -318,12 +295,18 @@ def _parser() -> argparse.ArgumentParser:
     grant.add_argument("--login", type=_login, help="in whose name; default (admin)")
     grant.add_argument("--for", dest="window", type=_seconds, metavar="30m", help="how long; default gate.window")
     grant.set_defaults(command=_grant)
+    history = actions.add_parser("history", help="who held an address, and when", parents=[configured, as_json])
+    history.add_argument("address", type=_address, nargs="?", metavar="ADDRESS", help="without it: all")
+    history.add_argument("--at", type=_moment, metavar='"2026-11-23 14:05"', help="who held it then; local time")
+    history.set_defaults(command=_history)
     revoke = actions.add_parser("revoke", help="end all leases of an address or a login", parents=[configured])
     revoke.add_argument("whom", metavar="ADDRESS|LOGIN")
     revoke.set_defaults(command=_revoke)
     why = command("why", _why, "may an address relay, and why (exit 0 if it may, 1 if not)", configured, as_json)
     why.add_argument("address", type=_address, metavar="ADDRESS")
     why.add_argument("--recipient", default="", help="to whom; without it: to the world")
+    report = command("report", _report, "who still needs POP before SMTP, clear text, old TLS", configured, as_json)
+    report.add_argument("--since", type=_seconds, metavar="30d", help="seen within; default store.history")
     command("status", _status, "is it serving", configured, as_json)
     for name, words in (("drain", "finish what is under way and stop"), ("reload", "read the configuration again")):
         command(name, _order, words, configured).set_defaults(order=name)

@@ -1,7 +1,7 @@
 """What the command line asks about leases, and its answers, as JSON objects.
 
-A running popgate answers from the store of one of its workers (`ask`); without one, cli.py opens the table itself and
-words its answers by the same functions.  An `error` in an answer is a sentence for the administrator.
+A running popgate answers from the store of one of its workers (`ask`); without one, lookup.py opens the table itself
+and words its answers by the same functions.  An `error` in an answer is a sentence for the administrator.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .errors import StoreUnavailable
 from .leases.base import MAX_LOGIN, login_octets
+from .leases.sqlite import SqliteStore
 from .wire.address import packed, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .leases.base import Lease, LeaseStore
+    from .leases.history import Tenancy
+    from .leases.observations import Observation
 
 Answer = dict[str, Any]
 
@@ -39,8 +42,39 @@ def down(problem: StoreUnavailable) -> Answer:
     return {"error": f"the lease store is down: {problem}"}
 
 
+def history(found: list[Tenancy] | StoreUnavailable) -> Answer:
+    """{"history": [...]}, addresses as text."""
+    if isinstance(found, StoreUnavailable):
+        return down(found)
+    return {"history": [asdict(tenancy) | {"address": shown(tenancy.address)} for tenancy in found]}
+
+
+def report(found: list[Observation] | StoreUnavailable) -> Answer:
+    """{"report": [...]}, addresses as text."""
+    if isinstance(found, StoreUnavailable):
+        return down(found)
+    return {"report": [asdict(one) | {"address": shown(one.address)} for one in found]}
+
+
+def unremembered(kept: float | None) -> Answer | None:
+    """Why there is no history and no report; `kept`: its seconds, None for a store that has none."""
+    if kept is None:
+        return {"error": 'history and report are kept in SQLite only: [store] url = "sqlite:leases.db"'}
+    return None if kept else {"error": 'history and report are off: [store] history = "0s"'}
+
+
+def period(question: Answer) -> tuple[list[bytes], float | None, float | None]:
+    """Addresses (none: all), and since when until when, of a question about history."""
+    since, until = question.get("since"), question.get("until")
+    return (
+        [packed(address) for address in question.get("addresses", [])],
+        None if since is None else float(since),
+        None if until is None else float(until),
+    )
+
+
 def ask(store: LeaseStore, question: Answer, then: Callable[[Answer], None]) -> None:
-    """Answer {"do": "leases" | "grant" | "revoke", ...} by one call of `then`."""
+    """Answer {"do": "leases" | "grant" | "revoke" | "history" | "report", ...} by one call of `then`."""
     try:
         kind = question["do"]
         if kind == "leases":
@@ -49,6 +83,8 @@ def ask(store: LeaseStore, question: Answer, then: Callable[[Answer], None]) -> 
             _grant(store, question, then)
         elif kind == "revoke":
             _revoke(store, question, then)
+        elif kind in ("history", "report"):
+            _remembered(store, question, then)
         else:
             then({"error": f"unknown question {kind!r}"})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -73,6 +109,16 @@ def _grant(store: LeaseStore, question: Answer, then: Callable[[Answer], None]) 
         then(down(answer) if isinstance(answer, StoreUnavailable) else {"granted": shown(address)})
 
     store.grant(address, login, source, window, granted)
+
+
+def _remembered(store: LeaseStore, question: Answer, then: Callable[[Answer], None]) -> None:
+    problem = unremembered(store.kept if isinstance(store, SqliteStore) else None)
+    if problem is not None or not isinstance(store, SqliteStore):
+        then(problem or {})
+    elif question["do"] == "history":
+        store.tenancies(*period(question), lambda found: then(history(found)))
+    else:
+        store.observed(float(question["since"]), lambda found: then(report(found)))
 
 
 def _revoke(store: LeaseStore, question: Answer, then: Callable[[Answer], None]) -> None:

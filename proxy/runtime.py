@@ -40,8 +40,10 @@ Bound = frozenset[tuple[str, int]]
 
 def open_store(config: Config, clock: Clock, arrears: Arrears | None = None) -> LeaseStore:
     """The lease store, not yet started (leases/base.py); `arrears`: what all workers of the node owe it."""
-    path = config.store.path
-    return MemoryStore(clock) if path is None else SqliteStore(path, clock, config.store.timeout, arrears)
+    store = config.store
+    if store.path is None:
+        return MemoryStore(clock)
+    return SqliteStore(store.path, clock, store.timeout, arrears, store.history)
 
 
 def make_tls(config: Config) -> dict[str, ServerTls]:
@@ -149,6 +151,7 @@ def needs_restart(old: Config, new: Config) -> list[str]:
             ("user", old.user, new.user),
             ("store.url", old.store.url, new.store.url),
             ("store.timeout", old.store.timeout, new.store.timeout),
+            ("store.history", old.store.history, new.store.history),
             ("admin.control", old.admin.control, new.admin.control),
         )
         if before != after

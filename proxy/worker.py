@@ -15,12 +15,14 @@ import gc
 import os
 import signal
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .channel import MAX, Frames, config_of, packed
 from .errors import ConfigError
 from .leases.clock import Clock
+from .leases.observations import Notes
 from .leases.renewals import Renewals
+from .leases.sqlite import SqliteStore
 from .log import Log, open_log
 from .net.leg import LINGER
 from .net.link import Link
@@ -46,6 +48,10 @@ if TYPE_CHECKING:
     from .net.census import Census
     from .net.tls import ServerTls
     from .sockets import ListeningSocket
+
+
+_REMEMBERING: Final = 5.0
+"""Seconds from one batch of what was observed to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +103,7 @@ class Worker:
         self._poller = Poller(loop)
         self._deadlines = Deadlines(self._clock)
         self._renewals = Renewals(self._store, self._clock)
+        self._notes = Notes(clock.wall)
         self._links: set[Link] = set()
         self._serial = 0
         self._drain_until: float | None = None
@@ -109,6 +116,7 @@ class Worker:
             clock=self._clock,
             closed=self._closed,
             leased=self._leased,
+            notes=self._notes,
         )
         services = build_services(config, self._store, outfit.tls, outfit.bound)
         self._listeners = [self._listen(one.sock, services[one.listener]) for one in outfit.sockets]
@@ -117,6 +125,7 @@ class Worker:
         outfit.channel.setblocking(False)
         loop.add_reader(outfit.channel.fileno(), self._orders)
         loop.call_later(TICK, self._tick)
+        loop.call_later(_REMEMBERING, self._remember)
 
     async def serve(self) -> int:
         """Serve until drained; return the exit code."""
@@ -125,6 +134,7 @@ class Worker:
             return await self._done
         finally:
             self._loop.remove_reader(self._outfit.channel.fileno())
+            self._hand_over_notes()
             self._store.close()
             self._poller.shut()
             self._log.flush()
@@ -170,6 +180,15 @@ class Worker:
         if self._drain_until is not None:
             self._drain_on(self._drain_until)
         self._log.flush()
+
+    def _remember(self) -> None:
+        self._loop.call_later(_REMEMBERING, self._remember)
+        self._hand_over_notes()
+
+    def _hand_over_notes(self) -> None:
+        batch = self._notes.take()
+        if isinstance(self._store, SqliteStore):
+            self._store.observe(batch)
 
     # Orders of the supervisor
 

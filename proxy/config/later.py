@@ -40,9 +40,6 @@ LATER: Final[dict[str, dict[str, Off]]] = {
         "max_messages": Off(0, "no limit"),
         "max_recipients": Off(0, "no limit"),
     },
-    "store": {
-        "history": Off("0s", "what ended is forgotten"),
-    },
     "listener": {
         "accept_proxy_from": Off([], "no PROXY header is taken from anyone"),
         "transparent": Off(False, "off"),

@@ -119,6 +119,7 @@ def _store(section: Section, folder: Path) -> Store:
     store = Store(
         url=section.take("url", parse_url, parse_url(default.url)),
         timeout=section.take("timeout", duration(INSTANT), default.timeout),
+        history=section.take("history", duration(0), default.history),
     )
     section.done()
     return store

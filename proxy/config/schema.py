@@ -80,6 +80,7 @@ class Store:
 
     url: str = "sqlite:leases.db"  # "memory:" or "sqlite:PATH"; from `load`, PATH is absolute
     timeout: float = 0.5
+    history: float = 2_592_000.0  # what has ended is remembered so long; 0: not at all
 
     @property
     def path(self) -> Path | None:

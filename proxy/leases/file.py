@@ -54,7 +54,7 @@ class StoreFile:
         Without `read_only` a missing file is made and an older one brought up to this code's schema.
         """
         self._path = Path(path)
-        self._clock = clock
+        self.clock = clock
         self._busy = busy
         with self._edge():
             if not read_only:
@@ -118,7 +118,7 @@ class StoreFile:
 
     def times(self) -> dict[str, str | float]:
         """What "now" is, as values of a statement: `boot`, `now` on that boot's clock, `wall`."""
-        return {"boot": self._clock.boot_id, "now": self._clock.now(), "wall": self._clock.wall()}
+        return {"boot": self.clock.boot_id, "now": self.clock.now(), "wall": self.clock.wall()}
 
     def _create_file(self) -> None:
         # By us and not by SQLite, for the mode.  Only if it is new: closing a second descriptor of a store that

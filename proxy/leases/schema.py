@@ -35,7 +35,38 @@ CREATE TABLE lease (
         "ALTER TABLE lease ADD COLUMN count_expires REAL NOT NULL DEFAULT 0",  # epoch seconds
         "ALTER TABLE lease ADD COLUMN count_length REAL NOT NULL DEFAULT 0",  # seconds
         "ALTER TABLE lease ADD COLUMN count_deadline REAL NOT NULL DEFAULT 0",  # seconds on the clock of `boot`
+        # The login since which the address has been held without a gap; epoch seconds, for the history.
+        "ALTER TABLE lease ADD COLUMN since REAL NOT NULL DEFAULT 0",
+        "UPDATE lease SET since = granted",
+        """
+CREATE TABLE history (
+    address BLOB NOT NULL,
+    login   BLOB NOT NULL,
+    source  TEXT NOT NULL,
+    began   REAL NOT NULL,                                    -- epoch seconds
+    ended   REAL NOT NULL,                                    -- epoch seconds
+    how     TEXT NOT NULL                                     -- "ended", "revoked"
+)""",
+        "CREATE INDEX history_address ON history (address, ended)",
+        "CREATE INDEX history_ended ON history (ended)",
+        """
+CREATE TABLE observation (
+    address  BLOB NOT NULL,
+    login    BLOB NOT NULL,
+    protocol TEXT NOT NULL,                                   -- "pop3", "smtp"
+    need     TEXT NOT NULL,                                   -- what its client can't do without (observations.py)
+    times    INTEGER NOT NULL,
+    first    REAL NOT NULL,                                   -- epoch seconds
+    last     REAL NOT NULL,                                   -- epoch seconds
+    PRIMARY KEY (address, login, protocol, need)
+) WITHOUT ROWID""",
+        "CREATE INDEX observation_last ON observation (last)",
     ),
 )
 SCHEMA: Final = len(STEPS)
 """PRAGMA user_version of a store that this code understands."""
+
+LEFT: Final = "min(CASE boot WHEN :boot THEN deadline - :now ELSE expires - :wall END, length)"
+"""Seconds left of a row of `lease`, given `StoreFile.times`; RULES G8."""
+COUNT_LEFT: Final = "min(CASE boot WHEN :boot THEN count_deadline - :now ELSE count_expires - :wall END, count_length)"
+"""Seconds left until what is charged to it is counted anew."""

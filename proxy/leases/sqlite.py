@@ -23,6 +23,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ..errors import StoreUnavailable
+from . import history, observations
 from .base import Arrears, Lease, Term, check_revocation, login_octets
 from .file import StoreBusy
 from .late import Late
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .clock import Clock
+    from .history import Tenancy
     from .late import Landed
+    from .observations import Observation
     from .table import LeaseTable
 
 
@@ -44,12 +47,19 @@ class SqliteStore:
     """A LeaseStore on one file.  May be constructed before the fork; opens nothing until `start`."""
 
     def __init__(
-        self, path: str | os.PathLike[str], clock: Clock, timeout: float = 0.5, arrears: Arrears | None = None
+        self,
+        path: str | os.PathLike[str],
+        clock: Clock,
+        timeout: float = 0.5,
+        arrears: Arrears | None = None,
+        kept: float = 0.0,
     ) -> None:
-        """`timeout`: seconds, `[store] timeout`; `arrears`: shared by all who use this file."""
+        """`timeout`: seconds, `[store] timeout`; `arrears`: shared by all who use this file; `kept`: seconds that what
+        has ended is remembered, `[store] history`."""
         self._path = path
         self._clock = clock
         self._timeout = timeout
+        self.kept = kept
         self._loop: asyncio.AbstractEventLoop
         self._writer: Writer | None = None
         self._reader: LeaseTable | None = None
@@ -69,7 +79,7 @@ class SqliteStore:
         self._late.start(loop)
         self._pending.start(loop)
         # The thread waits for locks no longer than its askers do.
-        self._writer = Writer(self._path, self._clock, self._timeout, self._from_thread, self._new_reader)
+        self._writer = Writer(self._path, self._clock, self._timeout, self._from_thread, self._new_reader, self.kept)
 
     def find(self, address: bytes, then: Callable[[Sequence[Lease] | StoreUnavailable], None]) -> None:
         if self._reader is not None:
@@ -144,6 +154,27 @@ class SqliteStore:
 
     def all(self, then: Callable[[list[Lease] | StoreUnavailable], None]) -> None:
         self._ask(Question(lambda table: table.all(), then, writes=False))
+
+    # What only this store remembers
+
+    def tenancies(
+        self,
+        addresses: Sequence[bytes],
+        since: float | None,
+        until: float | None,
+        then: Callable[[list[Tenancy] | StoreUnavailable], None],
+    ) -> None:
+        """Who held these addresses, or any; `history.tenancies`."""
+        self._ask(Question(lambda table: history.tenancies(table, addresses, since, until), then, writes=False))
+
+    def observe(self, batch: Sequence[Observation]) -> None:
+        """Remember what clients need; no answer, and lost in a store that is down."""
+        if self.kept and batch:
+            self._ask(Question(lambda table: table.observe(batch), None, writes=True))
+
+    def observed(self, since: float, then: Callable[[list[Observation] | StoreUnavailable], None]) -> None:
+        """What clients needed at `since` (epoch seconds) or later; `observations.seen`."""
+        self._ask(Question(lambda table: observations.seen(table, since), then, writes=False))
 
     def close(self) -> None:
         """Waits for the thread to write what it was asked to: usually a moment, at most about three timeouts."""

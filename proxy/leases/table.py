@@ -17,30 +17,36 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
+from . import history, observations
 from .base import Lease, Term, check_revocation, in_order, login_octets, login_text
 from .file import StoreFile
+from .schema import COUNT_LEFT, LEFT
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
 
     from .clock import Clock
+    from .file import Values
+    from .observations import Observation
 
-_LEFT = "min(CASE boot WHEN :boot THEN deadline - :now ELSE expires - :wall END, length)"
-_COUNT_LEFT = "min(CASE boot WHEN :boot THEN count_deadline - :now ELSE count_expires - :wall END, count_length)"
 _FIND = f"""
-SELECT login, source, granted, {_LEFT} AS seconds, messages, recipients, {_COUNT_LEFT}
+SELECT login, source, granted, {LEFT} AS seconds, messages, recipients, {COUNT_LEFT}
 FROM lease WHERE address = :address AND seconds > 0"""
 _ALL = f"""
-SELECT address, login, source, granted, {_LEFT} AS seconds, messages, recipients, {_COUNT_LEFT}
+SELECT address, login, source, granted, {LEFT} AS seconds, messages, recipients, {COUNT_LEFT}
 FROM lease WHERE seconds > 0"""
+# Live logins there, whether this is one of them, and whether its own row has ended and was not purged yet.
 _HOLDERS = f"""
-SELECT count(DISTINCT login), coalesce(max(login = :login), 0) FROM lease WHERE address = :address AND {_LEFT} > 0"""
+SELECT count(DISTINCT CASE WHEN {LEFT} > 0 THEN login END), coalesce(max(login = :login AND {LEFT} > 0), 0),
+    coalesce(max(login = :login AND source = :source AND {LEFT} <= 0), 0)
+FROM lease WHERE address = :address"""
 _GRANT = """
-INSERT INTO lease (address, login, source, granted, expires, length, boot, deadline)
-VALUES (:address, :login, :source, :granted, :expires, :length, :boot, :deadline)
+INSERT INTO lease (address, login, source, granted, expires, length, boot, deadline, since)
+VALUES (:address, :login, :source, :granted, :expires, :length, :boot, :deadline, :granted)
 ON CONFLICT (address, login, source) DO UPDATE SET granted = excluded.granted, expires = excluded.expires,
-    length = excluded.length, boot = excluded.boot, deadline = excluded.deadline"""
+    length = excluded.length, boot = excluded.boot, deadline = excluded.deadline,
+    since = CASE WHEN :anew THEN excluded.since ELSE since END"""
 _GRANT_LATE = _GRANT + " WHERE excluded.deadline > lease.deadline"
 _KEY = "address = :address AND login = :login AND source = :source"
 _RENEW = f"""
@@ -49,20 +55,18 @@ WHERE {_KEY} AND boot = :boot AND deadline > :now AND deadline < :deadline"""
 # An UPDATE reckons all its right sides from the row as it was.
 _CHARGE = f"""
 UPDATE lease SET
-    messages = CASE WHEN {_COUNT_LEFT} > 0 THEN messages ELSE 0 END + :messages,
-    recipients = CASE WHEN {_COUNT_LEFT} > 0 THEN recipients ELSE 0 END + :recipients,
-    count_expires = CASE WHEN {_COUNT_LEFT} > 0 THEN count_expires ELSE :wall + :span END,
-    count_length = CASE WHEN {_COUNT_LEFT} > 0 THEN count_length ELSE :span END,
-    count_deadline = CASE WHEN {_COUNT_LEFT} > 0 THEN count_deadline ELSE :now + :span END
-WHERE {_KEY} AND {_LEFT} > 0"""
+    messages = CASE WHEN {COUNT_LEFT} > 0 THEN messages ELSE 0 END + :messages,
+    recipients = CASE WHEN {COUNT_LEFT} > 0 THEN recipients ELSE 0 END + :recipients,
+    count_expires = CASE WHEN {COUNT_LEFT} > 0 THEN count_expires ELSE :wall + :span END,
+    count_length = CASE WHEN {COUNT_LEFT} > 0 THEN count_length ELSE :span END,
+    count_deadline = CASE WHEN {COUNT_LEFT} > 0 THEN count_deadline ELSE :now + :span END
+WHERE {_KEY} AND {LEFT} > 0"""
 _MATCH = "(:address IS NULL OR address = :address) AND (:login IS NULL OR login = :login)"
-_REVOKE_ENDED = f"DELETE FROM lease WHERE {_MATCH} AND {_LEFT} <= 0"
-_REVOKE = f"DELETE FROM lease WHERE {_MATCH}"
-_PURGE = """
-DELETE FROM lease WHERE (address, login, source) IN
-    (SELECT address, login, source FROM lease WHERE deadline <= :now AND boot = :boot LIMIT :limit)"""
+_LIVE = f"SELECT count(*) FROM lease WHERE {_MATCH} AND {LEFT} > 0"
+_PURGED = """(address, login, source) IN
+    (SELECT address, login, source FROM lease WHERE deadline <= :now AND boot = :boot ORDER BY deadline LIMIT :limit)"""
 _FOREIGN = "SELECT EXISTS (SELECT 1 FROM lease WHERE boot <> :boot)"
-_DROP_FOREIGN = "DELETE FROM lease WHERE boot <> :boot AND min(expires - :wall, length) <= 0"
+_FOREIGN_ENDED = "boot <> :boot AND min(expires - :wall, length) <= 0"
 # The wall deadlines are cut as well: else each reboot under a wrong clock would give the full length again.
 _MOVE_FOREIGN = """
 UPDATE lease SET boot = :boot, deadline = :now + min(expires - :wall, length),
@@ -76,14 +80,24 @@ class LeaseTable(StoreFile):
     """The store through one connection.  Outside `transaction` each method commits by itself."""
 
     def __init__(
-        self, path: str | os.PathLike[str], clock: Clock, *, busy: float = 0.5, read_only: bool = False
+        self,
+        path: str | os.PathLike[str],
+        clock: Clock,
+        *,
+        busy: float = 0.5,
+        read_only: bool = False,
+        kept: float = 0.0,
     ) -> None:
-        """As a StoreFile; without `read_only` rows of another boot are moved to this boot's clock."""
+        """As a StoreFile; without `read_only` rows of another boot are moved to this boot's clock.
+
+        `kept`: seconds that what has ended is remembered, `[store] history`; 0: it is forgotten.
+        """
         super().__init__(path, clock, busy=busy, read_only=read_only)
+        self._kept = kept
         try:
             if not read_only and self.rows(_FOREIGN, self.times()) == [(1,)]:
                 with self.transaction():
-                    self.run(_DROP_FOREIGN, self.times())
+                    self._end(_FOREIGN_ENDED, self.times())
                     self.run(_MOVE_FOREIGN, self.times())
         except BaseException:
             self.close()
@@ -91,7 +105,7 @@ class LeaseTable(StoreFile):
 
     def find(self, address: bytes) -> list[Lease]:
         """The live leases of `address`, most time left first.  Called in the loop, hence without `rows`."""
-        clock = self._clock
+        clock = self.clock
         wall = clock.wall()
         question = {"boot": clock.boot_id, "now": clock.now(), "wall": wall, "address": address}
         try:
@@ -106,12 +120,12 @@ class LeaseTable(StoreFile):
     def all(self) -> list[Lease]:
         """Every live lease, in the order of `LeaseStore.all`."""
         rows = self.rows(_ALL, self.times())
-        wall = self._clock.wall()
+        wall = self.clock.wall()
         return in_order(_lease(wall, *row) for row in rows)
 
     def grant(self, address: bytes, login: str, source: str, window: float) -> int:
         """Start a lease of `window` seconds now; how many logins hold the address."""
-        return self.write(Term.starting(self._clock, address, login, source, window))
+        return self.write(Term.starting(self.clock, address, login, source, window))
 
     def write(self, term: Term) -> int:
         """Start the lease anew, even if that shortens it (RULES G4), unless its login would be one too many there; the
@@ -120,13 +134,13 @@ class LeaseTable(StoreFile):
 
     def write_late(self, term: Term) -> None:
         """Write a grant that had to wait: not if it has ended, and not over one that reaches further."""
-        if term.deadline > self._clock.now():
+        if term.deadline > self.clock.now():
             self._write(_GRANT_LATE, term)
 
     def renew(self, terms: Iterable[Term]) -> None:
         """Move the ends of live leases further: never an insert, never a shortening (RULES G4)."""
         for term in terms:
-            self.run(_RENEW, self._row(term) | {"now": self._clock.now()})
+            self.run(_RENEW, self._row(term))
 
     def charge(self, address: bytes, login: str, source: str, messages: int, recipients: int, span: float) -> None:
         """Add to what a live lease has used (`LeaseStore.charge`)."""
@@ -141,31 +155,48 @@ class LeaseTable(StoreFile):
         self.run(_CHARGE, values | self.times())
 
     def revoke(self, address: bytes | None, login: str | None) -> int:
-        """End the leases of the address, the login, or both together; how many were live."""
+        """End the leases of the address, the login, or both together; how many were live.  Within `transaction`."""
         check_revocation(address, login)
         match: dict[str, bytes | str | float | None] = {"address": address, "login": None}
         if login is not None:
             match["login"] = login_octets(login)
-        # Two statements instead of RETURNING; what falls between them has ended anyhow.
-        self.run(_REVOKE_ENDED, match | self.times())
-        return self.run(_REVOKE, match)
+        values = match | self.times()
+        ((live,),) = self.rows(_LIVE, values)
+        self._end(_MATCH, values)
+        return int(live)
+
+    def observe(self, batch: Iterable[Observation]) -> None:
+        """Remember what clients need, if anything is remembered.  Within `transaction`."""
+        if self._kept:
+            observations.enter(self, batch)
 
     def purge(self, limit: int) -> int:
-        """Delete at most `limit` rows that have ended; how many it was."""
-        return self.run(_PURGE, {"boot": self._clock.boot_id, "now": self._clock.now(), "limit": limit})
+        """Delete at most `limit` rows of each kind that have ended or are too old; how many of one kind it was."""
+        with self.transaction():
+            ended = self._end(_PURGED, {"limit": limit, **self.times()})
+            forgotten = history.purge(self, self._kept, limit)
+            return max(ended, forgotten, observations.purge(self, self._kept, limit))
+
+    def _end(self, which: str, values: Values) -> int:
+        """Delete rows, by a condition in SQL, once the history has them; how many it was."""
+        if self._kept:
+            history.keep(self, which, values)
+        return self.run(f"DELETE FROM lease WHERE {which}", values)
 
     def _write(self, statement: str, term: Term) -> int:
         row = self._row(term)
-        ((held, holds),) = self.rows(_HOLDERS, self.times() | {"address": row["address"], "login": row["login"]})
+        ((held, holds, has_ended),) = self.rows(_HOLDERS, row)
         count = int(held) + (not holds)
-        if not term.limit:
-            self.run(statement, row)
-        elif holds or count <= term.limit:
-            self.run(statement, row)
+        if term.limit:
+            if not holds and count > term.limit:
+                return count
             count = min(count, term.limit)
+        if has_ended and self._kept:
+            history.keep(self, _KEY, row)
+        self.run(statement, row | {"anew": has_ended})
         return count
 
-    def _row(self, term: Term) -> dict[str, bytes | str | float]:
+    def _row(self, term: Term) -> dict[str, bytes | str | float | None]:
         address, login, source = term.key
         return {
             "address": address,
@@ -174,8 +205,8 @@ class LeaseTable(StoreFile):
             "granted": term.granted,
             "expires": term.expires,
             "length": term.length,
-            "boot": self._clock.boot_id,
             "deadline": term.deadline,
+            **self.times(),
         }
 
 

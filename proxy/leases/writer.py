@@ -69,8 +69,11 @@ class Writer:
         busy: float,
         deliver: Callable[[Answers], None],
         adopt: Callable[[LeaseTable], None],
+        kept: float = 0.0,
     ) -> None:
-        """`busy`: seconds to wait for another process's lock.  `adopt` is given each new reader for the loop."""
+        """`busy`: seconds to wait for another process's lock; `kept`: seconds of history (table.py).  `adopt` is given
+        each new reader for the loop."""
+        self._kept = kept
         self._path = path
         self._clock = clock
         self._busy = busy
@@ -185,7 +188,7 @@ class Writer:
             self._let_go()
         if self._table is None:
             self._reopen = False
-            table = LeaseTable(self._path, self._clock, busy=self._busy)
+            table = LeaseTable(self._path, self._clock, busy=self._busy, kept=self._kept)
             try:
                 reader = LeaseTable(self._path, self._clock, busy=self._busy, read_only=True)
                 reader.never_wait()

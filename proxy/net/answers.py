@@ -26,13 +26,22 @@ def answer(link: Link, event: Event) -> None:
         case RelayAsked():
             link.service.policy.judge(link.address, lambda verdict, seconds: _judged(link, verdict, seconds))
         case LoggedIn():
+            _observe(link, event.login)
             _logged_in(link, event.login)
         case Refused():
             link.say("info", "refused", *account.refused(event))
         case Relayed():
             link.say("info", "relayed", *account.relayed(event))
+            if event.reply.startswith("2"):
+                _observe(link, event.login, lease=event.why.startswith("lease of "))
         case LoginFailed():
             link.say("info", "login-failed", ("login", event.login))
+
+
+def _observe(link: Link, login: str, *, lease: bool = False) -> None:
+    """What this client needs, for the day when it is to be done without (`popgate report`)."""
+    version = link.tls.partition(":")[0]
+    link.shared.notes.note(link.address, login, link.service.protocol, tls=version, lease=lease)
 
 
 def _judged(link: Link, verdict: Verdict, seconds: float) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..leases.observations import Notes
     from ..log import Log
     from ..policy import RelayPolicy
     from ..session.events import Wait
@@ -52,3 +53,5 @@ class Shared:
     """Called once at the end of every link."""
     leased: Callable[[Link, str], None]
     """Called with the login when a POP session with a lease opens: it keeps the lease alive (RULES G4)."""
+    notes: Notes
+    """What clients need, for `popgate report`."""

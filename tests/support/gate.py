@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from proxy.leases.memory import MemoryStore
+from proxy.leases.observations import Notes
 from proxy.net.link import Link
 from proxy.net.service import Service, Shared
 from proxy.net.upstream import NOT_SHOWN, Server, Upstream
@@ -81,6 +82,7 @@ class Gate:
         self.session_timeout = 7200.0
         self.closed: list[Link] = []
         self.leased: list[str] = []
+        self.notes = Notes(workshop.clock.wall)
         self.client: Peer
         self.link: Link
 
@@ -132,6 +134,7 @@ class Gate:
             clock=workshop.clock.now,
             closed=self.closed.append,
             leased=lambda _, login: self.leased.append(login),
+            notes=self.notes,
         )
         ours, self.client = workshop.pair()
         binary = packed(address)

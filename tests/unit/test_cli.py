@@ -18,6 +18,10 @@ from proxy import control
 from proxy.cli import FAILED, GOOD, USAGE, main
 from proxy.config import load
 from proxy.errors import PopgateError
+from proxy.leases.clock import Clock
+from proxy.leases.observations import Observation
+from proxy.leases.table import LeaseTable
+from proxy.wire.address import packed
 
 from ..support.configuration import written
 
@@ -254,6 +258,75 @@ def test_G7_a_store_that_is_down_is_one_line(popgate: Shell, words: tuple[str, .
 def test_orders_need_a_running_popgate(popgate: Shell, words: tuple[str, ...]) -> None:
     assert popgate(*words) == FAILED
     assert popgate.err.startswith("popgate: popgate does not run (")
+
+
+# --- history and report without a running popgate
+
+
+def test_who_held_an_address(popgate: Shell) -> None:
+    popgate("leases", "grant", "192.0.2.7", "--login", "alice", "--for", "10m")
+    popgate("leases", "grant", "192.0.2.8", "--login", "bob")
+    popgate("leases", "revoke", "alice")
+    assert popgate("leases", "history", "192.0.2.7") == GOOD
+    head, row = popgate.out.splitlines()
+    assert head.split() == ["ADDRESS", "LOGIN", "SOURCE", "FROM", "TILL", "HOW"]
+    assert (row.split()[:3], row.split()[-1]) == (["192.0.2.7", "alice", "admin"], "revoked")
+    assert popgate("leases", "history", "--json") == GOOD
+    found = {one["login"]: one for one in json.loads(popgate.out)}
+    assert set(found["bob"]) == {"address", "login", "source", "began", "ended", "how"}
+    assert (found["alice"]["how"], found["bob"]["how"]) == ("revoked", "live")
+    assert abs(found["bob"]["ended"] - found["bob"]["began"] - 1800) < 5
+
+
+def test_who_held_an_address_at_a_moment(popgate: Shell) -> None:
+    popgate("leases", "grant", "192.0.2.7", "--for", "2h")
+    now = time.localtime(time.time() + 60)
+    for form, there in (
+        ("%Y-%m-%d %H:%M:%S", True),
+        ("%Y-%m-%dT%H:%M", True),
+        ("%Y-%m-%d", True),
+        ("2020-02-29 %H:%M", False),
+    ):
+        assert popgate("leases", "history", "192.0.2.7", "--at", time.strftime(form, now)) == GOOD
+        assert (len(popgate.out.splitlines()) == 2) is there, form
+
+
+@pytest.mark.parametrize("at", ["noon", "2026-13-01", "14:61", "", "2026-11-23 14:05:00.5"])
+def test_a_time_that_is_none_says_how_to_write_one(popgate: Shell, at: str) -> None:
+    assert popgate("leases", "history", "--at", at) == USAGE
+    assert 'write "2026-11-23 14:05"' in popgate.err
+
+
+@pytest.mark.parametrize("command", [("leases", "history"), ("report",)])
+def test_history_is_in_sqlite_only_and_says_when_it_is_off(popgate: Shell, command: tuple[str, ...]) -> None:
+    assert popgate(*command) == GOOD
+    assert not (popgate.folder / "leases.db").exists(), "looking makes nothing"
+    popgate.configure(PLAIN + '[store]\nhistory = "0s"')
+    assert popgate(*command) == FAILED
+    assert popgate.err == 'popgate: history and report are off: [store] history = "0s"\n'
+    popgate.configure("workers = 1" + PLAIN + '[store]\nurl = "memory:"')
+    assert popgate(*command) == FAILED
+    assert popgate.err == 'popgate: history and report are kept in SQLite only: [store] url = "sqlite:leases.db"\n'
+
+
+def test_who_still_needs_what_is_to_be_retired(popgate: Shell) -> None:
+    config = load(popgate.conf)
+    assert config.store.path is not None
+    table, now = LeaseTable(config.store.path, Clock(), kept=86400.0), time.time()
+    with table.transaction():
+        table.observe(
+            [
+                Observation(packed("192.0.2.7"), "alice", "smtp", "lease", 7, now - 7200, now - 60),
+                Observation(packed("192.0.2.8"), "bob", "pop3", "TLSv1", 1, now - 7200, now - 7200),
+            ]
+        )
+    table.close()
+    assert popgate("report") == GOOD
+    assert [line.split("  ")[0] for line in popgate.out.splitlines()[:3]] == ["NEEDS", "POP before SMTP", "TLSv1"]
+    assert popgate.out.endswith("POP before SMTP 1, clear text 0, TLSv1 1\n")
+    assert popgate("report", "--json", "--since", "1h") == GOOD
+    (found,) = json.loads(popgate.out)
+    assert (found["address"], found["login"], found["times"], found["need"]) == ("192.0.2.7", "alice", 7, "lease")
 
 
 # --- why

@@ -119,6 +119,7 @@ refusal = "550 no"
 [store]
 url = "sqlite:db/x.db"
 timeout = "250ms"
+history = "7d"
 [listener.smtp]
 bind = ["[::1]:2525", "127.0.0.1:2525"]
 tls = "implicit"
@@ -184,7 +185,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
         user="popgate",
         drain_timeout=5.0,
         gate=gate,
-        store=Store(f"sqlite:{tmp_path}/db/x.db", 0.25),
+        store=Store(f"sqlite:{tmp_path}/db/x.db", 0.25, 604800.0),
         listeners={"smtp": Listener("smtp", "smtp", both, "implicit", True, "box", "gate", gate)},
         upstreams={
             "smtp": Upstream("smtp", (Endpoint("192.0.2.10", 25),)),

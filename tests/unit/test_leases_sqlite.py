@@ -27,6 +27,7 @@ from proxy.leases import writer as writer_module
 from proxy.leases.base import Arrears, Lease, Term
 from proxy.leases.clock import Clock
 from proxy.leases.file import StoreBusy
+from proxy.leases.observations import Observation
 from proxy.leases.sqlite import SqliteStore
 from proxy.leases.table import LeaseTable
 from proxy.net.census import Census
@@ -52,9 +53,10 @@ class Worker:
         clock: FakeClock,
         timeout: float,
         arrears: Arrears | None = None,
+        kept: float = 0.0,
     ) -> None:
         self.loop = loop
-        self.store = SqliteStore(path, clock, timeout, arrears)
+        self.store = SqliteStore(path, clock, timeout, arrears, kept)
         self.store.start(loop)
 
     def find(self, address: bytes) -> Lease | StoreUnavailable | None:
@@ -595,6 +597,35 @@ def test_G9_a_late_grant_is_told_when_it_is_written(
     assert isinstance(worker.find(HOME), Lease)
 
 
+# History and observations
+
+
+def test_what_one_worker_saw_another_one_tells(loop: asyncio.AbstractEventLoop, path: Path, clock: FakeClock) -> None:
+    one, two = [Worker(loop, path, clock, 5.0, kept=86400.0) for _ in range(2)]
+    assert one.grant(HOME, "al", 100.0) is None
+    clock.advance(150)
+    assert two.grant(HOME, "al", 100.0) is None
+    assert one.revoke(HOME, None) == 1
+    for worker in (one, two):
+        found = answer(loop, lambda then, worker=worker: worker.store.tenancies([HOME], None, None, then))
+        assert [(tenancy.how, tenancy.ended - tenancy.began) for tenancy in found] == [("revoked", 0), ("ended", 100)]
+    for worker in (one, two):
+        worker.store.observe([Observation(HOME, "al", "pop3", "clear", 2, 10.0, 20.0)])
+        assert worker.revoke(HOME, None) == 0  # answered behind it
+    for worker in (one, two):
+        found = answer(loop, lambda then, worker=worker: worker.store.observed(20.0, then))
+        assert [(seen.login, seen.times) for seen in found] == [("al", 4)]
+    for worker in (one, two):
+        worker.store.close()
+
+
+def test_a_store_without_history_is_told_nothing(start: Start) -> None:
+    worker = start()
+    worker.store.observe([Observation(HOME, "al", "pop3", "clear", 2, 10.0, 20.0)])
+    assert worker.revoke(HOME, None) == 0
+    assert answer(worker.loop, lambda then: worker.store.observed(0.0, then)) == []
+
+
 # Trouble with the file
 
 
@@ -822,6 +853,7 @@ def test_ended_rows_are_purged_once_a_minute(
 _GRANT_FOR_EVER = """
 import asyncio, itertools, sys
 from proxy.leases.clock import Clock
+from proxy.leases.observations import Observation
 from proxy.leases.sqlite import SqliteStore
 
 async def main():

@@ -60,6 +60,40 @@ def test_G5_the_lease_is_in_the_store_before_the_client_sees_ok(slow: tuple[Gate
     assert gate.workshop.log.of("leased")[0]["login"] == "anna"
 
 
+def test_a_login_and_a_relayed_message_are_noted_for_the_report(workshop: Workshop) -> None:
+    gate = Gate(workshop, "pop3")
+    gate.greet()
+    gate.log_in()
+    gate.gets(gate.client, b"+OK logged in\r\n")
+    assert [(one.login, one.protocol, one.need) for one in gate.notes.take()] == [("anna", "pop3", "clear")]
+
+
+@pytest.mark.parametrize(
+    ("trusted", "reply", "noted"),
+    [
+        (False, b"250 queued", [("anna", "lease"), ("anna", "clear")]),
+        (True, b"250 queued", [("", "clear")]),
+        (False, b"552 too big", []),
+    ],
+)
+def test_what_lets_a_message_relay_is_noted_for_the_report(
+    workshop: Workshop, trusted: bool, reply: bytes, noted: list[tuple[str, str]]
+) -> None:
+    gate = Gate(workshop, "smtp")
+    gate.trusted = [CLIENT] if trusted else []
+    grant(gate, 1800.0)
+    gate.greet()
+    gate.say_ehlo()
+    gate.start_mail()
+    gate.talk(
+        ("C", b"RCPT TO:<v@far.test>\r\n"), (">U", b"RCPT TO:<v@far.test>\r\n"),
+        ("U", b"250 ok\r\n"), (">C", b"250 ok\r\n"),
+        ("C", b"DATA\r\n"), (">U", b"DATA\r\n"), ("U", b"354 go\r\n"), (">C", b"354 go\r\n"),
+        ("C", b"x\r\n.\r\n"), (">U", b"x\r\n.\r\n"), ("U", reply + b"\r\n"), (">C", reply + b"\r\n"),
+    )  # fmt: skip
+    assert [(one.login, one.need) for one in gate.notes.take()] == noted
+
+
 def test_G5_store_down_the_ok_goes_out_after_its_timeout_and_says_so_in_the_log(slow: tuple[Gate, SlowStore]) -> None:
     gate, store = slow
     client, _ = gate.greet()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 import ssl
+import warnings
 from typing import TYPE_CHECKING
 
 import pytest
 
 from proxy.certificates import fingerprint
-from proxy.net.tls import ServerTls, upstream_context
+from proxy.net.tls import VERSIONS, ServerTls, upstream_context
 from proxy.net.upstream import Server
 
 from ..support.gate import Gate
@@ -53,6 +54,28 @@ def start_tls(gate: Gate, behind: bytes = b"") -> Peer:
     if not behind:
         gate.gets(client, reply)
     return client
+
+
+@pytest.mark.parametrize(("version", "needs"), [("TLSv1", ["TLSv1"]), ("TLSv1.2", []), ("TLSv1.3", [])])
+def test_a_login_under_old_tls_is_noted_for_the_report(
+    workshop: Workshop, certificate: Path, version: str, needs: list[str]
+) -> None:
+    gate = Gate(workshop, "pop3")
+    gate.stls, gate.tls = True, ServerTls("pop3", [certificate], "TLSv1")
+    context = trusting()
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = context.maximum_version = VERSIONS[version]
+    client = TlsPeer(start_tls(gate), context)
+    gate.until(client.shake)
+    client.send(b"USER anna\r\n")
+    gate.talk((">U", b"USER anna\r\n"), ("U", b"+OK\r\n"))
+    gate.gets(client, b"+OK\r\n")
+    client.send(b"PASS secret\r\n")
+    gate.talk((">U", b"PASS secret\r\n"), ("U", b"+OK logged in\r\n"))
+    gate.gets(client, b"+OK logged in\r\n")
+    assert [one.need for one in gate.notes.take()] == needs
 
 
 def test_tls_comes_up_and_the_dialogue_goes_on_inside(gate: Gate) -> None:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proxy import questions
 from proxy.errors import StoreUnavailable
+from proxy.leases.history import Tenancy
 from proxy.leases.memory import MemoryStore
 from proxy.questions import Answer, ask, granting, listed
 from proxy.wire.address import packed
@@ -92,6 +94,8 @@ def test_revoking(store: MemoryStore, by: dict[str, str], count: int) -> None:
         {"do": "revoke", "login": ""},
         {"do": "revoke", "address": "nonsense"},
         {"do": "revoke", "login": "\ud800"},
+        {"do": "history"},
+        {"do": "report", "since": 0},
     ],
 )
 def test_nonsense_is_an_answer_too_and_changes_nothing(store: MemoryStore, question: Answer) -> None:
@@ -136,3 +140,54 @@ def test_left_is_in_milliseconds() -> None:
     found: list[Any] = []
     store.all(found.append)
     assert listed(found[0])["leases"][0]["left"] == 1800.0
+
+
+class Memories:
+    """A SQLite store's half that remembers, and what it was asked."""
+
+    def __init__(self, kept: float = 86400.0) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+        self.kept = kept
+
+    def store(self, monkeypatch: pytest.MonkeyPatch) -> Memories:
+        monkeypatch.setattr(questions, "SqliteStore", Memories)
+        return self
+
+    def tenancies(self, *question: Any) -> None:
+        self.asked.append(question[:-1])
+        question[-1]([Tenancy(packed("192.0.2.7"), "alice", "pop3", 10.0, 20.0, "ended")])
+
+    def observed(self, *question: Any) -> None:
+        self.asked.append(question[:-1])
+        question[-1](StoreUnavailable("disk on fire"))
+
+
+def test_history_goes_by_addresses_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Memories().store(monkeypatch)
+    assert answer(store, {"do": "history", "addresses": ["192.0.2.7", "2001:db8::1"], "since": 5, "until": 6}) == {
+        "history": [
+            {"address": "192.0.2.7", "login": "alice", "source": "pop3", "began": 10, "ended": 20, "how": "ended"}
+        ]
+    }
+    answer(store, {"do": "history"})
+    assert store.asked == [([packed("192.0.2.7"), packed("2001:db8::1")], 5.0, 6.0), ([], None, None)]
+
+
+def test_G7_a_store_that_is_down_has_no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Memories().store(monkeypatch)
+    assert "disk on fire" in answer(store, {"do": "report", "since": 5})["error"]
+    assert store.asked == [(5.0,)]
+
+
+@pytest.mark.parametrize(
+    "question", [{"do": "history", "addresses": ["nowhere"]}, {"do": "history", "since": "noon"}, {"do": "report"}]
+)
+def test_nonsense_about_history_is_an_answer_too(monkeypatch: pytest.MonkeyPatch, question: Answer) -> None:
+    store = Memories().store(monkeypatch)
+    assert "error" in answer(store, question)
+    assert store.asked == []
+
+
+def test_a_store_whose_history_is_off_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Memories(kept=0.0).store(monkeypatch)
+    assert "off" in answer(store, {"do": "history"})["error"]

@@ -58,7 +58,7 @@ def blocks(language: str) -> list[str]:
 
 
 SHELL = [shlex.split(line, comments=True) for block in blocks("sh") for line in block.splitlines()]
-COMMANDS = [" ".join(words[1:]) for words in SHELL if words[:1] == ["popgate"]]
+COMMANDS = [shlex.join(words[1:]) for words in SHELL if words[:1] == ["popgate"]]
 COMMANDS += [code.removeprefix("popgate ") for code in CODE if code.startswith("popgate ")]
 LOG_LINES = "".join(blocks("log")).splitlines()
 

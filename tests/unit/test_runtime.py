@@ -155,6 +155,7 @@ def test_N10_an_upstream_that_is_ourselves_is_never_dialled(tmp_path: Path) -> N
         ('user = "daemon"', "user"),
         ('[store]\nurl = "sqlite:other.db"', "store.url"),
         ('[store]\ntimeout = "9s"', "store.timeout"),
+        ('[store]\nhistory = "9d"', "store.history"),
         ('[admin]\ncontrol = "other.sock"', "admin.control"),
         ('[listener.smtp]\nbind = ["127.0.0.2:0"]', "listener.smtp.bind"),
         ('[listener.pop3]\nprotocol = "smtp"\nupstream = "smtp"', "listener.pop3.protocol"),
