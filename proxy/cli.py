@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from . import __version__, certificates, control, showing
+from . import __version__, certificates, control, tables
 from .config import dump, load
 from .config.values import Wrong, duration
 from .errors import ConfigError, PopgateError
@@ -129,7 +129,7 @@ def _demo(options: argparse.Namespace) -> int:
 def _leases(options: argparse.Namespace) -> int:
     config = load(options.config)
     leases = ask(config, {"do": "leases"})["leases"]
-    print(json.dumps(leases, indent=1) if options.json else showing.leases(leases))
+    print(json.dumps(leases, indent=1) if options.json else tables.leases(leases))
     return GOOD
 
 
@@ -138,7 +138,7 @@ def _history(options: argparse.Namespace) -> int:
     since, until = options.at or (None, None)
     question = {"do": "history", "addresses": [options.address] if options.address else [], "since": since}
     found = ask(config, question | {"until": until})["history"]
-    print(json.dumps(found, indent=1) if options.json else showing.history(found))
+    print(json.dumps(found, indent=1) if options.json else tables.history(found))
     return GOOD
 
 
@@ -146,7 +146,7 @@ def _report(options: argparse.Namespace) -> int:
     config = load(options.config)
     since = time.time() - (config.store.history if options.since is None else options.since)
     found = ask(config, {"do": "report", "since": since})["report"]
-    print(json.dumps(found, indent=1) if options.json else showing.report(found, since))
+    print(json.dumps(found, indent=1) if options.json else tables.report(found, since))
     return GOOD
 
 
@@ -183,7 +183,7 @@ def _why(options: argparse.Namespace) -> int:
         print(json.dumps([{"listener": e.listener, "verdict": e.verdict, "reasons": e.reasons} for e in explanations]))
     else:
         for explanation in explanations:
-            reasons = showing.printable("; ".join(explanation.reasons))
+            reasons = tables.printable("; ".join(explanation.reasons))
             print(f"{options.address} at listener {explanation.listener}: {explanation.verdict}: {reasons}")
     if not explanations:
         raise PopgateError("there is no listener for SMTP, so nothing is relayed")

@@ -1,52 +1,85 @@
-"""proxy/showing.py: tables for a terminal."""
+"""net/showing.py: the source of a connection, and its PROXY header."""
 
 from __future__ import annotations
 
-from typing import Any
+import socket
+from typing import TYPE_CHECKING
 
-from proxy import showing
+import pytest
 
-NOON = 1_800_000_000.0
+from proxy.net.showing import CLIENT, Announcement, Showing, endpoint
+from proxy.wire.address import packed
+from proxy.wire.proxyheader import read, tls_tlv
 
+if TYPE_CHECKING:
+    from typing import Literal
 
-def tenancy(**other: Any) -> dict[str, Any]:
-    row = {"address": "192.0.2.7", "login": "al", "source": "pop3", "began": NOON, "ended": NOON + 60, "how": "ended"}
-    return row | other
-
-
-def need(kind: str, login: str = "al", address: str = "192.0.2.7", last: float = NOON) -> dict[str, Any]:
-    return {
-        "address": address, "login": login, "protocol": "smtp", "need": kind, "times": 3, "first": NOON, "last": last,
-    }  # fmt: skip
-
-
-def test_columns_stand_below_each_other() -> None:
-    lines = showing.history([tenancy(), tenancy(address="2001:db8::1", login="somebody.long")]).splitlines()
-    assert {line.index(word) for line, word in zip(lines, ("LOGIN", "al", "somebody"), strict=True)} == {13}
-    assert lines[1].split() == [
-        "192.0.2.7", "al", "pop3", *showing.moment(NOON).split(), *showing.moment(NOON + 60).split(), "ended",
-    ]  # fmt: skip
+SOURCE, HERE = (packed("192.0.2.7"), 40000), (packed("198.51.100.1"), 25)
+ANNOUNCED = Announcement(SOURCE, HERE)
+VERSIONS = pytest.mark.parametrize("version", ["v1", "v2"])
 
 
-def test_what_a_peer_chose_steers_no_terminal() -> None:
-    for text in (showing.history([tenancy(login="a\x1b[31m\n")]), showing.report([need("clear", "a\x1b[31m\n")], 0)):
-        assert "a?[31m?" in text
+@pytest.mark.parametrize(
+    ("showing", "announces"),
+    [
+        (Showing(), False),
+        (Showing(source="192.0.2.1"), False),
+        (Showing(always=True), False),
+        (Showing(proxy="v1"), True),
+        (Showing(xclient=True), True),
+        (Showing(source=CLIENT), True),
+    ],
+)
+def test_S12_whether_there_is_any_way_of_showing(showing: Showing, announces: bool) -> None:
+    assert showing.announces is announces
 
 
-def test_a_report_goes_by_need_and_the_last_seen_come_first() -> None:
-    text = showing.report(
-        [need("TLSv1"), need("clear", "al"), need("clear", "bo", last=NOON + 9), need("lease", "cy"), need("TLSv1.1")],
-        NOON,
-    )
-    rows = [line.split("  ")[0] + " " + line.split()[-6] for line in text.splitlines()[1:6]]
-    assert rows == ["POP before SMTP cy", "clear text bo", "clear text al", "TLSv1 al", "TLSv1.1 al"]
+def test_the_source_of_a_connection() -> None:
+    assert Showing().source_of(ANNOUNCED) == ""
+    assert Showing(source="192.0.2.1").source_of(ANNOUNCED) == "192.0.2.1"
+    assert Showing(source="192.0.2.1").source_of(None) == "192.0.2.1"
+    assert Showing(source=CLIENT).source_of(ANNOUNCED) == "192.0.2.7"
+    assert Showing(source=CLIENT).source_of(None) == ""
 
 
-def test_a_report_counts_clients_and_says_nobody_where_there_is_none() -> None:
-    """One login from two addresses is two clients: each of them has to be changed."""
-    rows = [need("clear"), need("clear", address="192.0.2.8"), need("clear") | {"protocol": "pop3"}, need("TLSv1")]
-    day = showing.moment(NOON)[:10]
-    assert showing.report(rows, NOON).splitlines()[-1] == (
-        f"Clients (address and login) since {day}: POP before SMTP 0, clear text 2, TLSv1 1"
-    )
-    assert showing.report([], NOON).splitlines()[-1].endswith(": POP before SMTP 0, clear text 0")
+@VERSIONS
+def test_S12_the_header_of_an_announced_connection(version: Literal["v1", "v2"]) -> None:
+    with socket.socket() as sock:
+        header = read(Showing(proxy=version).header(ANNOUNCED, sock, ("192.0.2.10", 25)))
+    assert header is not None
+    assert (header.source, header.destination, header.tlvs) == (SOURCE, HERE, ())
+
+
+@VERSIONS
+def test_S12_the_header_of_an_unannounced_connection_is_popgate_s_own_address(version: Literal["v1", "v2"]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as sock:
+        header = read(Showing(proxy=version).header(None, sock, server.getsockname()))
+        assert header is not None
+        assert header.source == endpoint(sock.getsockname())
+        assert header.destination == endpoint(server.getsockname())
+
+
+@VERSIONS
+def test_a_unix_socket_has_no_address_of_its_own(version: Literal["v1", "v2"]) -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        header = read(Showing(proxy=version).header(None, sock, "/run/up"))
+        assert header is not None
+        assert header.source is None
+        header = read(Showing(proxy=version).header(ANNOUNCED, sock, "/run/up"))
+        assert header is not None
+        assert header.source == SOURCE
+
+
+def test_the_client_s_tls_is_in_version_2() -> None:
+    announced = Announcement(SOURCE, HERE, ("TLSv1.3", "TLS_AES_256_GCM_SHA384"))
+    with socket.socket() as sock:
+        header = read(Showing(proxy="v2").header(announced, sock, ("192.0.2.10", 25)))
+        assert header is not None
+        assert header.tlvs == (tls_tlv("TLSv1.3", "TLS_AES_256_GCM_SHA384"),)
+        assert Showing(proxy="v1").header(announced, sock, ("192.0.2.10", 25)).startswith(b"PROXY TCP4 192.0.2.7 ")
+        assert Showing().header(announced, sock, ("192.0.2.10", 25)) == b""
+
+
+def test_a_socket_s_name() -> None:
+    assert endpoint(("fe80::1%eth0", 5, 0, 3)) == (packed("fe80::1"), 5)
+    assert endpoint(("::ffff:192.0.2.7", 5, 0, 0)) == (packed("192.0.2.7"), 5)
