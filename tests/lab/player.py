@@ -2,6 +2,9 @@
 
 Returns all that was said to the client.  It never judges: what the client is told proves nothing (verdicts.py looks at
 what arrived).  Many cases are played side by side, since most of the time is waiting.
+
+How long a silence must be to mean something depends on the machine: at least the times below, and SLOWNESS times what
+the server's greeting and its reply to EHLO took on this very connection.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import asyncio
 import contextlib
 import re
 import socket
+import time
 from typing import TYPE_CHECKING
 
 from .steps import EHLO, Wait
@@ -26,6 +30,7 @@ UNMARKED = 0.7  # seconds of silence that stand for the mark at servers without 
 DRIP_LIMIT = 2500  # octets; a longer packet goes in pieces of PIECE, or the lab would take all day
 PIECE = 997
 SILENCE = {Wait.MARK: UNMARKED, Wait.END: 1.5}
+SLOWNESS = 20
 
 _FINAL = re.compile(rb"^(?:\d{3}(?: [^\n]*|\r?)|[+-][^\n]*)\n", re.MULTILINE)  # SMTP or POP3
 _MARKED = re.compile(rb"^252", re.MULTILINE)
@@ -39,6 +44,17 @@ class Talk:
         self._reader, self._writer = reader, writer
         self.said = b""
         self.over = False
+        self.slowest = 0.0  # seconds, of the first replies
+
+    async def measure(self) -> None:
+        """Hear a reply that a server has at hand."""
+        began = time.monotonic()
+        await self.hear(_FINAL.search, PATIENCE)
+        self.slowest = max(self.slowest, time.monotonic() - began)
+
+    def silence(self, least: float) -> float:
+        """Seconds without a word after which there will be none."""
+        return min(max(least, SLOWNESS * self.slowest), PATIENCE)
 
     async def say(self, packet: bytes, dripped: bool) -> None:
         size = len(packet) if not dripped else 1 if len(packet) <= DRIP_LIMIT else PIECE
@@ -85,7 +101,7 @@ async def play(
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         talk = Talk(reader, writer)
         if case.steps[0] == EHLO or not case.hasty:  # who is hasty from the start does not wait for the greeting
-            await talk.hear(_FINAL.search, PATIENCE)
+            await talk.measure()
     try:
         await _steps(talk, case, words, dripped)
     finally:
@@ -94,8 +110,8 @@ async def play(
 
 
 async def _steps(talk: Talk, case: Case, words: Mapping[bytes, bytes], dripped: bool) -> None:
-    skip, breath = False, BREATH
-    for packet, wait in case.steps:
+    skip, breathless = False, False
+    for number, (packet, wait) in enumerate(case.steps):
         if talk.over:
             return
         if skip:
@@ -108,18 +124,20 @@ async def _steps(talk: Talk, case: Case, words: Mapping[bytes, bytes], dripped: 
             case Wait.PAUSE:
                 await asyncio.sleep(MOMENT)
             case Wait.BREATH:
-                breath = BREATH if await talk.hear(_FINAL.search, breath) else MOMENT
+                breathless = not await talk.hear(_FINAL.search, talk.silence(MOMENT if breathless else BREATH))
+            case Wait.REPLY if number == 0:
+                await talk.measure()
             case Wait.REPLY:
                 await talk.hear(_FINAL.search, PATIENCE)
             case Wait.MARK:
-                await talk.hear(_MARKED.search, SILENCE[wait])
+                await talk.hear(_MARKED.search, talk.silence(SILENCE[wait]))
             case Wait.DATA:
                 start = len(talk.said)
                 await talk.hear(_FINAL.search, PATIENCE)
                 if not _GO_ON.search(talk.said[start:]):
-                    await talk.hear(_GO_ON.search, MOMENT)
+                    await talk.hear(_GO_ON.search, talk.silence(MOMENT))
                 skip = not _GO_ON.search(talk.said[start:])
             case Wait.END:
-                await talk.hear(lambda _: False, SILENCE[wait])
+                await talk.hear(lambda _: False, talk.silence(SILENCE[wait]))
             case Wait.CLOSE:
                 return
