@@ -2,9 +2,6 @@
 could trip over.
 
 Everything in tests/e2e and tests/lab is marked `e2e`, so `pytest -m "not e2e"` is the quick run.
-
-The attacks on the running program and the lab of real servers (`GUARD`) measure times and memory and want a machine of
-their own: they are left out, as deselected, unless `--guard` asks for them.
 """
 
 from __future__ import annotations
@@ -22,27 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-GUARD = frozenset(
-    {
-        "lab",
-        *("test_slow.py", "test_floods.py", "test_strangers.py", "test_endless.py", "test_faults.py"),
-        *("test_hygiene.py", "test_others_tools.py"),
-    }
-)
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--guard", action="store_true", help="the attacks and the lab of real servers too")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"e2e", "lab"}.intersection(item.path.parts):
             item.add_marker("e2e")
-    if not config.getoption("--guard"):
-        left_out = [item for item in items if GUARD.intersection(item.path.parts)]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not GUARD.intersection(item.path.parts)]
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,9 @@ Not defended: a server that breaks lines at VT, FF, NEL or U+2028 finds an end i
 does, all of these may stand in correct mail, and a dot in mid-line is never taken out again.  Nor one that clears the
 eighth bit of every message (`\x8d\x8a.\r\n`), since UTF-8 text has such octets; Sendmail does by default on BODY=7BIT
 alone, which is therefore not sent on (wire/esmtp.py).  Nor one that breaks over-long lines in two, so that a dot comes
-to stand alone (the same Sendmails, at their buffer's length): lines are never re-broken here.
+to stand alone (an fgets() of fixed length, as in those Sendmails): lines are never re-broken here, because RFC 5321's
+limit is passed by mail that is read every day.  The lab tries the lengths at which buffers end (tests/lab/ends.py, A24)
+with what is run today, and none of it does.
 
 A bound on the letter of S8: a line that a CRLF began, with one dot, more than LINE_LIMIT octets and a stray newline at
 its end gets no further dot, since it would have to be held back whole.  There is text behind its dot: no end to anyone.

@@ -94,6 +94,11 @@ def test_every_configuration_file_is_there(name: str) -> None:
     assert (ROOT / name).is_file()
 
 
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"\btests/[\w/]+\.py", README))))
+def test_every_test_file_is_there(name: str) -> None:
+    assert (ROOT / name).is_file()
+
+
 @pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md"])
 def test_every_link_leads_somewhere(page: str) -> None:
     text = (ROOT / page).read_text("utf-8")
