@@ -529,7 +529,7 @@ def test_why_in_every_case(appliance: SampleAppliance) -> None:
 
 
 def test_G7_with_its_store_broken_mail_is_read_and_why_says_defer(appliance: SampleAppliance) -> None:
-    settings = config(appliance.pop3, appliance.smtp, store={"url": "sqlite:away/leases.db"})
+    settings = config(appliance.pop3, appliance.smtp, store={"url": "sqlite:away/leases.db", "timeout": "1s"})
     with Popgate(settings) as gate:
         gate.process.expect("ERROR popgate store-down path=.*away/leases.db")
         pop_login(gate.address("pop3"))

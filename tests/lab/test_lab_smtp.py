@@ -15,7 +15,7 @@ from .kitchen import ALL, ENDS, SERVERS, Kitchen, serve
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)  # all is played before the first; two minutes on a machine of its own
 
 
 @pytest.fixture(scope="module")
