@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 
 from .errors import StoreUnavailable
 from .session.events import Outcome, Verdict
+from .wire.address import Networks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .leases.base import Lease, LeaseStore
-    from .wire.address import Networks
 
 FOREVER = float("inf")
+_NOWHERE = Networks(())
 _TRUSTED = Verdict(Outcome.ALLOW, "trusted network")
 _NO_LEASE = Verdict(Outcome.REFUSE, "no lease")
 POP3 = "pop3"
@@ -38,12 +39,18 @@ class RelayPolicy:
         trusted: Networks,
         never_lease: Networks,
         is_own: Callable[[bytes], bool],
+        balancers: Networks = _NOWHERE,
     ) -> None:
-        """`window`: seconds; `is_own(address)`: whether it is one of popgate's own, loopback apart (RULES G3)."""
+        """`window`: seconds; `is_own(address)`: whether it is one of popgate's own, loopback apart (RULES G3).
+
+        `balancers`: all of `accept_proxy_from`, of any listener: where one forgets its header, or where none is read,
+        its address stands for all its clients.
+        """
         self._store = store
         self.window = window
         self._trusted = trusted
         self._never_lease = never_lease
+        self._balancers = balancers
         self._is_own = is_own
 
     def standing(self, address: bytes) -> Verdict | None:
@@ -76,6 +83,8 @@ class RelayPolicy:
         """Why a login from `address` makes no lease; empty when it does (RULES G3)."""
         if address in self._never_lease:
             return "never_lease"
+        if address in self._balancers:
+            return "the address of a load balancer (accept_proxy_from), and no client's"
         if len(address) == 16 and address[0] == 0xFE and address[1] & 0xC0 == 0x80:
             return "link-local address"  # the same on every interface, and so no one's (RULES G2)
         if self._is_own(address):

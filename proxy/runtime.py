@@ -66,7 +66,7 @@ def build_services(config: Config, store: LeaseStore, tls: Mapping[str, ServerTl
     if problems:
         raise ConfigError(problems)
     return {
-        name: _service(config, listener, upstreams[listener.upstream], store, tls)
+        name: _service(config, listener, upstreams[listener.upstream], policy_of(config, listener.gate, store), tls)
         for name, listener in config.listeners.items()
     }
 
@@ -89,7 +89,7 @@ def _upstream(upstream: UpstreamConfig, protocol: str, bound: Bound) -> Upstream
 
 
 def _service(
-    config: Config, listener: Listener, upstream: Upstream, store: LeaseStore, tls: Mapping[str, ServerTls]
+    config: Config, listener: Listener, upstream: Upstream, policy: RelayPolicy, tls: Mapping[str, ServerTls]
 ) -> Service:
     gate, limits = listener.gate, config.limits
     starttls = listener.tls == "starttls"
@@ -113,7 +113,7 @@ def _service(
         name=listener.name,
         protocol=listener.protocol,
         settings=settings,
-        policy=policy_of(gate, store),
+        policy=policy,
         upstream=upstream,
         tls=tls.get(listener.protocol) if listener.tls != "off" else None,
         implicit_tls=listener.tls == "implicit",
@@ -125,19 +125,23 @@ def _service(
             Wait.MESSAGE_REPLY: limits.data_end_timeout,
             Wait.MAILBOX: limits.pop_idle_timeout,
         },
+        accept_proxy_from=Networks(listener.accept_proxy_from),
+        proxy_timeout=limits.proxy_timeout,
         handshake_timeout=limits.handshake_timeout,
         session_timeout=limits.session_timeout,
         max_age=gate.max_age,
     )
 
 
-def policy_of(gate: Gate, store: LeaseStore) -> RelayPolicy:
+def policy_of(config: Config, gate: Gate, store: LeaseStore) -> RelayPolicy:
     """The decisions by [gate], or by a listener's own."""
+    balancers = {text for listener in config.listeners.values() for text in listener.accept_proxy_from}
     return RelayPolicy(
         store,
         window=gate.window,
         trusted=Networks(gate.trusted_networks),
         never_lease=Networks(gate.never_lease),
+        balancers=Networks(sorted(balancers)),
         is_own=is_own,
     )
 

@@ -46,13 +46,18 @@ def explain(
     for listener in config.listeners.values():
         if listener.protocol == "smtp":
             ask_local = listener.local == "gate"
-            verdict, reasons = _judge(listener.gate, address, recipient, here, ask_local)
+            verdict, reasons = _judge(config, listener.gate, address, recipient, here, ask_local)
             found.append(Explanation(listener.name, verdict, tuple(reasons)))
     return found
 
 
 def _judge(
-    gate: Gate, address: bytes, recipient: str, leases: Sequence[dict[str, Any]] | str, ask_local: bool
+    config: Config,
+    gate: Gate,
+    address: bytes,
+    recipient: str,
+    leases: Sequence[dict[str, Any]] | str,
+    ask_local: bool,
 ) -> tuple[str, list[str]]:
     reasons: list[str] = []
     if recipient:
@@ -69,7 +74,7 @@ def _judge(
             reasons.append("this listener asks for local recipients too")
         else:
             reasons.append("the recipient is not local")
-    policy = policy_of(gate, MemoryStore(Clock()))  # it is not asked: the leases are given
+    policy = policy_of(config, gate, MemoryStore(Clock()))  # it is not asked: the leases are given
     if policy.standing(address) is not None:
         return "allow", [*reasons, "the address is in trusted_networks"]
     if isinstance(leases, str):

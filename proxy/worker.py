@@ -28,6 +28,7 @@ from .net.leg import LINGER
 from .net.link import Link
 from .net.listener import Listener
 from .net.poller import Poller
+from .net.probe import Probe
 from .net.service import Service, Shared
 from .net.timers import TICK, Deadlines
 from .policy import POP3
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from .net.census import Census
     from .net.tls import ServerTls
     from .sockets import ListeningSocket
+    from .wire.proxyheader import ProxyHeader
 
 
 _REMEMBERING: Final = 5.0
@@ -104,7 +106,7 @@ class Worker:
         self._deadlines = Deadlines(self._clock)
         self._renewals = Renewals(self._store, self._clock)
         self._notes = Notes(clock.wall)
-        self._links: set[Link] = set()
+        self._links: set[Link | Probe] = set()
         self._serial = 0
         self._drain_until: float | None = None
         self._cut = False
@@ -144,9 +146,8 @@ class Worker:
         return Listener(
             sock,
             service,
-            poller=self._poller,
+            shared=self._shared,
             loop=self._loop,
-            log=self._log,
             census=self._outfit.census,
             worker=self._outfit.number,
             connections=limits.connections,
@@ -156,12 +157,17 @@ class Worker:
 
     # Links
 
-    def _welcome(self, service: Service, sock: socket.socket, address: bytes, shown: str) -> None:
+    def _welcome(
+        self, service: Service, sock: socket.socket, address: bytes, shown: str, header: ProxyHeader | None
+    ) -> None:
         self._serial += 1
-        link = Link(self._shared, service, sock, address, shown, f"{self._outfit.number}-{self._serial:x}")
-        self._links.add(link)
+        id_ = f"{self._outfit.number}-{self._serial:x}"
+        if header is not None and header.source is None:
+            self._links.add(Probe(self._shared, service, sock, address, shown, id_))
+        else:
+            self._links.add(Link(self._shared, service, sock, address, shown, id_, header))
 
-    def _closed(self, link: Link) -> None:
+    def _closed(self, link: Link | Probe) -> None:
         self._links.discard(link)
         self._renewals.end(link)
         self._outfit.census.leave(self._outfit.number, link.address)
@@ -247,7 +253,7 @@ class Worker:
         self._log = self._shared.log = log
         limits = config.limits
         for one, listener in zip(outfit.sockets, self._listeners, strict=True):
-            listener.adopt(services[one.listener], limits.connections, limits.connections_per_client, log)
+            listener.adopt(services[one.listener], limits.connections, limits.connections_per_client)
 
     def _drain(self, seconds: float) -> None:
         """Take no more work, finish what is under way, and cut the rest after `seconds` (RULES N6)."""
@@ -269,7 +275,10 @@ class Worker:
                 link.drain()
         if now >= until:
             self._cut = True
-        if (not self._links or now >= until + LINGER) and not self._done.done():
+            for listener in self._listeners:
+                listener.cut()
+        arriving = any(listener.arrivals for listener in self._listeners)
+        if (not (self._links or arriving) or now >= until + LINGER) and not self._done.done():
             self._done.set_result(0)
 
 

@@ -40,39 +40,71 @@ def impossible(config: Config) -> Iterator[Impossible]:
     yield from _binds(config)
     for listener in config.listeners.values():
         yield from _listener(listener, config)
+        yield from _balancers(listener)
     for upstream in config.upstreams.values():
         yield from _upstream(upstream, config)
 
 
 def _gates(config: Config) -> Iterator[Impossible]:
     told: set[str] = set()
+    balancers = {text: one.name for one in reversed(config.listeners.values()) for text in one.accept_proxy_from}
     for where, gate in [
         ("gate", config.gate),
         *((f"listener.{one.name}.gate", one.gate) for one in config.listeners.values()),
     ]:
-        for names, text in _gate(gate):
+        for names, text in _gate(gate, balancers):
             # A listener's gate that only inherits the fault has it told once, for [gate].
             if text not in told:
                 told.add(text)
                 yield Impossible((*(f"{where}.{name}" for name in names), *(f"gate.{name}" for name in names)), text)
 
 
-def _gate(gate: Gate) -> Iterator[tuple[tuple[str, ...], str]]:
+def _gate(gate: Gate, balancers: dict[str, str]) -> Iterator[tuple[tuple[str, ...], str]]:
     if gate.max_age < gate.window:
         text = (
             f"{duration_text(gate.max_age)} is less than window ({duration_text(gate.window)}); make it at least that"
         )
         yield ("max_age", "window"), text
-    for text in gate.trusted_networks:
-        network = ip_network(text, strict=False)
-        private = isinstance(network, IPv6Network) and network.subnet_of(UNIQUE_LOCAL)
-        if network.prefixlen < WIDEST[network.version] and not private and not gate.unsafe:
-            widest = WIDEST[network.version]
+    for text in gate.trusted_networks if not gate.unsafe else ():
+        if widest := _too_wide(text):
             yield (
                 ("trusted_networks", "unsafe"),
                 f"{quoted(text)} is wider than /{widest}: it may relay for the world; name smaller networks, or, "
                 "if nobody else can reach popgate, set unsafe = true",
             )
+        for balancer, listener in balancers.items():
+            if _overlap(text, balancer):
+                yield (
+                    ("trusted_networks", "unsafe"),
+                    f"{quoted(text)} has a load balancer in it ({quoted(balancer)}, listener.{listener}."
+                    "accept_proxy_from): what it forwards without a PROXY header may relay for the world; name smaller "
+                    "networks, or, if every listener reads its header, set unsafe = true",
+                )
+
+
+def _too_wide(text: str) -> int:
+    """The widest prefix that is taken, where a network is wider than that; else 0."""
+    network = ip_network(text, strict=False)
+    private = isinstance(network, IPv6Network) and network.subnet_of(UNIQUE_LOCAL)
+    widest = WIDEST[network.version]
+    return widest if network.prefixlen < widest and not private else 0
+
+
+def _balancers(listener: Listener) -> Iterator[Impossible]:
+    """What `accept_proxy_from` names is believed, whatever address it says a client has (RULES N1)."""
+    for text in listener.accept_proxy_from if not listener.gate.unsafe else ():
+        if widest := _too_wide(text):
+            where = f"listener.{listener.name}"
+            yield Impossible(
+                (f"{where}.accept_proxy_from", f"{where}.gate.unsafe", "gate.unsafe"),
+                f"{quoted(text)} is wider than /{widest}: the world may claim any address; name the load balancers, "
+                f"or, if nobody else can reach popgate, set unsafe = true in [{where}.gate]",
+            )
+
+
+def _overlap(one: str, other: str) -> bool:
+    networks = ip_network(one, strict=False), ip_network(other, strict=False)
+    return networks[0].version == networks[1].version and networks[0].overlaps(networks[1])
 
 
 def _binds(config: Config) -> Iterator[Impossible]:

@@ -41,7 +41,6 @@ LATER: Final[dict[str, dict[str, Off]]] = {
         "max_recipients": Off(0, "no limit"),
     },
     "listener": {
-        "accept_proxy_from": Off([], "no PROXY header is taken from anyone"),
         "transparent": Off(False, "off"),
     },
     "upstream": {
@@ -57,7 +56,6 @@ LATER: Final[dict[str, dict[str, Off]]] = {
         "old_clients": Off([], "min_version holds for everyone"),
     },
     "limits": {
-        "proxy_timeout": Off("0s", "no PROXY header is waited for"),
         "failed_logins_per_address": Off(0, "no limit"),
     },
     "whoson": {

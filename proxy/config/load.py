@@ -157,6 +157,7 @@ def _listener(section: Section, name: str, gate: Table, base: Path) -> Listener:
         tls=section.take("tls", choice(schema.TLS_MODES), "starttls"),
         tls_required=section.take("tls_required", boolean, False),
         upstream=section.take("upstream", line, "") or protocol,
+        accept_proxy_from=section.take("accept_proxy_from", each(places.network), ()),
         local=section.take("local", choice(schema.LOCAL_MAIL), "pass"),
         gate=_gate(Section(section.inner("gate").over(gate), "gate", section.problems), base),
     )
@@ -211,6 +212,7 @@ def _limits(section: Section) -> Limits:
         pop_idle_timeout=section.take("pop_idle_timeout", time, default.pop_idle_timeout),
         login_timeout=section.take("login_timeout", time, default.login_timeout),
         handshake_timeout=section.take("handshake_timeout", time, default.handshake_timeout),
+        proxy_timeout=section.take("proxy_timeout", time, default.proxy_timeout),
         refusals=section.take("refusals", errors, default.refusals),
         errors=section.take("errors", errors, default.errors),
         failed_logins=section.take("failed_logins", errors, default.failed_logins),

@@ -66,7 +66,7 @@ class Gate:
     local_domains: tuple[str, ...] = ()  # those of local_domains_file are merged in behind
     local_domains_file: Path | None = None
     trusted_networks: tuple[str, ...] = ()
-    unsafe: bool = False  # lets trusted_networks be wider than check.py takes otherwise (RULES N1)
+    unsafe: bool = False  # lets trusted ranges be wider than check.py takes otherwise (RULES N1)
     never_lease: tuple[str, ...] = ()
     bare_newline: BareNewline = "normalize"
     auth: Auth = "upstream"
@@ -98,6 +98,7 @@ class Listener:
     tls: TlsMode = "starttls"
     tls_required: bool = False
     upstream: str = ""  # the upstream's name; from `load` never empty: the protocol's name is the default
+    accept_proxy_from: tuple[str, ...] = ()
     local: LocalMail = "pass"
     gate: Gate = Gate()  # the effective one: [gate] with [listener.NAME.gate] over it
 
@@ -138,6 +139,7 @@ class Limits:
     pop_idle_timeout: float = 600.0
     login_timeout: float = 180.0
     handshake_timeout: float = 30.0
+    proxy_timeout: float = 5.0
     refusals: int = 20
     errors: int = 20
     failed_logins: int = 5

@@ -34,9 +34,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..session.events import Event, Session, Verdict
+    from ..wire.proxyheader import ProxyHeader
     from .service import Service, Shared
     from .showing import Announcement
     from .timers import Queue
+
+_QUIT = len(b"QUIT\r\n")
 
 
 class Link:
@@ -49,13 +52,23 @@ class Link:
     )  # fmt: skip
 
     def __init__(
-        self, shared: Shared, service: Service, sock: socket.socket, address: bytes, shown: str, id_: str
+        self,
+        shared: Shared,
+        service: Service,
+        sock: socket.socket,
+        address: bytes,
+        shown: str,
+        id_: str,
+        header: ProxyHeader | None = None,
     ) -> None:
-        """`sock`: accepted, non-blocking; `address`: the client's (wire/address.py), `shown` the same as text."""
+        """`sock`: accepted, non-blocking; `address`: the client's (wire/address.py), `shown` the same as text.
+
+        `header`: a load balancer's, that gave this address; None: the client itself has connected.
+        """
         self.shared, self.service = shared, service
         self.address, self.shown, self.id = address, shown, id_
         self.deadlines: Queue | None = None
-        self.ends = ends(sock, address) if service.upstream.showing.announces else None
+        self.ends = ends(sock, address, header) if service.upstream.showing.announces else None
         """The client's address and port, and where it connected to; only where an upstream is told."""
         self._dialling: Dialling | None = None
         self._upstream: Leg | None = None
@@ -388,7 +401,9 @@ class Link:
 
     def _log_end(self) -> None:
         assert self.final is not None
-        silent = self._left and not self._client.received  # a health check: connect, perhaps a look, and away
+        # A health check: connect, perhaps a look or a QUIT, and away.
+        said = self._client.received
+        silent = (self._left and not said) or (self.final.clean and said <= _QUIT)
         seconds = self.shared.clock() - self._began
         self.say(
             "debug" if silent else "info", "end", ("listener", self.service.name), ("tls", self.tls or "off"),

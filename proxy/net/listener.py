@@ -1,4 +1,4 @@
-"""A listening socket of one worker: takes connections, applies the limits on their number, and makes links of them.
+"""A listening socket of one worker: takes connections, applies the limits on their number, and has links made of them.
 
 All workers accept from the same inherited socket (RULES N4); at most `ACCEPTS` a turn, so that an onslaught can't
 starve the sessions that are there.  When descriptors run out it pauses for a moment and goes on, without spinning and
@@ -6,6 +6,9 @@ without dying.
 
 Over `connections` or `connections_per_client` a client gets one line (421, -ERR [SYS/TEMP]) and is closed; under
 implicit TLS it is just closed, a handshake would cost more than the connection is worth.
+
+A peer in `accept_proxy_from` is a load balancer: whose connection it is says its PROXY header (net/arrival.py), and
+`connections_per_client` counts that address; balancers themselves are exempt (RULES N1).
 """
 
 from __future__ import annotations
@@ -15,17 +18,19 @@ import resource
 from typing import TYPE_CHECKING, Final
 
 from ..wire.address import packed, shown
+from .arrival import Arrival
 from .poller import READ
 
 if TYPE_CHECKING:
     import asyncio
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from ..log import Log
+    from ..wire.proxyheader import ProxyHeader
     from .census import Census
-    from .poller import Poller
-    from .service import Service
+    from .service import Service, Shared
+
+    Welcome = Callable[[Service, socket.socket, bytes, str, ProxyHeader | None], None]
 
 ACCEPTS: Final = 16
 """Connections a turn, RULES N4."""
@@ -58,32 +63,35 @@ class Listener:
         sock: socket.socket,
         service: Service,
         *,
-        poller: Poller,
+        shared: Shared,
         loop: asyncio.AbstractEventLoop,
-        log: Log,
         census: Census,
         worker: int,
         connections: int,
         per_client: int,
-        welcome: Callable[[Service, socket.socket, bytes, str], None],
+        welcome: Welcome,
     ) -> None:
-        """`welcome(service, socket, address, shown)` makes the link; the limits are the node's."""
+        """`welcome(service, socket, address, shown, header)` makes the link; the limits are the node's.
+
+        `header`: what a balancer said; without a source it is a probe's, and the address the balancer's.
+        """
         self.service = service
         self.connections, self.per_client = connections, per_client
         self.draining = False
         self._sock = sock
-        self._poller, self._loop, self._log = poller, loop, log
+        self._shared, self._poller, self._loop = shared, shared.poller, loop
         self._census, self._worker = census, worker
         self._welcome = welcome
         self._capacity = capacity()
         self._listening = True
-        poller.add(sock.fileno(), READ, self._ready)
+        self.arrivals: set[Arrival] = set()
+        """Connections of balancers whose header has not come."""
+        self._poller.add(sock.fileno(), READ, self._ready)
 
-    def adopt(self, service: Service, connections: int, per_client: int, log: Log) -> None:
+    def adopt(self, service: Service, connections: int, per_client: int) -> None:
         """Serve by a new configuration from the next connection on."""
         self.service = service
         self.connections, self.per_client = connections, per_client
-        self._log = log
 
     def drain(self, *, turn_away: bool = True) -> None:
         """Stop accepting (RULES N6).  Who waits in the queue of a socket that closes now would be cut by it, and is
@@ -92,6 +100,11 @@ class Listener:
         while turn_away and self._listening and self._accept():
             pass
         self.close()
+
+    def cut(self) -> None:
+        """End what has not arrived (the limit of a drain)."""
+        for arrival in list(self.arrivals):
+            arrival.cut()
 
     def close(self) -> None:
         """Stop accepting; the socket itself stays open for the other workers."""
@@ -122,31 +135,55 @@ class Listener:
     def _take(self, sock: socket.socket, peer: object) -> None:
         assert isinstance(peer, tuple)
         address = packed(peer[0].partition("%")[0])  # a zone id stands behind link-local ones, which are never leased
-        text = shown(address)
-        if self.draining:
-            self._turn_away(sock, text, _CLOSING[self.service.protocol], "draining")
-        elif self._census.connections_of(self._worker) >= self._capacity:
-            self._turn_away(sock, text, _TOO_MANY[self.service.protocol], "descriptors of this worker")
+        if self._census.connections_of(self._worker) >= self._capacity:
+            self._turn_away(sock, address, _TOO_MANY, "descriptors of this worker")
         elif self._census.connections() >= self.connections:
-            self._turn_away(sock, text, _TOO_MANY[self.service.protocol], "limits.connections")
+            self._turn_away(sock, address, _TOO_MANY, "limits.connections")
+        elif address in self.service.accept_proxy_from:
+            self._census.enter(self._worker, address)
+            arrival = Arrival(self._shared, self.service, sock, address, self._arrived)
+            self.arrivals.add(arrival)
+            arrival.start()
+        else:
+            self._admit(self.service, sock, address, None)
+
+    def _arrived(self, arrival: Arrival, header: ProxyHeader | None) -> None:
+        """A balancer has said whose connection it is; or it is closed."""
+        self.arrivals.discard(arrival)
+        if header is not None and header.source is None and not self.draining:
+            self._welcome(arrival.service, arrival.sock, arrival.address, arrival.shown, header)
+            return
+        self._census.leave(self._worker, arrival.address)
+        if header is not None:
+            address = header.source[0] if header.source is not None else arrival.address
+            self._admit(arrival.service, arrival.sock, address, header)
+
+    def _admit(self, service: Service, sock: socket.socket, address: bytes, header: ProxyHeader | None) -> None:
+        if self.draining:
+            self._turn_away(sock, address, _CLOSING, "draining")
         elif self._census.of(address) >= self.per_client:
-            self._turn_away(sock, text, _TOO_MANY[self.service.protocol], "limits.connections_per_client")
+            self._turn_away(sock, address, _TOO_MANY, "limits.connections_per_client")
         else:
             self._census.enter(self._worker, address)
-            self._welcome(self.service, sock, address, text)
+            self._welcome(service, sock, address, shown(address), header)
 
-    def _turn_away(self, sock: socket.socket, text: str, reply: bytes, why: str) -> None:
-        words = (("client", text), ("listener", self.service.name), ("why", why))
-        self._log.line("info", self.service.protocol, "turned-away", *words)
+    def _turn_away(self, sock: socket.socket, address: bytes, replies: Mapping[str, bytes], why: str) -> None:
+        protocol = self.service.protocol
+        level = "info"
+        if address in self.service.accept_proxy_from:  # it may be a health check
+            level = "info" if not self.draining and self._shared.log.is_hourly((address, why)) else "debug"
+        words = (("client", shown(address)), ("listener", self.service.name), ("why", why))
+        self._shared.log.line(level, protocol, "turned-away", *words)
         try:
-            if reply and not self.service.implicit_tls:
-                sock.send(reply)
+            if not self.service.implicit_tls:
+                sock.send(replies[protocol])
         except OSError:
             pass  # it has gone already
         sock.close()
 
     def _pause(self, error: OSError) -> None:
-        self._log.line("error", "popgate", "accept-failed", ("listener", self.service.name), ("why", error.strerror))
+        words = (("listener", self.service.name), ("why", error.strerror))
+        self._shared.log.line("error", "popgate", "accept-failed", *words)
         self.close()
         self._loop.call_later(PAUSE, self._resume)
 

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from ..session.events import Wait
     from ..session.pop3 import PopSettings
     from ..session.smtp import SmtpSettings
+    from ..wire.address import Networks
     from .link import Link
     from .poller import Poller
+    from .probe import Probe
     from .timers import Deadlines
     from .tls import ServerTls
     from .upstream import Upstream
@@ -34,6 +36,10 @@ class Service:
     implicit_tls: bool
     waits: dict[Wait, float]
     """Seconds for each kind of wait."""
+    accept_proxy_from: Networks
+    """Load balancers, which say a PROXY header first."""
+    proxy_timeout: float
+    """Seconds for it."""
     handshake_timeout: float
     session_timeout: float
     max_age: float
@@ -49,8 +55,8 @@ class Shared:
     log: Log
     clock: Callable[[], float]
     """Seconds that go on in suspend and never go back (leases/clock.py)."""
-    closed: Callable[[Link], None]
-    """Called once at the end of every link."""
+    closed: Callable[[Link | Probe], None]
+    """Called once at the end of every link and probe."""
     leased: Callable[[Link, str], None]
     """Called with the login when a POP session with a lease opens: it keeps the lease alive (RULES G4)."""
     notes: Notes

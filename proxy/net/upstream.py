@@ -93,6 +93,11 @@ class Upstream:
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def healthy(self) -> bool:
+        """Whether a server is thought to be up, without asking it: for health checks of load balancers."""
+        return True
+
     def addresses(self, then: Callable[[list[Address]], None]) -> None:
         """Call `then` with the addresses to try: at once when they are known, else from the loop; none if all fails."""
         if self._addresses is not None and self._until == FOREVER:

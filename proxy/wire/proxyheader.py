@@ -62,6 +62,10 @@ _TCP = re.compile(rb"PROXY TCP([46]) ([0-9A-Fa-f:.]{2,45}) ([0-9A-Fa-f:.]{2,45})
 _UNKNOWN = re.compile(rb"PROXY UNKNOWN( [^\r\n]*)?")
 
 
+class NoHeader(ProtocolError):
+    """The octets are something else: the sender was not told to send a header."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProxyHeader:
     """What the balancer says."""
@@ -79,13 +83,13 @@ class ProxyHeader:
 def read(data: bytes) -> ProxyHeader | None:
     """The header at the head of `data` (all octets received so far); None: it is not complete yet.
 
-    Raises ProtocolError: this is no header, or none that can be believed.
+    Raises NoHeader: this is none; ProtocolError: it is one that can't be believed.
     """
     if _begins(data, SIGNATURE):
         return _read_v2(data)
     if _begins(data, _START_V1):
         return _read_v1(data)
-    raise ProtocolError("no PROXY header")
+    raise NoHeader("no PROXY header")
 
 
 def _begins(data: bytes, start: bytes) -> bool:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from proxy.errors import StoreUnavailable
     from proxy.leases.base import Lease
+    from proxy.net.probe import Probe
     from proxy.net.tls import ServerTls, UpstreamTls
 
     from .workshop import Peer, Workshop
@@ -71,6 +72,7 @@ class Gate:
         self.servers: list[Server] = [Server("127.0.0.1", self.server.getsockname()[1])]
         self.trusted: Sequence[str] = ()
         self.never: Sequence[str] = ()
+        self.balancers: Sequence[str] = ()
         self.own: Callable[[bytes], bool] = lambda address: False
         self.tls: ServerTls | None = None
         self.implicit = False
@@ -80,7 +82,7 @@ class Gate:
         self.showing = NOT_SHOWN
         self.window = 1800.0
         self.session_timeout = 7200.0
-        self.closed: list[Link] = []
+        self.closed: list[Link | Probe] = []
         self.leased: list[str] = []
         self.notes = Notes(workshop.clock.wall)
         self.client: Peer
@@ -108,6 +110,7 @@ class Gate:
             window=self.window,
             trusted=Networks(self.trusted),
             never_lease=Networks(self.never),
+            balancers=Networks(self.balancers),
             is_own=self.own,
         )
         return Service(
@@ -119,15 +122,16 @@ class Gate:
             tls=self.tls,
             implicit_tls=self.implicit,
             waits=WAITS,
+            accept_proxy_from=Networks(self.balancers),
+            proxy_timeout=5.0,
             handshake_timeout=30.0,
             session_timeout=self.session_timeout,
             max_age=43200.0,
         )
 
-    def open(self, address: str = CLIENT) -> Peer:
-        """A client connects; return its end."""
+    def shared(self) -> Shared:
         workshop = self.workshop
-        shared = Shared(
+        return Shared(
             poller=workshop.poller,
             deadlines=workshop.deadlines,
             log=workshop.log,
@@ -136,6 +140,10 @@ class Gate:
             leased=lambda _, login: self.leased.append(login),
             notes=self.notes,
         )
+
+    def open(self, address: str = CLIENT) -> Peer:
+        """A client connects; return its end."""
+        workshop, shared = self.workshop, self.shared()
         ours, self.client = workshop.pair()
         binary = packed(address)
         service = self.service()

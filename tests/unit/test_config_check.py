@@ -45,6 +45,14 @@ POP3 = '[upstream.pop3]\nservers = ["a.example:110"]\n[listener.pop3]\nprotocol 
         (TLS_UPSTREAM + 'tls_verify = false\ntls_pin = "x"', "upstream.smtp.tls_pin: contradicts tls_verify = false; "),
         (TLS_UPSTREAM + 'tls_ca = "x"\ntls_pin = "x"', "upstream.smtp.tls_ca: does nothing beside tls_pin, "),
         (TLS_UPSTREAM + 'servers = ["unix:/x"]', "upstream.smtp.servers: a unix socket has no host name to verify; "),
+        (
+            LISTENER + 'accept_proxy_from = ["192.0.2.9"]\n[gate]\ntrusted_networks = ["192.0.2.0/24"]',
+            'gate.trusted_networks: "192.0.2.0/24" has a load balancer in it ("192.0.2.9", listener.smtp.accept_proxy_',
+        ),
+        (
+            POP3 + 'accept_proxy_from = ["10.0.0.0/8"]\n[listener.smtp.gate]\ntrusted_networks = ["10.1.1.1"]',
+            'listener.smtp.gate.trusted_networks: "10.1.1.1" has a load balancer in it ("10.0.0.0/8", listener.pop3.ac',
+        ),
     ],
 )
 def test_the_impossible_is_told_with_the_cure(tmp_path: Path, text: str, problem: str) -> None:
@@ -193,3 +201,27 @@ def test_a_problem_of_two_keys_names_the_file_of_the_key_it_is_told_for(tmp_path
         f'{place}/90-last.toml: listener.smtp.upstream: there is no upstream "box" (there is: smtp)',
         f'{place}/50-test.toml: upstream.smtp.tls_ca: does nothing with tls = "off"',
     ]
+
+
+@pytest.mark.parametrize(
+    ("network", "told"),
+    [("0.0.0.0/0", "/8"), ("10.0.0.0/8", None), ("2000::/15", "/16"), ("2001::/16", None), ("fc00::/7", None)],
+)
+def test_N1_so_has_a_range_of_load_balancers(tmp_path: Path, network: str, told: str | None) -> None:
+    text = f'{LISTENER}accept_proxy_from = ["192.0.2.1", "{network}"]\n'
+    if told is None:
+        assert loaded(tmp_path, text).listeners["smtp"].accept_proxy_from == ("192.0.2.1", network)
+        return
+    [line] = problems(tmp_path, text)
+    assert line.startswith(f'listener.smtp.accept_proxy_from: "{network}" is wider than {told}: the world may claim ')
+    loaded(tmp_path, text + "[listener.smtp.gate]\nunsafe = true\n")
+    loaded(tmp_path, text + "[gate]\nunsafe = true\n")
+
+
+def test_G3_a_balancer_in_a_trusted_network_is_told_once_and_taken_if_unsafe(tmp_path: Path) -> None:
+    text = POP3 + 'accept_proxy_from = ["192.0.2.9"]\n' + LISTENER + 'accept_proxy_from = ["192.0.2.9", "fd00::1"]\n'
+    gate = '[gate]\ntrusted_networks = ["192.0.2.0/28", "198.51.100.0/24"]\n'
+    [line] = problems(tmp_path, text + gate)
+    assert "listener.smtp.accept_proxy_from" in line
+    loaded(tmp_path, text + gate + "unsafe = true\n")
+    loaded(tmp_path, text + gate.replace("0/28", "0/29"))

@@ -62,6 +62,7 @@ TEXTS = st.text(max_size=20).map(lambda text: "".join(one for one in text if one
 NAMES = st.text("abcXYZ019_-", min_size=1, max_size=8)
 PATHS = TEXTS.map(lambda text: Path("/", text.lstrip("/") or "x"))
 NETWORKS = st.sampled_from(["192.0.2.0/24", "2001:db8::/32", "::1", "10.0.0.0/8"])
+BALANCERS = st.sampled_from(["198.51.100.7", "fd00::/8", "203.0.113.0/24"])
 DOMAINS = st.sampled_from(["example.com", ".example.net", "münchen.example"])
 PORTS = st.integers(1, 65535)
 SERVERS = st.builds(Endpoint, st.sampled_from(["192.0.2.1", "2001:db8::1", "mail.example.com"]), PORTS)
@@ -114,7 +115,8 @@ def configurations(draw: st.DrawFn) -> Config:
         required = draw(st.booleans()) and tls != "off"
         local = draw(st.sampled_from(schema.LOCAL_MAIL)) if protocol == "smtp" else "pass"
         own = draw(st.just(gate) | gates())
-        listeners[name] = Listener(name, protocol, draw(some(BINDS, 1)), tls, required, name, local, own)
+        balancers = draw(some(BALANCERS))
+        listeners[name] = Listener(name, protocol, draw(some(BINDS, 1)), tls, required, name, balancers, local, own)
         behind[name] = draw(upstreams(name))
     url = draw(PATHS.filter(lambda path: str(path) != "/").map(lambda path: f"sqlite:{path}"))
     return Config(
@@ -129,7 +131,7 @@ def configurations(draw: st.DrawFn) -> Config:
         Limits(
             *(draw(st.integers(1, 1_000_000)), draw(st.integers(1, 1_000_000))),
             *(draw(durations()), draw(durations()), draw(durations()), draw(durations())),
-            *(draw(durations()), draw(durations()), draw(durations())),
+            *(draw(durations()), draw(durations()), draw(durations()), draw(durations())),
             *(draw(COUNTS), draw(COUNTS), draw(COUNTS)),
         ),
         Admin(draw(PATHS)),

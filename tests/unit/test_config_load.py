@@ -91,13 +91,14 @@ def test_the_defaults_are_those_of_the_design() -> None:
     assert Gate().refusal == "554 5.7.1 <{recipient}>: Relay access denied. Check your mail first, then send again."
     assert (Gate().local_domains, Gate().trusted_networks, Gate().never_lease, Gate().unsafe) == ((), (), (), False)
     assert Store() == Store("sqlite:leases.db", 0.5)
-    assert Limits() == Limits(10000, 100, 300.0, 180.0, 600.0, 7200.0, 600.0, 180.0, 30.0, 20, 20, 5)
+    assert Limits() == Limits(10000, 100, 300.0, 180.0, 600.0, 7200.0, 600.0, 180.0, 30.0, 5.0, 20, 20, 5)
     assert (Upstream("x", ()).tls, Upstream("x", ()).tls_verify, Upstream("x", ()).connect_timeout) == (
         "off",
         True,
         10.0,
     )
     assert (Listener("x", "smtp", ()).tls, Listener("x", "smtp", ()).local) == ("starttls", "pass")
+    assert Listener("x", "smtp", ()).accept_proxy_from == ()
     assert (Tls().min_version, Log(), Admin().control.name) == ("TLSv1.2", Log("info", "text", ""), "popgate.sock")
 
 
@@ -125,6 +126,7 @@ bind = ["[::1]:2525", "127.0.0.1:2525"]
 tls = "implicit"
 tls_required = true
 upstream = "box"
+accept_proxy_from = ["203.0.113.9", "fd00::/8"]
 local = "gate"
 [upstream.box]
 servers = ["a.example:25", "unix:/run/x"]
@@ -151,6 +153,7 @@ session_timeout = "4s"
 pop_idle_timeout = "5s"
 login_timeout = "6s"
 handshake_timeout = "7s"
+proxy_timeout = "7500ms"
 refusals = 8
 errors = 9
 failed_logins = 10
@@ -179,6 +182,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
         "550 no",
     )
     both = (Endpoint("::1", 2525), Endpoint("127.0.0.1", 2525))
+    balancers = ("203.0.113.9", "fd00::/8")
     servers = (Endpoint("a.example", 25), Endpoint("", 0, "/run/x"))
     assert config == Config(
         workers=3,
@@ -186,14 +190,14 @@ def test_every_key_arrives(tmp_path: Path) -> None:
         drain_timeout=5.0,
         gate=gate,
         store=Store(f"sqlite:{tmp_path}/db/x.db", 0.25, 604800.0),
-        listeners={"smtp": Listener("smtp", "smtp", both, "implicit", True, "box", "gate", gate)},
+        listeners={"smtp": Listener("smtp", "smtp", both, "implicit", True, "box", balancers, "gate", gate)},
         upstreams={
             "smtp": Upstream("smtp", (Endpoint("192.0.2.10", 25),)),
             "box": Upstream("box", servers, "starttls", True, "TLSv1", tmp_path / "ca.pem", "box.example", "", 3.0),
             "pinned": Upstream("pinned", (Endpoint("a.example", 25),), "implicit", tls_pin="sha256:00"),
         },
         tls=Tls((tmp_path / "a.pem", Path("/etc/b")), "TLSv1.3"),
-        limits=Limits(1, 2, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8, 9, 10),
+        limits=Limits(1, 2, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 7.5, 8, 9, 10),
         admin=Admin(tmp_path / "run/x.sock"),
         log=Log("debug", "json", f"{tmp_path}/x.log"),
     )

@@ -675,6 +675,18 @@ def test_N11_a_health_check_that_says_nothing_is_logged_at_debug_only(
     assert [level for level, _, _, _ in smtp.workshop.log.lines] == ["debug"]
 
 
+@pytest.mark.parametrize("protocol", ["smtp", "pop3"])
+def test_N11_so_is_one_that_says_nothing_but_quit(workshop: Workshop, protocol: str) -> None:
+    gate = Gate(workshop, protocol)
+    client, up = gate.greet()
+    farewell = b"221 bye\r\n" if protocol == "smtp" else b"+OK bye\r\n"
+    gate.talk(("C", b"QUIT\r\n"), (">U", b"QUIT\r\n"), ("U", farewell), (">C", farewell))
+    up.close()
+    client.close()
+    gate.end()
+    assert [level for level, _, _, _ in workshop.log.lines] == ["debug"]
+
+
 def test_N11_one_line_a_session_at_info(smtp: Gate) -> None:
     client, _ = smtp.greet()
     client.send(b"VRFY x\r\n")

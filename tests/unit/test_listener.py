@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.net.service import Service
+    from proxy.wire.proxyheader import ProxyHeader
 
 
 class Scarce:
@@ -50,14 +51,14 @@ class Bench:
         self.sock = Scarce(workshop.server())
         self.census = Census(1)
         self.welcomed: list[tuple[socket.socket, bytes, str]] = []
+        self.headers: list[ProxyHeader | None] = []
         self.turns: list[int] = []
         self.gate = Gate(workshop, protocol)
         self.listener = Listener(
             self.sock,  # type: ignore[arg-type]
             self.gate.service(),
-            poller=workshop.poller,
+            shared=self.gate.shared(),
             loop=workshop.loop,
-            log=workshop.log,
             census=self.census,
             worker=0,
             connections=connections,
@@ -65,7 +66,10 @@ class Bench:
             welcome=self._welcome,
         )
 
-    def _welcome(self, service: Service, sock: socket.socket, address: bytes, shown: str) -> None:
+    def _welcome(
+        self, service: Service, sock: socket.socket, address: bytes, shown: str, header: ProxyHeader | None
+    ) -> None:
+        self.headers.append(header)
         assert sock.getblocking() is False
         self.workshop.keep(sock)
         self.welcomed.append((sock, address, shown))
@@ -176,7 +180,7 @@ def test_over_a_limit_one_line_and_the_door(
 def test_under_implicit_tls_no_line_in_the_clear(workshop: Workshop) -> None:
     bench = Bench(workshop, "smtp", connections=0)
     bench.gate.implicit = True
-    bench.listener.adopt(bench.gate.service(), 0, 1, workshop.log)
+    bench.listener.adopt(bench.gate.service(), 0, 1)
     refused = bench.connect()
     bench.until(refused.ended)
     assert refused.got == b""
@@ -258,7 +262,7 @@ def test_G2_a_mapped_address_is_ipv4(bench: Bench) -> None:
 
 
 def test_a_reload_counts_from_the_next_connection(bench: Bench) -> None:
-    bench.listener.adopt(bench.gate.service(), 0, 1, bench.workshop.log)
+    bench.listener.adopt(bench.gate.service(), 0, 1)
     client = bench.connect()
     bench.until(client.ended)
     assert bench.workshop.log.of("turned-away")

@@ -137,6 +137,17 @@ def test_G3_no_lease_for_never_lease_and_our_own_addresses() -> None:
     assert gate.unleasable(HOME) == ""
 
 
+def test_G3_no_lease_for_the_address_of_a_load_balancer() -> None:
+    balancers = Networks(["198.51.100.0/28", "2001:db8::/64"])
+    nobody = Networks([])
+    gate = RelayPolicy(
+        SlowStore(), window=60.0, trusted=nobody, never_lease=nobody, is_own=lambda _: False, balancers=balancers
+    )
+    for balancer in ("198.51.100.15", "::ffff:198.51.100.1", "2001:db8::5"):
+        assert "load balancer" in gate.unleasable(packed(balancer))
+    assert gate.unleasable(packed("198.51.100.16")) == ""
+
+
 def test_no_verdict_is_an_accident_of_a_missing_answer() -> None:
     """Nothing is decided until the store speaks."""
     store = SlowStore()

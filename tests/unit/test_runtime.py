@@ -73,6 +73,7 @@ session_timeout = 14
 pop_idle_timeout = 15
 login_timeout = 16
 handshake_timeout = 17
+proxy_timeout = 23
 refusals = 18
 errors = 19
 failed_logins = 21
@@ -96,12 +97,24 @@ refusal = "550 no"
     }
     assert set(smtp.waits) == set(Wait)
     assert (smtp.session_timeout, smtp.handshake_timeout, smtp.max_age, smtp.policy.window) == (14, 17, 44, 33)
+    assert smtp.proxy_timeout == 23
     settings = smtp.settings
     assert isinstance(settings, SmtpSettings)
     assert (settings.max_refusals, settings.max_errors, settings.bare_newline) == (18, 19, "reject")
     assert (settings.auth, settings.refusal) == (False, "550 no")
     assert isinstance(pop3.settings, PopSettings)
     assert 21 in [getattr(pop3.settings, name) for name in PopSettings.__dataclass_fields__]
+
+
+def test_G3_the_balancers_of_any_listener_are_leased_at_none(tmp_path: Path) -> None:
+    text = BOTH.replace("[listener.smtp]\n", '[listener.smtp]\naccept_proxy_from = ["198.51.100.0/28"]\n')
+    made = services(loaded(tmp_path, text))
+    balancer = packed("198.51.100.9")
+    assert balancer in made["smtp"].accept_proxy_from
+    assert balancer not in made["pop3"].accept_proxy_from
+    for service in made.values():
+        assert "accept_proxy_from" in service.policy.unleasable(balancer)
+        assert service.policy.unleasable(packed("198.51.100.16")) == ""
 
 
 def test_a_listener_s_own_gate_rules_it(tmp_path: Path) -> None:
