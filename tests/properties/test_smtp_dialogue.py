@@ -164,3 +164,33 @@ def test_S9_a_positive_reply_to_a_message_is_the_upstreams(script: Script, how: 
     play = played(script, how, ALLOW, pipelining=pipelining)
     ok = play.driver.to_client.count(b"250 echo message\r\n")
     assert ok == play.driver.smtp.messages <= play.driver.bodies
+
+
+RUDE = [
+    b"EHLO c9.test",
+    b"NOOP",
+    b"MAIL FROM:<m9@s.test>",
+    b"RCPT TO:<r9@far.test>",
+    b"DATA",
+    b"x",
+    b"",
+    b"BDAT 3 LAST",
+]
+RUDE += [b"STARTTLS", b"AUTH LOGIN", b"GET / HTTP/1.1", b"QUIT", b"\0", b"VRFY r9", b"RSET"]
+
+
+@given(
+    st.sampled_from(BODIES),
+    st.lists(st.sampled_from(RUDE), max_size=60),
+    st.sampled_from([250, 451, 550]),
+    st.sampled_from([None, "a", "b", "c"]),
+)
+@often
+def test_S9_the_reply_to_a_message_reaches_whoever_breaks_the_rules_behind_it(
+    body: bytes, rude: list[bytes], code: int, seed: str | None
+) -> None:
+    play = Play([250, 250, 250, 250, code, 250], ALLOW, pipelining=True, cut=pieces(seed) if seed else whole)
+    for line in (b"EHLO c0.test", b"MAIL FROM:<m1@s.test>", b"RCPT TO:<r1@local.test>", b"DATA"):
+        play.packet([line])
+    play.body(body + b"".join([line + b"\r\n" for line in rude]))
+    assert play.driver.to_client.count(b"%d echo message\r\n" % code) == 1
