@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from . import __version__, certificates, control, tables
-from .config import dump, load
+from .config import dump, load, showing
 from .config.values import Wrong, duration
 from .errors import ConfigError, PopgateError
 from .leases.base import MAX_LOGIN, login_octets
@@ -111,6 +111,8 @@ def _check(options: argparse.Namespace) -> int:
                 print(f"warning: {certificate.path}: the certificate has expired", file=sys.stderr)
     if config.tls.min_version in ("TLSv1", "TLSv1.1") and tls:
         print(f"warning: tls.min_version = {config.tls.min_version!r} lets everyone use broken TLS", file=sys.stderr)
+    for warning in showing.warnings(config):
+        print(f"warning: {warning}", file=sys.stderr)
     return GOOD
 
 

@@ -4,16 +4,26 @@ As root are done: reading configuration and certificates, and then binding the p
 (log, store, control socket, reload, workers) comes after `become`, as `user`.  So whatever popgate makes belongs to
 that user, and no file is opened or given away as root in a folder where `user` could have put a link.
 
+One right of root's may be kept, CAP_NET_RAW: connections from the clients' own addresses need it one by one
+(net/transparent.py).  Where systemd or somebody else gives it to `user` (AmbientCapabilities=CAP_NET_RAW), popgate need
+not be root for that.
+
 The command line becomes `user` too before it touches a store that no daemon has open (RULES N8).
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pwd
 import resource
+from typing import TYPE_CHECKING, Final
 
 from .errors import ConfigError
+from .net.transparent import is_permitted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 
 def raise_descriptors() -> None:
@@ -30,16 +40,57 @@ def known(user: str) -> pwd.struct_passwd:
         raise ConfigError([f"user: there is no user {user!r}; `adduser --system {user}` makes one"]) from None
 
 
-def become(user: str) -> None:
+def become(user: str, *, keep_net_raw: bool = False) -> None:
     """Become `user` for good; nothing to do for "".  Raise ConfigError where that can't be done."""
     if not user:
         return
     entry = known(user)
     if os.geteuid() == entry.pw_uid:
         return
+    if keep_net_raw and os.geteuid() == 0:
+        _call(_libc.prctl, _PR_SET_KEEPCAPS, 1, 0, 0, 0)
     try:
         os.initgroups(user, entry.pw_gid)
         os.setgid(entry.pw_gid)
         os.setuid(entry.pw_uid)
     except PermissionError:
         raise ConfigError([f"user: only root can become {user!r}; start popgate as root or as {user}"]) from None
+    if keep_net_raw:
+        _reduce_to_net_raw()
+
+
+def demand_net_raw(keys: Sequence[str]) -> None:
+    """Raise ConfigError unless connections from foreign addresses can be made, which these keys ask for."""
+    if keys and not is_permitted():
+        cure = "start popgate as root, or give its user CAP_NET_RAW (systemd: AmbientCapabilities=CAP_NET_RAW)"
+        raise ConfigError([f'{key}: "client" needs CAP_NET_RAW; {cure}' for key in keys])
+
+
+# Capabilities, linux/capability.h and prctl(2); Python has no call for them.
+
+_PR_SET_KEEPCAPS: Final = 8
+_VERSION_3: Final = 0x20080522
+_CAP_NET_RAW: Final = 1 << 13
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+
+
+class _Header(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _Sets(ctypes.Structure):
+    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+
+
+def _reduce_to_net_raw() -> None:
+    """Of what was kept over the change of user, keep one capability, and use it from now on."""
+    header = _Header(_VERSION_3, 0)
+    sets = (_Sets * 2)(_Sets(_CAP_NET_RAW, _CAP_NET_RAW, 0), _Sets(0, 0, 0))
+    _call(_libc.capset, ctypes.byref(header), sets)
+
+
+def _call(function: Callable[..., int], *arguments: object) -> None:
+    """A call of the C library; OSError if it fails."""
+    if function(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .config.schema import CLIENT
 from .errors import ConfigError
 from .leases.memory import MemoryStore
 from .leases.sqlite import SqliteStore
 from .net.own import is_own, listens_there
 from .net.service import Service
+from .net.showing import Showing
 from .net.tls import ServerTls, upstream_context
 from .net.upstream import Server, Upstream
 from .policy import RelayPolicy
@@ -85,6 +87,7 @@ def _upstream(upstream: UpstreamConfig, protocol: str, bound: Bound) -> Upstream
         implicit=upstream.tls == "implicit",
         connect_timeout=upstream.connect_timeout,
         is_ours=lambda host, port: listens_there(host, port, bound),
+        showing=Showing(upstream.send_proxy, upstream.xclient, upstream.source, upstream.show_client == "always"),
     )
 
 
@@ -146,6 +149,11 @@ def policy_of(config: Config, gate: Gate, store: LeaseStore) -> RelayPolicy:
     )
 
 
+def spoofing_keys(config: Config) -> list[str]:
+    """The keys by which connections come from clients' own addresses: that takes a right (privileges.py)."""
+    return [f"upstream.{name}.source" for name, upstream in config.upstreams.items() if upstream.source == CLIENT]
+
+
 def needs_restart(old: Config, new: Config) -> list[str]:
     """What of `new` a reload can't bring about, by name."""
     found = [
@@ -169,6 +177,10 @@ def needs_restart(old: Config, new: Config) -> list[str]:
                 found.append(f"listener.{name}.bind")
             if before.protocol != after.protocol:
                 found.append(f"listener.{name}.protocol")
+            if before.transparent != after.transparent:
+                found.append(f"listener.{name}.transparent")
+    if not spoofing_keys(old):
+        found += spoofing_keys(new)[:1]
     had = {listener.protocol for listener in old.listeners.values() if listener.tls != "off"}
     wants = {listener.protocol for listener in new.listeners.values() if listener.tls != "off"}
     found += [f"the first TLS of a {protocol} listener" for protocol in sorted(wants - had)]

@@ -15,6 +15,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from .errors import ConfigError
+from .net.transparent import make_transparent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,9 +63,12 @@ def bind_all(config: Config, given: Sequence[Inherited] = ()) -> list[ListeningS
         for endpoint in listener.bind:
             at = next((one for one in left if one.name not in config.listeners and _is_at(one, endpoint)), None)
             try:
-                found.append(ListeningSocket(name, _listening(endpoint)) if at is None else _taken(name, at, left))
+                found.append(
+                    ListeningSocket(name, _listening(listener, endpoint)) if at is None else _taken(name, at, left)
+                )
             except OSError as error:
                 problems.append(f"listener.{name}: can't listen on {endpoint}: {error.strerror}; {_cure(error)}")
+    problems += _not_transparent(config, found)
     problems += [_unwanted(one, config.listeners) for one in left]
     if problems:
         for sock in [one.sock for one in found] + [one.sock for one in left]:
@@ -92,7 +96,18 @@ def _unwanted(one: Inherited, listeners: dict[str, Listener]) -> str:
     )
 
 
-def _listening(endpoint: Endpoint) -> socket.socket:
+def _not_transparent(config: Config, sockets: list[ListeningSocket]) -> list[str]:
+    """Make transparent what must be and was given; say of what can't be."""
+    for one in sockets:
+        if config.listeners[one.listener].transparent:
+            try:
+                make_transparent(one.sock)
+            except PermissionError:
+                return [f"listener.{one.listener}: transparent = true needs Transparent=yes in systemd's socket unit"]
+    return []
+
+
+def _listening(listener: Listener, endpoint: Endpoint) -> socket.socket:
     family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
@@ -100,6 +115,8 @@ def _listening(endpoint: Endpoint) -> socket.socket:
         _set_options(sock)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if listener.transparent:
+            make_transparent(sock)
         sock.bind((endpoint.host, endpoint.port))
         sock.listen(BACKLOG)
     except OSError:
@@ -116,5 +133,8 @@ def _set_options(sock: socket.socket) -> None:
 
 def _cure(error: OSError) -> str:
     if isinstance(error, PermissionError):
-        return "ports below 1024 need root (popgate drops to `user` afterwards) or CAP_NET_BIND_SERVICE"
+        return (
+            "it takes root (popgate drops to `user` afterwards), or, for ports below 1024, CAP_NET_BIND_SERVICE, for "
+            "transparent = true CAP_NET_RAW"
+        )
     return "`ss -ltnp` shows who has it" if error.errno == errno.EADDRINUSE else "check the address"

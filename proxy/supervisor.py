@@ -34,8 +34,8 @@ from .leases.clock import Clock
 from .log import Log, open_log
 from .net.census import Census
 from .notify import Notify
-from .privileges import become, raise_descriptors
-from .runtime import build_services, make_tls, needs_restart, open_store
+from .privileges import become, demand_net_raw, raise_descriptors
+from .runtime import build_services, make_tls, needs_restart, open_store, spoofing_keys
 from .sockets import bind_all
 from .worker import Outfit
 
@@ -67,7 +67,9 @@ class Supervisor:
         with contextlib.ExitStack() as undo:
             for one in self._sockets:
                 undo.callback(one.sock.close)
-            become(config.user)  # nothing below runs as root
+            spoofing = spoofing_keys(config)
+            become(config.user, keep_net_raw=bool(spoofing))  # nothing below runs as root
+            demand_net_raw(spoofing)
             self._bound = frozenset([one.address() for one in self._sockets])
             raise_descriptors()
             self._log: Log = _opened(config)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from ipaddress import IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from . import showing
 from .schema import MEMORY, Config, Endpoint, Gate, Listener, Upstream
 from .values import duration_text, quoted
 
@@ -151,9 +152,11 @@ def _upstream(upstream: Upstream, config: Config) -> Iterator[Impossible]:
     where = f"upstream.{upstream.name}"
     users = [one for one in config.listeners.values() if one.upstream == upstream.name]
     if len({one.protocol for one in users}) > 1:
-        names = " and ".join(f"{one.name} ({one.protocol})" for one in users)
+        named = " and ".join(f"{one.name} ({one.protocol})" for one in users)
         keys = (where, *(f"listener.{one.name}.{name}" for one in users for name in ("protocol", "upstream")))
-        yield Impossible(keys, f"serves listeners of two protocols, {names}; give each protocol its own upstream")
+        yield Impossible(keys, f"serves listeners of two protocols, {named}; give each protocol its own upstream")
+    for names, text, others in showing.impossible(upstream, users):
+        yield Impossible((*(f"{where}.{name}" for name in names), *others), text)
     checks = {"tls_ca": upstream.tls_ca, "tls_name": upstream.tls_name, "tls_pin": upstream.tls_pin}
     for name, value in checks.items():
         if value and upstream.tls == "off":

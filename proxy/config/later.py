@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 class Off(NamedTuple):
     """The value of a key that is not built, and what it says about popgate as it is."""
 
-    value: str | int | bool | list[str] | None  # None: no value would be true, the key has to stay out
+    value: str | int | bool | list[str]
     meaning: str
 
     def takes(self, value: object) -> bool:
@@ -40,16 +40,9 @@ LATER: Final[dict[str, dict[str, Off]]] = {
         "max_messages": Off(0, "no limit"),
         "max_recipients": Off(0, "no limit"),
     },
-    "listener": {
-        "transparent": Off(False, "off"),
-    },
     "upstream": {
         "balance": Off("first", "servers are tried in their order"),
         "max_connections": Off(0, "no limit"),
-        "send_proxy": Off("off", "off"),
-        "xclient": Off(False, "off"),
-        "source": Off("", "the system chooses"),
-        "show_client": Off(None, "the client's address is never shown upstream"),
         "health_interval": Off("0s", "servers are not probed"),
     },
     "tls": {

@@ -158,6 +158,7 @@ def _listener(section: Section, name: str, gate: Table, base: Path) -> Listener:
         tls_required=section.take("tls_required", boolean, False),
         upstream=section.take("upstream", line, "") or protocol,
         accept_proxy_from=section.take("accept_proxy_from", each(places.network), ()),
+        transparent=section.take("transparent", boolean, False),
         local=section.take("local", choice(schema.LOCAL_MAIL), "pass"),
         gate=_gate(Section(section.inner("gate").over(gate), "gate", section.problems), base),
     )
@@ -174,13 +175,17 @@ def _upstream(section: Section, name: str, base: Path) -> Upstream:
     default = Upstream(name, ())
     upstream = Upstream(
         name=name,
-        servers=section.need("servers", each(places.server, at_least=1), (), '["192.0.2.10:25"]'),
+        servers=section.need("servers", each(places.server), (), '["192.0.2.10:25"]'),
         tls=section.take("tls", choice(schema.TLS_MODES), default.tls),
         tls_verify=section.take("tls_verify", boolean, default.tls_verify),
         tls_min_version=section.take("tls_min_version", choice(schema.TLS_VERSIONS), default.tls_min_version),
         tls_ca=section.take("tls_ca", places.path_or_none(base), default.tls_ca),
         tls_name=section.take("tls_name", line, default.tls_name),
         tls_pin=section.take("tls_pin", line, default.tls_pin),
+        send_proxy=section.take("send_proxy", choice(schema.SEND_PROXIES), default.send_proxy),
+        xclient=section.take("xclient", boolean, default.xclient),
+        source=section.take("source", places.source, default.source),
+        show_client=section.take("show_client", choice(schema.SHOW_CLIENTS), default.show_client),
         connect_timeout=section.take("connect_timeout", duration(INSTANT), default.connect_timeout),
     )
     section.done()

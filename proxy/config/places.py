@@ -12,7 +12,7 @@ import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
-from .schema import MEMORY, SQLITE, Endpoint
+from .schema import CLIENT, MEMORY, SQLITE, Endpoint
 from .values import Parser, Wrong, line, quoted
 
 if TYPE_CHECKING:
@@ -90,6 +90,14 @@ def server(value: object) -> Endpoint:
             f'{quoted(text)} does not begin with a host name or address; write for example "mail.example.com:25"'
         )
     return Endpoint(host, port)
+
+
+def source(value: object) -> str:
+    """Where connections come from: "" (the system chooses), "client", or an address of this machine."""
+    text = line(value)
+    if text in ("", CLIENT) or address(text) is not None:
+        return text
+    raise Wrong(f'{quoted(text)} is not an IP address; write one of this machine, without a port, or "client"')
 
 
 def _host_and_port(text: str) -> tuple[str, int]:

@@ -21,6 +21,8 @@ TlsVersion = Literal["TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"]
 MailProtocol = Literal["pop3", "smtp"]
 LocalMail = Literal["pass", "gate"]
 BareNewline = Literal["normalize", "reject"]
+SendProxy = Literal["off", "v1", "v2"]
+ShowClient = Literal["unless_relaying", "always"]
 Auth = Literal["upstream", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
@@ -30,10 +32,13 @@ TLS_VERSIONS: Final[tuple[TlsVersion, ...]] = get_args(TlsVersion)
 MAIL_PROTOCOLS: Final[tuple[MailProtocol, ...]] = get_args(MailProtocol)
 LOCAL_MAIL: Final[tuple[LocalMail, ...]] = get_args(LocalMail)
 BARE_NEWLINES: Final[tuple[BareNewline, ...]] = get_args(BareNewline)
+SEND_PROXIES: Final[tuple[SendProxy, ...]] = get_args(SendProxy)
+SHOW_CLIENTS: Final[tuple[ShowClient, ...]] = get_args(ShowClient)
 AUTHS: Final[tuple[Auth, ...]] = get_args(Auth)
 LOG_LEVELS: Final[tuple[LogLevel, ...]] = get_args(LogLevel)
 LOG_FORMATS: Final[tuple[LogFormat, ...]] = get_args(LogFormat)
 
+CLIENT: Final = "client"  # the `source` that stands for the client's own address
 SQLITE: Final = "sqlite:"
 MEMORY: Final = "memory:"
 
@@ -99,6 +104,7 @@ class Listener:
     tls_required: bool = False
     upstream: str = ""  # the upstream's name; from `load` never empty: the protocol's name is the default
     accept_proxy_from: tuple[str, ...] = ()
+    transparent: bool = False  # takes connections to addresses that are not this machine's
     local: LocalMail = "pass"
     gate: Gate = Gate()  # the effective one: [gate] with [listener.NAME.gate] over it
 
@@ -108,13 +114,17 @@ class Upstream:
     """[upstream.NAME]: the servers behind, in the order in which they are tried."""
 
     name: str
-    servers: tuple[Endpoint, ...]
+    servers: tuple[Endpoint, ...]  # none: the one that the client wanted to reach (transparent listeners)
     tls: TlsMode = "off"
     tls_verify: bool = True
     tls_min_version: TlsVersion = "TLSv1.2"
     tls_ca: Path | None = None  # instead of the system's authorities
     tls_name: str = ""  # instead of the server's host name
     tls_pin: str = ""  # instead of any authority; its form is net/tls.py's
+    send_proxy: SendProxy = "off"
+    xclient: bool = False
+    source: str = ""  # CLIENT or an IP address
+    show_client: ShowClient = "unless_relaying"
     connect_timeout: float = 10.0
 
 

@@ -106,8 +106,6 @@ class Section:
         if isinstance(entry, Given) and off.takes(entry.value):
             return
         cure = f"only {json.dumps(off.value)} ({off.meaning}) is taken"
-        if off.value is None:
-            cure = f"{off.meaning}; take the key out"
         self.problems.add(entry.file, entry.key, f"not built yet; {cure}")
 
     def _unknown(self, name: str, is_table: bool) -> str:

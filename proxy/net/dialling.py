@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..config.schema import CLIENT
 from ..errors import UpstreamUnavailable
 from .leg import Leg
-from .showing import CLIENT
 from .upstream import dial
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ Who is announced is decided by net/announcing.py, the connection is made by net/
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from ..config.schema import CLIENT
 from ..wire.address import packed, shown
 from ..wire.proxyheader import LOCAL_V1, LOCAL_V2, made_v1, made_v2, tls_tlv
 
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 SocketName: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 """What getsockname() gives for IPv4 and IPv6."""
-
-CLIENT: Final = "client"
-"""The value of `source` that stands for the client's own address."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from ..errors import UpstreamUnavailable
 from ..session.opening import Opening, PopOpening, SmtpOpening
 from ..session.speeches import introduction, replay
 from .showing import Showing
+from .transparent import make_transparent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 FOREVER: Final = float("inf")
 NOT_SHOWN: Final = Showing()
-IP_TRANSPARENT: Final = (socket.IPPROTO_IP, 19)
-IPV6_TRANSPARENT: Final = (socket.IPPROTO_IPV6, 75)
-"""Level and option, linux/in.h and linux/in6.h; Python names neither."""
 _IP_BIND_ADDRESS_NO_PORT: Final = 24  # linux/in.h
 REMEMBER: Final = 60.0
 """Seconds that a looked-up name is believed: mail servers move by hand, and the old address lives on for a while."""
@@ -157,7 +155,8 @@ class Upstream:
 def dial(address: Address, source: str = "", *, foreign: bool = False) -> socket.socket:
     """Begin a connection; raise UpstreamUnavailable if that fails at once.
 
-    `source`: the address to connect from, "": the system's choice; `foreign`: it is not this machine's (tproxy.rst).
+    `source`: the address to connect from, "": the system's choice; `foreign`: it is not this machine's
+    (net/transparent.py).
     """
     try:
         sock = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -185,7 +184,7 @@ def _bind(sock: socket.socket, source: str, foreign: bool) -> None:
     if (":" in source) is not (sock.family == socket.AF_INET6):
         raise UpstreamUnavailable(f"{source} can't be the source of a connection to it: IPv4 and IPv6")
     if foreign:
-        sock.setsockopt(*(IPV6_TRANSPARENT if sock.family == socket.AF_INET6 else IP_TRANSPARENT), 1)
+        make_transparent(sock)
     sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)  # the port is chosen with the target: more are free
     sock.bind((source, 0))
 

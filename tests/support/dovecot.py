@@ -41,6 +41,7 @@ mail_location = maildir:{folder}/mail/%u
 mail_max_userip_connections = 1000
 first_valid_uid = 1
 first_valid_gid = 1
+haproxy_trusted_networks = 127.0.0.0/8
 passdb {{
   driver = passwd-file
   args = scheme=PLAIN {folder}/users
@@ -55,6 +56,10 @@ service pop3-login {{
   }}
   inet_listener pop3s {{
     port = 0
+  }}
+  inet_listener pop3_proxied {{
+    port = {proxied}
+    haproxy = yes
   }}
   service_count = 0
   {unchrooted}
@@ -85,6 +90,9 @@ class Dovecot:
         host = server_host()
         self.address = (host, free(host))
         self.endpoint = f"{host}:{self.address[1]}"
+        port = free(host)
+        self.proxied = f"{host}:{port}"
+        """Where it expects a PROXY header first."""
         (folder / "users").write_text("".join(f"{user}:{PASSWORD}\n" for user in users))
         for user in users:
             self._make(folder / "mail" / user / "new")
@@ -94,6 +102,7 @@ class Dovecot:
             folder=folder,
             host=host,
             port=self.address[1],
+            proxied=port,
             uid=self._owner[0],
             gid=self._owner[1],
             ssl="yes" if certificate else "no",

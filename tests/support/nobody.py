@@ -9,17 +9,19 @@ from .needs import need
 
 IMPORTS = """
 import os
+import socket
 from proxy.config.schema import Config, Endpoint, Listener
 from proxy.errors import ConfigError
-from proxy.privileges import become
+from proxy.net.transparent import is_permitted, make_transparent
+from proxy.privileges import become, demand_net_raw
 from proxy.sockets import bind_all
 """  # before it becomes nobody, to whom the virtual environment may be closed
 
 
-def as_nobody(code: str) -> str:
+def as_nobody(code: str, becoming: str = "become('nobody')") -> str:
     """What a program says that became nobody and then runs `code`."""
     need("root")
-    program = f"{IMPORTS}become('nobody')\n{code}"
+    program = f"{IMPORTS}{becoming}\n{code}"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == 0, done.stderr
     return done.stdout

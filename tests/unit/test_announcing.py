@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proxy.config.schema import CLIENT as SOURCE
 from proxy.errors import StoreUnavailable
-from proxy.net.showing import CLIENT as SOURCE
 from proxy.net.showing import Showing, endpoint
 from proxy.net.upstream import Server
 from proxy.wire.address import packed

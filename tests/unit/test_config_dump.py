@@ -68,6 +68,7 @@ PORTS = st.integers(1, 65535)
 SERVERS = st.builds(Endpoint, st.sampled_from(["192.0.2.1", "2001:db8::1", "mail.example.com"]), PORTS)
 SOCKETS = st.sampled_from(["/run/x", "/ü \\"]).map(lambda path: Endpoint("", 0, path))
 BINDS = st.builds(Endpoint, st.sampled_from(["127.0.0.1", "::", "0.0.0.0"]), st.just(0))
+SHOWN = st.sampled_from([{}, {"send_proxy": "v1"}, {"send_proxy": "v2", "show_client": "always"}])
 COUNTS = st.integers(1, 10_000)
 
 
@@ -96,12 +97,14 @@ def gates(draw: st.DrawFn) -> Gate:
 def upstreams(draw: st.DrawFn, name: str) -> Upstream:
     tls = draw(st.sampled_from(schema.TLS_MODES))
     if tls == "off":
-        return Upstream(name, draw(some(st.one_of(SERVERS, SOCKETS), 1)), connect_timeout=draw(durations()))
+        servers = draw(some(st.one_of(SERVERS, SOCKETS), 1))
+        return Upstream(name, servers, connect_timeout=draw(durations()), **draw(SHOWN))
     verify = draw(st.booleans())
     ca = draw(st.none() | PATHS) if verify else None
     pin = draw(TEXTS) if verify and ca is None else ""
     version = draw(st.sampled_from(schema.TLS_VERSIONS))
-    return Upstream(name, draw(some(SERVERS, 1)), tls, verify, version, ca, draw(TEXTS), pin, draw(durations()))
+    timeout = draw(durations())
+    return Upstream(name, draw(some(SERVERS, 1)), tls, verify, version, ca, draw(TEXTS), pin, connect_timeout=timeout)
 
 
 @st.composite
@@ -116,7 +119,9 @@ def configurations(draw: st.DrawFn) -> Config:
         local = draw(st.sampled_from(schema.LOCAL_MAIL)) if protocol == "smtp" else "pass"
         own = draw(st.just(gate) | gates())
         balancers = draw(some(BALANCERS))
-        listeners[name] = Listener(name, protocol, draw(some(BINDS, 1)), tls, required, name, balancers, local, own)
+        transparent = draw(st.booleans()) and not balancers
+        binds = draw(some(BINDS, 1))
+        listeners[name] = Listener(name, protocol, binds, tls, required, name, balancers, transparent, local, own)
         behind[name] = draw(upstreams(name))
     url = draw(PATHS.filter(lambda path: str(path) != "/").map(lambda path: f"sqlite:{path}"))
     return Config(

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proxy.config.schema import CLIENT
 from proxy.net.dialling import Dialling
-from proxy.net.showing import CLIENT, Announcement, Showing
+from proxy.net.showing import Announcement, Showing
 from proxy.net.tls import upstream_context
 from proxy.net.upstream import NOT_SHOWN, Server, Upstream
 from proxy.wire.address import packed

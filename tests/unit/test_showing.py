@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.net.showing import CLIENT, Announcement, Showing, endpoint
+from proxy.config.schema import CLIENT
+from proxy.net.showing import Announcement, Showing, endpoint
 from proxy.wire.address import packed
 from proxy.wire.proxyheader import read, tls_tlv
 

@@ -12,6 +12,7 @@ from proxy.errors import ConfigError
 from proxy.sockets import bind_all
 
 from ..support.configuration import loaded
+from ..support.needs import need
 from ..support.nobody import as_nobody
 
 if TYPE_CHECKING:
@@ -197,3 +198,44 @@ bind = ["127.0.0.1:{port}"]
 """
     with pytest.raises(ConfigError, match=f"listener.more: can't listen on 127.0.0.1:{port}: Address already in use"):
         bind_all(loaded(tmp_path, text), [given])
+
+
+def test_a_transparent_listener_may_bind_what_is_not_ours(tmp_path: Path) -> None:
+    need("root")
+    text = '[listener.smtp]\ntransparent = true\nbind = ["192.0.2.10:0", "[2001:db8::10]:0"]\n'
+    sockets = bind_all(loaded(tmp_path, text))
+    assert [one.address()[0] for one in sockets] == ["192.0.2.10", "2001:db8::10"]
+    for one in sockets:
+        one.sock.close()
+
+
+def test_a_transparent_listener_without_the_right_to_it() -> None:
+    code = """
+try:
+    bind_all(Config(listeners={"smtp": Listener("smtp", "smtp", (Endpoint("127.0.0.1", 0),), transparent=True)}))
+except ConfigError as error:
+    print(error)
+"""
+    said = as_nobody(code)
+    assert "listener.smtp: can't listen on 127.0.0.1:0: Operation not permitted; it takes root" in said
+    assert "CAP_NET_RAW" in said
+
+
+def test_a_transparent_listener_takes_what_systemd_made(tmp_path: Path) -> None:
+    """With Transparent=yes; without it the right is needed."""
+    need("root")
+    config = loaded(tmp_path, "[listener.smtp]\ntransparent = true\n")
+    sock = socket.create_server(("127.0.0.1", 0))
+    (one,) = bind_all(config, [Inherited("smtp", sock)])
+    with one.sock:
+        assert one.sock.getsockopt(socket.IPPROTO_IP, 19)
+    code = """
+from proxy.activation import Inherited
+sock = socket.create_server(("127.0.0.1", 0))
+listener = Listener("smtp", "smtp", (Endpoint("127.0.0.1", 0),), transparent=True)
+try:
+    bind_all(Config(listeners={"smtp": listener}), [Inherited("smtp", sock)])
+except ConfigError as error:
+    print(error)
+"""
+    assert "listener.smtp: transparent = true needs Transparent=yes" in as_nobody(code)
