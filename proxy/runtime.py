@@ -19,7 +19,7 @@ from .net.own import is_own, listens_there
 from .net.service import Service
 from .net.showing import Showing
 from .net.tls import ServerTls, upstream_context
-from .net.upstream import Server, Upstream
+from .net.upstream import ORIGINAL, Server, Upstream
 from .policy import RelayPolicy
 from .session.events import Wait
 from .session.pop3 import PopSettings
@@ -82,7 +82,7 @@ def _upstream(upstream: UpstreamConfig, protocol: str, bound: Bound) -> Upstream
     return Upstream(
         upstream.name,
         protocol,
-        [Server(server.host, server.port, server.path) for server in upstream.servers],
+        [Server(server.host, server.port, server.path) for server in upstream.servers] or [ORIGINAL],
         tls=tls,
         implicit=upstream.tls == "implicit",
         connect_timeout=upstream.connect_timeout,
@@ -120,6 +120,7 @@ def _service(
         upstream=upstream,
         tls=tls.get(listener.protocol) if listener.tls != "off" else None,
         implicit_tls=listener.tls == "implicit",
+        transparent=listener.transparent,
         waits={
             Wait.GREETING: upstream.connect_timeout,
             Wait.COMMAND: limits.command_timeout,

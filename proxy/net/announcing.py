@@ -16,12 +16,36 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..session.events import Outcome
-from .showing import Announcement
+from .showing import Announcement, endpoint
+from .transparent import wanted
 
 if TYPE_CHECKING:
+    import socket
+
     from ..session.events import UnannouncedAsked, Verdict
+    from ..wire.proxyheader import Endpoint, ProxyHeader
     from .leg import Leg
     from .link import Link
+    from .service import Service
+
+
+def ends(
+    service: Service, sock: socket.socket, address: bytes, header: ProxyHeader | None
+) -> tuple[Endpoint, Endpoint] | None:
+    """The client, whose `address` is known, and where it wanted to go; None where neither matters.
+
+    `header`: a load balancer's, which knows both ends of the client's own connection.
+    """
+    upstream = service.upstream
+    if not upstream.showing.announces and not upstream.is_original:
+        return None
+    if header is not None and header.source is not None and header.destination is not None:
+        return header.source, header.destination
+    try:
+        port = sock.getpeername()[1]
+    except OSError:  # it has gone already
+        port = 0
+    return (address, port), endpoint(wanted(sock) if service.transparent else sock.getsockname())
 
 
 def find_upstream(link: Link) -> None:

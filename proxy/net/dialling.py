@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..session.opening import Opening
+    from ..wire.proxyheader import Endpoint
     from .poller import Poller
     from .showing import Announcement
     from .timers import Deadlines, Queue
@@ -47,10 +48,12 @@ class Dialling:
         said: Callable[[str, str], None],
         announcement: Announcement | None = None,
         again: tuple[bytes, bytes] | None = None,
+        ends: tuple[Endpoint, Endpoint] | None = None,
     ) -> None:
         """Calls `found(leg, its first octets)` or `failed()` once; `said(server, why)` for each that does not serve.
 
-        `announcement`: of the client, None for an unannounced connection; `again`: see `Upstream.opening`.
+        `announcement`: of the client, None for an unannounced connection; `again`: see `Upstream.opening`; `ends`: the
+        client and where it wanted to go, for an upstream that is just that.
         """
         self.deadlines: Queue | None = None
         self.name = ""
@@ -64,7 +67,11 @@ class Dialling:
         self._opening: Opening | None = None
         self._stopped = False
         deadlines.arm(self, upstream.connect_timeout)  # the look-up of a name may hang
-        upstream.addresses(self._looked_up)
+        if upstream.is_original:
+            assert ends is not None
+            self._go_on(*ends)
+        else:
+            upstream.addresses(self._looked_up)
 
     def stop(self) -> None:
         """The client has gone."""
@@ -72,6 +79,15 @@ class Dialling:
         self._deadlines.disarm(self)
         if self._leg is not None:
             self._leg.close()
+
+    def _go_on(self, client: Endpoint, wanted: Endpoint) -> None:
+        """To where the client wanted to go."""
+        try:
+            addresses = self._upstream.original(client, wanted)
+        except UpstreamUnavailable as error:
+            self._said(str(self._upstream), str(error))
+            addresses = []
+        self._looked_up(addresses)
 
     def _looked_up(self, addresses: list[Address]) -> None:
         if not self._stopped:

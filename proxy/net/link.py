@@ -26,7 +26,6 @@ from ..wire.address import literal
 from . import account, announcing, answers
 from .dialling import Dialling
 from .leg import LARGE, LINGER, OWN_FULL, PEER_FULL, SESSION, SMALL, Leg
-from .showing import ends
 
 if TYPE_CHECKING:
     import socket
@@ -68,8 +67,8 @@ class Link:
         self.shared, self.service = shared, service
         self.address, self.shown, self.id = address, shown, id_
         self.deadlines: Queue | None = None
-        self.ends = ends(sock, address, header) if service.upstream.showing.announces else None
-        """The client's address and port, and where it connected to; only where an upstream is told."""
+        self.ends = announcing.ends(service, sock, address, header)
+        """The client's address and port, and where it wanted to go; only where that matters."""
         self._dialling: Dialling | None = None
         self._upstream: Leg | None = None
         self._upstream_name = ""
@@ -213,6 +212,7 @@ class Link:
         self._dialling = Dialling(
             self.service.upstream, shared.poller, shared.deadlines,
             found=found, failed=failed, said=self._upstream_failed, announcement=announcement, again=again,
+            ends=self.ends,
         )  # fmt: skip
 
     def found_upstream(self, leg: Leg, data: bytes) -> None:

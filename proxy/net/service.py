@@ -34,6 +34,8 @@ class Service:
     upstream: Upstream
     tls: ServerTls | None
     implicit_tls: bool
+    transparent: bool
+    """Whether clients wanted to reach somebody else (net/transparent.py)."""
     waits: dict[Wait, float]
     """Seconds for each kind of wait."""
     accept_proxy_from: Networks

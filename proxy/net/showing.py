@@ -21,7 +21,7 @@ from ..wire.proxyheader import LOCAL_V1, LOCAL_V2, made_v1, made_v2, tls_tlv
 if TYPE_CHECKING:
     import socket
 
-    from ..wire.proxyheader import Endpoint, ProxyHeader
+    from ..wire.proxyheader import Endpoint
 
 SocketName: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 """What getsockname() gives for IPv4 and IPv6."""
@@ -79,17 +79,3 @@ class Showing:
 def endpoint(name: SocketName) -> Endpoint:
     """A socket's name as address and port; a zone id is left out."""
     return packed(name[0].partition("%")[0]), name[1]
-
-
-def ends(sock: socket.socket, address: bytes, header: ProxyHeader | None = None) -> tuple[Endpoint, Endpoint]:
-    """The client, whose `address` is known, and where it connected to, of an accepted connection.
-
-    `header`: a load balancer's, which knows both ends of the client's own connection.
-    """
-    if header is not None and header.source is not None and header.destination is not None:
-        return header.source, header.destination
-    try:
-        port = sock.getpeername()[1]
-    except OSError:  # it has gone already
-        port = 0
-    return (address, port), endpoint(sock.getsockname())

@@ -19,12 +19,15 @@ from typing import TYPE_CHECKING, Final
 from ..errors import UpstreamUnavailable
 from ..session.opening import Opening, PopOpening, SmtpOpening
 from ..session.speeches import introduction, replay
+from ..wire.address import shown
+from .own import is_local
 from .showing import Showing
 from .transparent import make_transparent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ..wire.proxyheader import Endpoint
     from .showing import Announcement, SocketName
     from .tls import UpstreamTls
 
@@ -61,6 +64,10 @@ class Server:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+ORIGINAL: Final = Server("original", 0)
+"""Stands for the server that the client of a transparent listener wanted."""
+
+
 class Upstream:
     """The servers of one [upstream.NAME]."""
 
@@ -81,11 +88,12 @@ class Upstream:
         self.tls, self.implicit = tls, implicit
         self.connect_timeout = connect_timeout
         self.showing = showing
+        self.is_original = ORIGINAL in servers
         self._servers = servers
         self._is_ours = is_ours
         self._addresses: list[Address] | None = None
         self._until = FOREVER
-        if all(server.path or _is_literal(server.host) for server in servers):
+        if not self.is_original and all(server.path or _is_literal(server.host) for server in servers):
             self._addresses = [address for server in servers for address in self._resolve(server)]
 
     def __str__(self) -> str:
@@ -107,6 +115,20 @@ class Upstream:
             return
         looking = loop.run_in_executor(None, self._look_up)
         looking.add_done_callback(lambda done: then(self._found(done.result(), loop.time())))
+
+    def original(self, client: Endpoint, wanted: Endpoint) -> list[Address]:
+        """The address of the server that a client wanted to reach; raise UpstreamUnavailable if that would be a loop.
+
+        A connection to this machine, or from it, has come here once more on a wrong way (RULES N10).
+        """
+        host, port = shown(wanted[0]), wanted[1]
+        text = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        if self._is_ours(host, port) or is_local(host):
+            raise UpstreamUnavailable(f"the client wanted {text}, which is this machine: a loop")
+        if is_local(shown(client[0])):
+            raise UpstreamUnavailable("the client is this machine: a loop")
+        family = socket.AF_INET if len(wanted[0]) == 4 else socket.AF_INET6
+        return [Address(family, (host, port), host, text)]
 
     def opening(
         self, announcement: Announcement | None = None, again: tuple[bytes, bytes] | None = None

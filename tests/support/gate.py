@@ -80,6 +80,7 @@ class Gate:
         self.upstream_implicit = False
         self.stls = False
         self.showing = NOT_SHOWN
+        self.transparent = False
         self.window = 1800.0
         self.session_timeout = 7200.0
         self.closed: list[Link | Probe] = []
@@ -121,6 +122,7 @@ class Gate:
             upstream=upstream,
             tls=self.tls,
             implicit_tls=self.implicit,
+            transparent=self.transparent,
             waits=WAITS,
             accept_proxy_from=Networks(self.balancers),
             proxy_timeout=5.0,

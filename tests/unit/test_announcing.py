@@ -13,7 +13,7 @@ import pytest
 from proxy.config.schema import CLIENT as SOURCE
 from proxy.errors import StoreUnavailable
 from proxy.net.showing import Showing, endpoint
-from proxy.net.upstream import Server
+from proxy.net.upstream import NOT_SHOWN, ORIGINAL, Server
 from proxy.wire.address import packed
 from proxy.wire.proxyheader import Endpoint, read, tls_tlv
 
@@ -321,3 +321,18 @@ def test_S12_other_servers_facts_are_not_mixed_up(smtp: Gate, workshop: Workshop
     stays(smtp, old)
     words: dict[str, Any] = workshop.log.of("end")[0]
     assert words["upstream"] == name
+
+
+# Where the client wanted to go
+
+
+def test_N10_a_client_that_connects_to_popgate_itself_is_no_loop(smtp: Gate) -> None:
+    """Loopback is this machine's, so all of it is refused; with foreign addresses: tests/e2e/test_transparent.py."""
+    smtp.showing, smtp.transparent, smtp.servers = NOT_SHOWN, True, [ORIGINAL]
+    client = smtp.open()
+    smtp.gets(client, b"421 4.3.2 The mail server is not available, try again later\r\n")
+    client.close()
+    smtp.end()
+    words = smtp.workshop.log.of("upstream-failed")[0]
+    assert words["upstream"] == "up"
+    assert "a loop" in words["why"]

@@ -11,6 +11,7 @@ from proxy import certificates
 from proxy.errors import ConfigError
 from proxy.leases.memory import MemoryStore
 from proxy.leases.sqlite import SqliteStore
+from proxy.net.showing import Showing
 from proxy.runtime import build_services, make_tls, needs_restart, open_store
 from proxy.session.events import Wait
 from proxy.session.pop3 import PopSettings
@@ -173,6 +174,8 @@ def test_N10_an_upstream_that_is_ourselves_is_never_dialled(tmp_path: Path) -> N
         ('[listener.smtp]\nbind = ["127.0.0.2:0"]', "listener.smtp.bind"),
         ('[listener.pop3]\nprotocol = "smtp"\nupstream = "smtp"', "listener.pop3.protocol"),
         ('[listener.more]\nprotocol = "smtp"\nbind = ["127.0.0.1:0"]\ntls = "off"', "listener.more"),
+        ("[listener.smtp]\ntransparent = true", "listener.smtp.transparent"),
+        ('[upstream.smtp]\nsource = "client"', "upstream.smtp.source"),
         ('[listener.smtp]\ntls = "starttls"', "the first TLS of a smtp listener"),
     ],
 )
@@ -196,6 +199,7 @@ def test_N7_what_needs_a_restart_is_named(tmp_path: Path, change: str, named: st
         '[log]\nlevel = "debug"',
         '[tls]\nmin_version = "TLSv1.3"',
         '[upstream.smtp]\nservers = ["192.0.2.11:25"]',
+        '[upstream.smtp]\nsend_proxy = "v1"',
         '[listener.smtp]\nlocal = "gate"',
         '[upstream.other]\nservers = ["192.0.2.11:25"]\n[listener.smtp]\nupstream = "other"',
     ],
@@ -214,3 +218,19 @@ def _in(folder: Path, name: str, change: str) -> Config:
     from proxy.config import load
 
     return load(place / "conf.d")
+
+
+def test_S12_how_the_client_s_address_is_shown_arrives(tmp_path: Path) -> None:
+    shown = '[upstream.smtp]\nsend_proxy = "v2"\nshow_client = "always"\nsource = "192.0.2.1"\n'
+    made = services(loaded(tmp_path, BOTH + 'source = "client"\n' + shown))
+    assert made["smtp"].upstream.showing == Showing("v2", False, "192.0.2.1", True)
+    assert made["pop3"].upstream.showing == Showing(source="client")
+    assert services(loaded(tmp_path, BOTH + "[upstream.smtp]\nxclient = true\n"))["smtp"].upstream.showing.xclient
+    assert services(loaded(tmp_path, BOTH))["smtp"].upstream.showing == Showing()
+
+
+def test_no_servers_are_where_the_client_wanted_to_go(tmp_path: Path) -> None:
+    made = services(loaded(tmp_path, PLAIN + "transparent = true\n[upstream.smtp]\nservers = []\n"))
+    assert made["smtp"].upstream.is_original
+    assert made["smtp"].transparent
+    assert not services(loaded(tmp_path, BOTH))["smtp"].upstream.is_original

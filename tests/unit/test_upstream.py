@@ -9,8 +9,9 @@ import pytest
 
 from proxy.errors import UpstreamUnavailable
 from proxy.net.tls import upstream_context
-from proxy.net.upstream import REMEMBER, Address, Server, Upstream, dial
+from proxy.net.upstream import ORIGINAL, REMEMBER, Address, Server, Upstream, dial
 from proxy.session.opening import PopOpening, SmtpOpening
+from proxy.wire.address import packed
 
 from ..support.workshop import Workshop, refused_port
 
@@ -151,3 +152,31 @@ def test_dialling_without_a_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "socket", full)
     with pytest.raises(UpstreamUnavailable, match="Too many open files"):
         dial(address(("192.0.2.1", 25)))
+
+
+# Where the client wanted to go
+
+CLIENT, WANTED = (packed("192.0.2.7"), 40000), (packed("198.51.100.1"), 25)
+
+
+def test_where_the_client_wanted_to_go() -> None:
+    upstream = made(ORIGINAL)
+    assert upstream.is_original
+    [found] = upstream.original(CLIENT, WANTED)
+    assert found == Address(socket.AF_INET, ("198.51.100.1", 25), "198.51.100.1", "198.51.100.1:25")
+    [found] = upstream.original(CLIENT, (packed("2001:db8::1"), 25))
+    assert (found.family, found.target, found.shown) == (socket.AF_INET6, ("2001:db8::1", 25), "[2001:db8::1]:25")
+
+
+@pytest.mark.parametrize(
+    ("client", "wanted"),
+    [
+        (CLIENT, (packed("127.0.0.1"), 25)),
+        ((packed("127.0.0.5"), 40000), WANTED),
+        (CLIENT, (packed("203.0.113.9"), 25)),
+    ],
+)
+def test_N10_to_this_machine_or_from_it_is_a_loop(client: Any, wanted: Any) -> None:
+    upstream = made(ORIGINAL, is_ours=lambda host, port: (host, port) == ("203.0.113.9", 25))
+    with pytest.raises(UpstreamUnavailable, match="this machine: a loop"):
+        upstream.original(client, wanted)
