@@ -146,6 +146,9 @@ def _listener(listener: Listener, config: Config) -> Iterator[Impossible]:
         cure = f"write [upstream.{listener.upstream}], or name another"
         text = f"there is no upstream {quoted(listener.upstream)} (there is: {known}); {cure}"
         yield Impossible((f"{where}.upstream", f"{where}.protocol", "upstream"), text)
+    if listener.transparent and listener.accept_proxy_from:
+        text = "takes connections that were meant for others, and no load balancer makes such; take one of them out"
+        yield Impossible((f"{where}.transparent", f"{where}.accept_proxy_from"), text)
 
 
 def _upstream(upstream: Upstream, config: Config) -> Iterator[Impossible]:

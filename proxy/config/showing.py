@@ -64,6 +64,13 @@ def _source(upstream: Upstream, users: Sequence[Listener]) -> Iterator[Problem]:
             text = f"{upstream.source} can't reach {other}: one is IPv4, the other IPv6; give it an upstream of its own"
             yield Problem(("source", "servers"), text)
         return
+    for user in users:
+        if user.accept_proxy_from:
+            text = (
+                "in a pool the server's answers would have to find the node that the client is on; set send_proxy or "
+                f"xclient instead, or take accept_proxy_from out of listener.{user.name}"
+            )
+            yield Problem(("source",), text, (f"listener.{user.name}.accept_proxy_from",))
     reached = {found.version for found in literals} if len(literals) == len(upstream.servers) else {4, 6}
     for user in users if literals else ():
         for end in user.bind:
