@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import ssl
@@ -14,6 +15,7 @@ from proxy.net.arrival import FORGOTTEN
 from ..support.dialogue import Dialogue, pop_login, send
 from ..support.haproxy import HAProxy, from_readme
 from ..support.popgate import Popgate, config
+from ..support.probes import swaks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,6 +137,34 @@ def test_N1_a_balancer_without_header_is_refused_and_told_what_to_set(gate: Popg
     (told,) = above_debug(gate)
     assert " WARNING " in told
     assert FORGOTTEN in told
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        ("--proxy-version", "1", "--proxy-family", "TCP4"),
+        ("--proxy-version", "2", "--proxy-family", "AF_INET", "--proxy-protocol", "STREAM", "--proxy-command", "PROXY"),
+    ],
+    ids=["v1", "v2"],
+)
+def test_N1_swaks_as_the_balancer(gate: Popgate, header: tuple[str, ...]) -> None:
+    assert gate.command("leases", "grant", "192.0.2.7").returncode == 0
+    ends = ("--proxy-dest", "192.0.2.1", "--proxy-source-port", "4711", "--proxy-dest-port", "25", "--proxy-source")
+    for client, code in (("192.0.2.7", 0), ("192.0.2.8", 24)):
+        assert swaks(gate.address("smtp"), FRIEND.decode(), *header, *ends, client, source=BALANCER) == code
+        gate.process.expect(f" smtp end client={client} ")
+
+
+def test_N1_half_headers_take_nobody_s_place_for_long(appliance: SampleAppliance, certificate: Path) -> None:
+    limits = {"proxy_timeout": "300ms", "connections": 50}
+    with Popgate(settings(appliance, certificate, *NAMES, limits=limits)) as gate, contextlib.ExitStack() as crowd:
+        for _ in range(50):
+            half = crowd.enter_context(Dialogue(gate.address("smtp"), BALANCER))
+            half.say(b"PROXY TCP4 ")
+        assert half.closed()
+        with Dialogue(gate.address("smtp"), "127.1.200.3") as client:
+            client.expect(b"220")
+    assert len([line for line in above_debug(gate) if "header-refused" in line]) == 1
 
 
 def test_N1_the_header_must_come_in_time(appliance: SampleAppliance, certificate: Path) -> None:
