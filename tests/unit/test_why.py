@@ -136,3 +136,9 @@ def test_it_says_what_the_gate_does(config: Config, address: str, down: bool) ->
     names = {Outcome.ALLOW: "allow", Outcome.REFUSE: "refuse", Outcome.DEFER: "defer"}
     given = held[0]["error"] if down else held[0]["leases"]
     assert one(config, address, "", given).verdict == names[decided.outcome]
+
+
+def test_G3_a_load_balancer_is_said_to_be_one(tmp_path: Path) -> None:
+    config = loaded(tmp_path, '[listener.smtp]\naccept_proxy_from = ["198.51.100.9"]\n')
+    reasons = one(config, "198.51.100.9", "", []).reasons
+    assert "the address of a load balancer (accept_proxy_from)" in reasons[-1]
