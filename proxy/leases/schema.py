@@ -48,7 +48,7 @@ CREATE TABLE history (
     how     TEXT NOT NULL                                     -- "ended", "revoked"
 )""",
         "CREATE INDEX history_address ON history (address, ended)",
-        "CREATE INDEX history_ended ON history (ended)",
+        "CREATE INDEX history_ended ON history (ended, began)",  # 80 ms instead of 500 to look through a million
         """
 CREATE TABLE observation (
     address  BLOB NOT NULL,
