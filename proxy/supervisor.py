@@ -85,7 +85,7 @@ class Supervisor:
             clock,
             outfit=self._outfit,
             let_go=self._let_go,
-            serving=self._notify.ready,
+            serving=self._serving,
             heard=self._inquiries.answered,
             lost=self._inquiries.lost,
         )
@@ -141,6 +141,11 @@ class Supervisor:
         """In a child: these are not its own."""
         self._control.forget()
         self._selector.close()
+
+    def _serving(self) -> None:
+        """All workers are ready, for the first time."""
+        self._notify.phrase(self._phrase())
+        self._notify.ready()
 
     # Time
 

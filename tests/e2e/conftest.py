@@ -1,8 +1,8 @@
 """Fixtures of the end-to-end tests: a gate for each test, in front of the real servers or of the quick ones.
 
 Most tests run twice: on uvloop, and on asyncio's own loop, which popgate takes where uvloop is missing.  Those of the
-houses and the attacks (`ONCE`) run on one loop: what they measure is in the legs and the sessions, which are the same
-on both, and they take minutes.
+houses, the attacks and the units (`ONCE`) run on one loop: what they measure is in the legs and the sessions, which are
+the same on both, and they take minutes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ONCE = (
     *("test_houses", "test_others_tools", "test_slow", "test_floods", "test_strangers", "test_endless"),
-    *("test_faults", "test_hygiene"),
+    *("test_faults", "test_hygiene", "test_systemd_units"),
 )
 
 

@@ -160,34 +160,34 @@ def test_systemd_s_own_activator(appliance: SampleAppliance) -> None:
 # --- notification
 
 
-def test_N5_systemd_hears_of_start_reload_and_end(appliance: SampleAppliance) -> None:
-    with Folder("notify") as name:
-        systemd = Listening(f"{name}/notify")
-        with Popgate(config(appliance.pop3, appliance.smtp, workers=2), env=systemd.environ) as gate:
-            assert systemd.wait("READY=1")
-            assert systemd.wait("STATUS=serving with 2 workers")
-            gate.reload("reloaded")
-            assert systemd.wait("RELOADING=1")
-            assert systemd.wait("READY=1")
-            gate.stop()
-            assert systemd.wait("STOPPING=1")
-        systemd.close()
+@pytest.fixture
+def systemd() -> Iterator[Listening]:
+    with Folder("notify") as name, Listening(f"{name}/notify") as made:
+        yield made
 
 
-def test_N5_the_watchdog_hears_no_more_of_a_stuck_worker(appliance: SampleAppliance) -> None:
-    with Folder("notify") as name:
-        systemd = Listening(f"{name}/notify")
-        environ = {**systemd.environ, "WATCHDOG_USEC": "400000"}
-        with Popgate(config(appliance.pop3, appliance.smtp, workers=2), env=environ) as gate:
-            for _ in range(3):
-                assert systemd.wait("WATCHDOG=1", 2.0)
-            stuck = gate.workers()[1]
-            os.kill(stuck, signal.SIGSTOP)
-            try:
-                assert systemd.wait("STATUS=serving with 2 workers; worker 1 is stuck")
-                systemd.heard()
-                assert not systemd.wait("WATCHDOG=1", 1.0)
-            finally:
-                os.kill(stuck, signal.SIGCONT)
+def test_N5_systemd_hears_of_start_reload_and_end(appliance: SampleAppliance, systemd: Listening) -> None:
+    with Popgate(config(appliance.pop3, appliance.smtp, workers=2), env=systemd.environ) as gate:
+        assert systemd.wait("STATUS=serving with 2 workers")
+        assert systemd.wait("READY=1")
+        gate.reload("reloaded")
+        assert systemd.wait("RELOADING=1")
+        assert systemd.wait("READY=1")
+        gate.stop()
+        assert systemd.wait("STOPPING=1")
+
+
+def test_N5_the_watchdog_hears_no_more_of_a_stuck_worker(appliance: SampleAppliance, systemd: Listening) -> None:
+    environ = {**systemd.environ, "WATCHDOG_USEC": "400000"}
+    with Popgate(config(appliance.pop3, appliance.smtp, workers=2), env=environ) as gate:
+        for _ in range(3):
             assert systemd.wait("WATCHDOG=1")
-        systemd.close()
+        stuck = gate.workers()[1]
+        os.kill(stuck, signal.SIGSTOP)
+        try:
+            assert systemd.wait("STATUS=serving with 2 workers; worker 1 is stuck")
+            systemd.heard()
+            assert not systemd.wait("WATCHDOG=1", 1.0)
+        finally:
+            os.kill(stuck, signal.SIGCONT)
+        assert systemd.wait("WATCHDOG=1")

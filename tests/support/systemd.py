@@ -7,7 +7,7 @@ import os
 import select
 import socket
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from .process import PATIENCE, Process
 
@@ -42,6 +42,12 @@ class Listening:
             if select.select([self.sock], [], [], left)[0] and self.sock.recv(4096).decode().startswith(start):
                 return True
         return False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         self.sock.close()
