@@ -94,6 +94,10 @@ class Children:
         others' sessions go on; but there must be one."""
         return self.running() and not any(child.stalled for child in self._all if child.pid)
 
+    def any_ready(self) -> bool:
+        """Whether any of them serves."""
+        return any(child.ready and not child.stalled for child in self._all)
+
     def by_health(self) -> list[Child]:
         """All, those that seem stuck last."""
         return sorted(self._all, key=lambda child: child.stalled)

@@ -201,6 +201,10 @@ def _status(options: argparse.Namespace) -> int:
     state = "draining" if answer["draining"] else "serving"
     print(f"{state}: pid {answer['pid']}, {ready} of {len(answer['workers'])} workers ready, "
           f"{answer['connections']} connections")  # fmt: skip
+    for server in answer["upstreams"]:
+        why = f": {tables.printable(server['why'])}" if server["why"] else ""
+        print(f"upstream.{server['upstream']} {server['server']}: {server['state']}{why}, "
+              f"{server['connections']} connections")  # fmt: skip
     return GOOD
 
 

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING
 
 from .config.schema import CLIENT
 from .errors import ConfigError
+from .leases.clock import Clock
 from .leases.memory import MemoryStore
 from .leases.sqlite import SqliteStore
 from .net.own import is_own, listens_there
+from .net.pool import FORGIVEN, Pools
+from .net.scoreboard import Scoreboard, keys_of
 from .net.service import Service
 from .net.showing import Showing
 from .net.tls import ServerTls, upstream_context
@@ -34,7 +37,6 @@ if TYPE_CHECKING:
     from .config import Config, Gate, Listener
     from .config import Upstream as UpstreamConfig
     from .leases.base import Arrears, LeaseStore
-    from .leases.clock import Clock
 
 Bound = frozenset[tuple[str, int]]
 """Addresses and ports at which popgate listens."""
@@ -54,15 +56,45 @@ def make_tls(config: Config) -> dict[str, ServerTls]:
     return {name: ServerTls(name, config.tls.certificates, config.tls.min_version) for name in protocols}
 
 
-def build_services(config: Config, store: LeaseStore, tls: Mapping[str, ServerTls], bound: Bound) -> dict[str, Service]:
-    """One Service a listener, by name; raise ConfigError with every problem."""
+def server_keys(config: Config) -> list[str]:
+    """All that a Scoreboard must have enlisted for `build_services`."""
+    found: list[str] = []
+    for name, upstream in config.upstreams.items():
+        own, servers = keys_of(name, servers_of(upstream))
+        found += [own, *servers]
+    return found
+
+
+def servers_of(upstream: UpstreamConfig) -> list[Server]:
+    """ORIGINAL, where none is configured."""
+    return [Server(server.host, server.port, server.path) for server in upstream.servers] or [ORIGINAL]
+
+
+def forgiven(upstream: UpstreamConfig) -> float:
+    """Seconds after which a failure of a server counts no more: with probes, when these have failed to come."""
+    if not upstream.health_interval:
+        return FORGIVEN
+    return upstream.connect_timeout + 3 * upstream.health_interval
+
+
+def build_services(
+    config: Config, store: LeaseStore, tls: Mapping[str, ServerTls], bound: Bound, pools: Pools | None = None
+) -> dict[str, Service]:
+    """One Service a listener, by name; raise ConfigError with every problem.
+
+    Without `pools`, only to see that it can be done.
+    """
+    if pools is None:
+        board = Scoreboard(1)
+        board.enlist(server_keys(config))
+        pools = Pools(board.row(0), Clock().now)
     problems: list[str] = []
     upstreams: dict[str, Upstream] = {}
     for name, upstream in config.upstreams.items():
         protocols = {listener.protocol for listener in config.listeners.values() if listener.upstream == name}
         for protocol in protocols:
             try:
-                upstreams[name] = _upstream(upstream, protocol, bound)
+                upstreams[name] = _upstream(upstream, protocol, bound, pools)
             except (ConfigError, OSError) as error:
                 problems.append(f"upstream.{name}: {error}")
     if problems:
@@ -73,21 +105,24 @@ def build_services(config: Config, store: LeaseStore, tls: Mapping[str, ServerTl
     }
 
 
-def _upstream(upstream: UpstreamConfig, protocol: str, bound: Bound) -> Upstream:
+def _upstream(upstream: UpstreamConfig, protocol: str, bound: Bound, pools: Pools) -> Upstream:
     tls = None
     if upstream.tls != "off":
         tls = upstream_context(
             upstream.tls_verify, upstream.tls_min_version, upstream.tls_ca, upstream.tls_name, upstream.tls_pin
         )
+    servers = servers_of(upstream)
     return Upstream(
         upstream.name,
         protocol,
-        [Server(server.host, server.port, server.path) for server in upstream.servers] or [ORIGINAL],
+        servers,
         tls=tls,
         implicit=upstream.tls == "implicit",
         connect_timeout=upstream.connect_timeout,
         is_ours=lambda host, port: listens_there(host, port, bound),
         showing=Showing(upstream.send_proxy, upstream.xclient, upstream.source, upstream.show_client == "always"),
+        pool=pools.pool(upstream.name, servers, upstream.balance, upstream.max_connections, forgiven(upstream)),
+        health_interval=upstream.health_interval,
     )
 
 
@@ -166,6 +201,7 @@ def needs_restart(old: Config, new: Config) -> list[str]:
             ("store.timeout", old.store.timeout, new.store.timeout),
             ("store.history", old.store.history, new.store.history),
             ("admin.control", old.admin.control, new.admin.control),
+            ("admin.agent", old.admin.agent, new.admin.agent),
         )
         if before != after
     ]

@@ -64,7 +64,9 @@ def bind_all(config: Config, given: Sequence[Inherited] = ()) -> list[ListeningS
             at = next((one for one in left if one.name not in config.listeners and _is_at(one, endpoint)), None)
             try:
                 found.append(
-                    ListeningSocket(name, _listening(listener, endpoint)) if at is None else _taken(name, at, left)
+                    ListeningSocket(name, _listening(endpoint, transparent=listener.transparent))
+                    if at is None
+                    else _taken(name, at, left)
                 )
             except OSError as error:
                 problems.append(f"listener.{name}: can't listen on {endpoint}: {error.strerror}; {_cure(error)}")
@@ -75,6 +77,14 @@ def bind_all(config: Config, given: Sequence[Inherited] = ()) -> list[ListeningS
             sock.close()
         raise ConfigError(problems)
     return found
+
+
+def listening(name: str, endpoint: Endpoint) -> ListeningSocket:
+    """Listen for somebody who is no listener (`name`: its key); raise ConfigError where that can't be."""
+    try:
+        return ListeningSocket(name, _listening(endpoint))
+    except OSError as error:
+        raise ConfigError([f"{name}: can't listen on {endpoint}: {error.strerror}; {_cure(error)}"]) from error
 
 
 def _taken(listener: str, one: Inherited, left: list[Inherited]) -> ListeningSocket:
@@ -107,7 +117,7 @@ def _not_transparent(config: Config, sockets: list[ListeningSocket]) -> list[str
     return []
 
 
-def _listening(listener: Listener, endpoint: Endpoint) -> socket.socket:
+def _listening(endpoint: Endpoint, *, transparent: bool = False) -> socket.socket:
     family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
@@ -115,7 +125,7 @@ def _listening(listener: Listener, endpoint: Endpoint) -> socket.socket:
         _set_options(sock)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if listener.transparent:
+        if transparent:
             make_transparent(sock)
         sock.bind((endpoint.host, endpoint.port))
         sock.listen(BACKLOG)

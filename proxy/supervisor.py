@@ -7,8 +7,10 @@ ticket keys), the census.
 systemd may have made the sockets (activation.py) and is told how we are (notify.py).  Its watchdog is answered only
 while every worker's loop beats: a worker that is stuck for good gets popgate restarted.
 
-SIGTERM and SIGINT drain; a second one cuts.  SIGHUP reads the configuration again: it is checked here, completely, and
-only a good one goes to the workers (N7).  Once the sockets are bound nothing runs as root any more.
+SIGTERM and SIGINT drain; a second one cuts.  Where a balancer asks the agent (agent.py), that is told first, and for
+`ANNOUNCE` seconds new clients are still served, so that none is sent here in vain (RULES N6); a second signal skips
+these.  SIGHUP reads the configuration again: it is checked here, completely, and only a good one goes to the workers
+(N7).  Once the sockets are bound nothing runs as root any more.
 
 Not here: the workers' lives (children.py), questions that a worker answers (inquiries.py).
 """
@@ -23,7 +25,9 @@ import socket
 import time
 from typing import TYPE_CHECKING, Final
 
+from . import conditions
 from .activation import inherited
+from .agent import AgentServer, words
 from .channel import Message, config_text
 from .children import Children
 from .config import load
@@ -35,8 +39,8 @@ from .log import Log, open_log
 from .net.census import Census
 from .notify import Notify
 from .privileges import become, demand_net_raw, raise_descriptors
-from .runtime import build_services, make_tls, needs_restart, open_store, spoofing_keys
-from .sockets import bind_all
+from .runtime import build_services, make_tls, needs_restart, open_store, server_keys, spoofing_keys
+from .sockets import bind_all, listening
 from .worker import Outfit
 
 if TYPE_CHECKING:
@@ -46,6 +50,8 @@ if TYPE_CHECKING:
     from .config import Config
     from .net.tls import ServerTls
 
+ANNOUNCE: Final = 5.0
+"""Seconds between the agent's first `drain` and the drain: two of HAProxy's agent-inter (2 s, its default), and one."""
 _TICK: Final = 1.0
 """Seconds between two looks at what takes too long."""
 _EXTENSION: Final = 10.0
@@ -60,13 +66,18 @@ class Supervisor:
     def __init__(self, config: Config, path: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
         """`path`: where SIGHUP reads the configuration from.  Raise ConfigError for what can't be served."""
         self._config, self._path, self._clock = config, path, clock
+        self._node_clock = Clock()
         self._notify = Notify(os.environ, clock)
         self._tls: dict[str, ServerTls] = make_tls(config)
-        build_services(config, open_store(config, Clock()), self._tls, frozenset())  # to see that it can be done
+        # to see that it can be done
+        build_services(config, open_store(config, self._node_clock), self._tls, frozenset())
         self._sockets = bind_all(config, inherited(os.environ))
         with contextlib.ExitStack() as undo:
             for one in self._sockets:
                 undo.callback(one.sock.close)
+            agent = listening("admin.agent", config.admin.agent) if config.admin.agent else None
+            if agent is not None:
+                undo.callback(agent.sock.close)
             spoofing = spoofing_keys(config)
             become(config.user, keep_net_raw=bool(spoofing))  # nothing below runs as root
             demand_net_raw(spoofing)
@@ -74,8 +85,10 @@ class Supervisor:
             raise_descriptors()
             self._log: Log = _opened(config)
             self._census = Census(config.processes)
+            self._census.servers.enlist(server_keys(config))
             self._selector = undo.enter_context(selectors.DefaultSelector())
             self._control = ControlServer(config.admin.control, self._selector, self._controlled)
+            self._agent = AgentServer(agent, self._selector, self._agent_words, clock) if agent else None
             undo.pop_all()
         self._inquiries = Inquiries(self._control, clock)
         self._children = Children(
@@ -90,6 +103,7 @@ class Supervisor:
             lost=self._inquiries.lost,
         )
         self._draining = self._signalled_once = self._refused = False
+        self._drain_at: float | None = None  # announced, not begun
         self._kill_at = 0.0
         self._tick_at = 0.0
 
@@ -102,7 +116,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
         self._selector.register(wake, selectors.EVENT_READ, self._signalled)
-        for one in self._sockets:
+        for one in self._sockets if self._agent is None else [*self._sockets, self._agent.socket]:
             words = (("listener", one.listener), ("address", str(one)), ("by", "systemd" if one.kept else ""))
             self._log.line("info", "popgate", "listening", *words)
         self._warn_of_files()
@@ -113,6 +127,8 @@ class Supervisor:
             self._tick(self._clock())
             self._log.flush()
         self._control.close()
+        if self._agent is not None:
+            self._agent.close()
         signal.set_wakeup_fd(-1)
         for sock in (wake, woken):
             sock.close()
@@ -140,6 +156,8 @@ class Supervisor:
     def _let_go(self) -> None:
         """In a child: these are not its own."""
         self._control.forget()
+        if self._agent is not None:
+            self._agent.forget()
         self._selector.close()
 
     def _serving(self) -> None:
@@ -151,27 +169,32 @@ class Supervisor:
 
     def _pause(self) -> float:
         """How long to wait for something to happen: until the next tick or restart."""
-        return max(0.0, min([self._tick_at, *self._children.restarts_at()]) - self._clock())
+        drain_at = [] if self._drain_at is None else [self._drain_at]
+        return max(0.0, min([self._tick_at, *drain_at, *self._children.restarts_at()]) - self._clock())
 
     def _tick(self, now: float) -> None:
         self._children.restart(now)
+        if self._drain_at is not None and now >= self._drain_at:
+            self._drain(self._config.drain_timeout)
         if now < self._tick_at:
             return
         self._tick_at = now + min(_TICK, self._notify.pause)
         self._control.tick()
+        if self._agent is not None:
+            self._agent.tick()
         self._inquiries.tick(now)
         self._children.watch(now)
         if self._children.beat():
             self._notify.alive(now)
         self._notify.phrase(self._phrase())
-        if self._draining:
+        if self._is_leaving():
             self._notify.extend(_EXTENSION)
-            if now > self._kill_at:
-                self._children.kill()
+        if self._draining and now > self._kill_at:
+            self._children.kill()
 
     def _phrase(self) -> str:
         """For `systemctl status`."""
-        if self._draining:
+        if self._is_leaving():
             return f"draining, connections left: {self._census.connections()}"
         refused = "; the last reload was refused, see the log" if self._refused else ""
         return self._children.phrase() + refused
@@ -184,13 +207,30 @@ class Supervisor:
             numbers = wake.recv(4096)
         for number in numbers:
             if number in (signal.SIGTERM, signal.SIGINT):
-                self._drain(0.0 if self._signalled_once else self._config.drain_timeout)
+                if not self._signalled_once:
+                    self._announce()
+                elif self._drain_at is not None:
+                    self._drain(self._config.drain_timeout)
+                else:
+                    self._drain(0.0)
                 self._signalled_once = True
             elif number == signal.SIGHUP:
                 self._reload()
         self._children.reap()
 
+    def _announce(self) -> None:
+        """Drain; where a balancer asks, tell it a moment before."""
+        if self._drain_at is not None:
+            return
+        if self._agent is None or self._draining:
+            self._drain(self._config.drain_timeout)
+            return
+        self._log.line("info", "popgate", "announcing", ("seconds", round(ANNOUNCE)))
+        self._notify.stopping()
+        self._drain_at = self._clock() + ANNOUNCE
+
     def _drain(self, seconds: float) -> None:
+        self._drain_at = None
         self._log.line("info", "popgate", "draining", ("seconds", round(seconds)))
         kill_at = self._clock() + seconds + _GRACE
         self._kill_at = min(self._kill_at, kill_at) if self._draining else kill_at
@@ -203,7 +243,7 @@ class Supervisor:
 
     def _reload(self) -> list[str]:
         """Read the configuration again, and tell systemd; return what is wrong with it, having changed nothing then."""
-        tell = self._children.serving and not self._draining  # else READY=1 would say that the start is over
+        tell = self._children.serving and not self._is_leaving()  # else READY=1 would say that the start is over
         if tell:
             self._notify.reloading()
         problems = self._adopt()
@@ -219,12 +259,13 @@ class Supervisor:
             problems = needs_restart(self._config, config)
             if problems:
                 raise ConfigError(problems)
-            build_services(config, open_store(config, Clock()), self._tls, self._bound)
+            build_services(config, open_store(config, self._node_clock), self._tls, self._bound)
             make_tls(config)  # only to see that it can be done
             self._log.flush()
             log = _opened(config)
             for tls in self._tls.values():
                 tls.reload(config.tls.certificates, config.tls.min_version)
+            self._census.servers.enlist(server_keys(config))
         except ConfigError as error:
             for problem in error.problems:
                 self._log.line("error", "popgate", "reload-refused", ("why", problem))
@@ -246,7 +287,7 @@ class Supervisor:
             problems = self._reload()
             self._control.answer(asker, {"error": "\n".join(problems)} if problems else {"done": "reloaded"})
         elif kind == "drain":
-            self._drain(self._config.drain_timeout)
+            self._announce()
             self._control.answer(asker, {"done": "draining"})
         else:
             self._inquiries.ask(self._children.by_health(), question, asker)
@@ -256,8 +297,21 @@ class Supervisor:
             "pid": os.getpid(),
             "workers": self._children.status(),
             "connections": self._census.connections(),
-            "draining": self._draining,
+            "draining": self._is_leaving(),
+            "upstreams": conditions.status(self._config, self._census.servers, self._node_clock.now()),
         }
+
+    def _is_leaving(self) -> bool:
+        return self._draining or self._drain_at is not None
+
+    def _agent_words(self) -> str:
+        return words(
+            draining=self._is_leaving(),
+            ready=self._children.any_ready(),
+            healthy=conditions.healthy(self._config, self._census.servers, self._node_clock.now()),
+            connections=self._census.connections(),
+            limit=self._config.limits.connections,
+        )
 
 
 def _opened(config: Config) -> Log:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from .channel import MAX, Frames, config_of, packed
 from .errors import ConfigError
+from .health import Prober
 from .leases.clock import Clock
 from .leases.observations import Notes
 from .leases.renewals import Renewals
@@ -28,6 +29,7 @@ from .net.leg import LINGER
 from .net.link import Link
 from .net.listener import Listener
 from .net.poller import Poller
+from .net.pool import Pools
 from .net.probe import Probe
 from .net.service import Service, Shared
 from .net.timers import TICK, Deadlines
@@ -120,7 +122,14 @@ class Worker:
             leased=self._leased,
             notes=self._notes,
         )
-        services = build_services(config, self._store, outfit.tls, outfit.bound)
+        row = outfit.census.servers.row(outfit.number)
+        self._pools = Pools(row, self._clock, lambda action: loop.call_soon(action))
+        if row.wake_fd is not None:
+            loop.add_reader(row.wake_fd, self._pools.woken)
+        services = build_services(config, self._store, outfit.tls, outfit.bound, self._pools)
+        self._prober = Prober(self._log, self._clock, loop) if outfit.number == 0 else None
+        if self._prober is not None:
+            self._prober.watch(service.upstream for service in services.values())
         self._listeners = [self._listen(one.sock, services[one.listener]) for one in outfit.sockets]
         self._frames = Frames()
         self._store.start(loop)
@@ -137,6 +146,8 @@ class Worker:
         finally:
             self._loop.remove_reader(self._outfit.channel.fileno())
             self._hand_over_notes()
+            if self._prober is not None:
+                await self._prober.close()
             self._store.close()
             self._poller.shut()
             self._log.flush()
@@ -183,6 +194,9 @@ class Worker:
         self._outfit.census.beat(self._outfit.number)
         self._deadlines.tick()
         self._renewals.tick()
+        self._pools.tick()
+        if self._prober is not None:
+            self._prober.tick()
         if self._drain_until is not None:
             self._drain_on(self._drain_until)
         self._log.flush()
@@ -243,7 +257,7 @@ class Worker:
         try:
             for tls in outfit.tls.values():
                 tls.reload(config.tls.certificates, config.tls.min_version)
-            services = build_services(config, self._store, outfit.tls, outfit.bound)
+            services = build_services(config, self._store, outfit.tls, outfit.bound, self._pools)
             self._log.flush()
             log = _open(config)
         except (ConfigError, OSError) as error:  # what the supervisor could read a moment ago
@@ -251,6 +265,9 @@ class Worker:
             return
         self._config = config
         self._log = self._shared.log = log
+        if self._prober is not None:
+            self._prober.log = log
+            self._prober.watch(service.upstream for service in services.values())
         limits = config.limits
         for one, listener in zip(outfit.sockets, self._listeners, strict=True):
             listener.adopt(services[one.listener], limits.connections, limits.connections_per_client)

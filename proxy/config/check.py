@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 WIDEST: Final = {4: 8, 6: 16}
 UNIQUE_LOCAL: Final = IPv6Network("fc00::/7")
 
+MAX_SERVERS: Final = 200  # of all upstreams; more are a mistake, and the workers' table of them has an end
+SHORTEST_INTERVAL: Final = 1.0  # seconds between two probes: each is a line or two in the server's own log
+
 
 class Impossible(NamedTuple):
     """A problem of several keys; `keys[0]` is where it is told."""
@@ -44,6 +47,10 @@ def impossible(config: Config) -> Iterator[Impossible]:
         yield from _balancers(listener)
     for upstream in config.upstreams.values():
         yield from _upstream(upstream, config)
+    several = [f"upstream.{one.name}.servers" for one in config.upstreams.values()]
+    total = sum(1 + len(one.servers) for one in config.upstreams.values())
+    if total > MAX_SERVERS:
+        yield Impossible(tuple(several), f"upstreams and their servers are {total} in all; take at most {MAX_SERVERS}")
 
 
 def _gates(config: Config) -> Iterator[Impossible]:
@@ -170,6 +177,12 @@ def _upstream(upstream: Upstream, config: Config) -> Iterator[Impossible]:
             yield Impossible(
                 (f"{where}.{name}", f"{where}.tls_verify"), "contradicts tls_verify = false; take one of them out"
             )
+    if 0 < upstream.health_interval < SHORTEST_INTERVAL:
+        text = 'is too short, for each probe is a line in the server\'s log; take at least "1s", or "0s" for none'
+        yield Impossible((f"{where}.health_interval",), text)
+    if upstream.max_connections and not upstream.servers:
+        text = "is per server, and here each client names its own; take it out, or name the servers"
+        yield Impossible((f"{where}.max_connections", f"{where}.servers"), text)
     if upstream.tls_pin and upstream.tls_ca:
         yield Impossible(
             (f"{where}.tls_ca", f"{where}.tls_pin"), "does nothing beside tls_pin, which decides alone; take one out"

@@ -40,11 +40,6 @@ LATER: Final[dict[str, dict[str, Off]]] = {
         "max_messages": Off(0, "no limit"),
         "max_recipients": Off(0, "no limit"),
     },
-    "upstream": {
-        "balance": Off("first", "servers are tried in their order"),
-        "max_connections": Off(0, "no limit"),
-        "health_interval": Off("0s", "servers are not probed"),
-    },
     "tls": {
         "old_clients": Off([], "min_version holds for everyone"),
     },
@@ -63,6 +58,5 @@ LATER: Final[dict[str, dict[str, Off]]] = {
     },
     "admin": {
         "http": Off("", "off"),
-        "agent": Off("", "off"),
     },
 }

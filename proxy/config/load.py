@@ -187,6 +187,9 @@ def _upstream(section: Section, name: str, base: Path) -> Upstream:
         source=section.take("source", places.source, default.source),
         show_client=section.take("show_client", choice(schema.SHOW_CLIENTS), default.show_client),
         connect_timeout=section.take("connect_timeout", duration(INSTANT), default.connect_timeout),
+        balance=section.take("balance", choice(schema.BALANCES), default.balance),
+        max_connections=section.take("max_connections", count(0, MAX_CONNECTIONS), default.max_connections),
+        health_interval=section.take("health_interval", duration(0), default.health_interval),
     )
     section.done()
     return upstream
@@ -228,7 +231,10 @@ def _limits(section: Section) -> Limits:
 
 def _admin(section: Section, folder: Path) -> schema.Admin:
     default = schema.Admin()
-    admin = schema.Admin(control=section.take("control", places.socket_path(folder), folder / default.control))
+    admin = schema.Admin(
+        control=section.take("control", places.socket_path(folder), folder / default.control),
+        agent=section.take("agent", places.bind_or_none, default.agent),
+    )
     section.done()
     return admin
 

@@ -74,6 +74,11 @@ def bind(value: object) -> Endpoint:
     return Endpoint(host, port)
 
 
+def bind_or_none(value: object) -> Endpoint | None:
+    """As `bind`; an empty text means none."""
+    return None if value == "" else bind(value)
+
+
 def server(value: object) -> Endpoint:
     """A server to connect to: "host:port", "[v6]:port" or "unix:/path"."""
     text = line(value)

@@ -23,6 +23,7 @@ LocalMail = Literal["pass", "gate"]
 BareNewline = Literal["normalize", "reject"]
 SendProxy = Literal["off", "v1", "v2"]
 ShowClient = Literal["unless_relaying", "always"]
+Balance = Literal["first", "roundrobin", "leastconn"]
 Auth = Literal["upstream", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
@@ -34,6 +35,7 @@ LOCAL_MAIL: Final[tuple[LocalMail, ...]] = get_args(LocalMail)
 BARE_NEWLINES: Final[tuple[BareNewline, ...]] = get_args(BareNewline)
 SEND_PROXIES: Final[tuple[SendProxy, ...]] = get_args(SendProxy)
 SHOW_CLIENTS: Final[tuple[ShowClient, ...]] = get_args(ShowClient)
+BALANCES: Final[tuple[Balance, ...]] = get_args(Balance)
 AUTHS: Final[tuple[Auth, ...]] = get_args(Auth)
 LOG_LEVELS: Final[tuple[LogLevel, ...]] = get_args(LogLevel)
 LOG_FORMATS: Final[tuple[LogFormat, ...]] = get_args(LogFormat)
@@ -111,7 +113,7 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """[upstream.NAME]: the servers behind, in the order in which they are tried."""
+    """[upstream.NAME]: the servers behind, and how one is chosen."""
 
     name: str
     servers: tuple[Endpoint, ...]  # none: the one that the client wanted to reach (transparent listeners)
@@ -126,6 +128,9 @@ class Upstream:
     source: str = ""  # CLIENT or an IP address
     show_client: ShowClient = "unless_relaying"
     connect_timeout: float = 10.0
+    balance: Balance = "first"
+    max_connections: int = 0  # per server, of the node; 0 is no limit
+    health_interval: float = 5.0  # between two probes of a server; 0: none are made
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +165,7 @@ class Admin:
     """[admin]: how the command line reaches the running popgate."""
 
     control: Path = Path("popgate.sock")
+    agent: Endpoint | None = None  # where HAProxy's agent-check asks
 
 
 @dataclass(frozen=True, slots=True)

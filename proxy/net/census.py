@@ -6,7 +6,8 @@ make a count too high, never too low, and a client would have to meet a crowd in
 count by address needs no dictionary that grows with the addresses of an attack.
 
 Made by the supervisor before it forks; a dead worker's slot is cleared by the supervisor.  Heartbeats stand here too,
-and how many leases the workers owe the store (leases/base.py).
+and how many leases the workers owe the store (leases/base.py).  The table of the servers behind is a file of its own
+(net/scoreboard.py), and comes along as `servers`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import mmap
 from typing import Final
 
 from ..leases.base import Arrears
+from .scoreboard import Scoreboard
 
 CELLS: Final = 32768
 """Counters in a row, two octets each: 10,000 connections fill a third."""
@@ -28,6 +30,7 @@ class Census:
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
+        self.servers = Scoreboard(workers)
         size = _HEAD * 4 + _ROWS * CELLS * 2
         self._memory = memoryview(mmap.mmap(-1, size * workers))
         self._heads: list[memoryview] = []
@@ -57,6 +60,7 @@ class Census:
         """A worker has died: its connections are gone."""
         slot = self._slots[worker]
         slot[:] = bytes(len(slot))
+        self.servers.forget(worker)
 
     def beat(self, worker: int) -> None:
         head = self._heads[worker]

@@ -1,21 +1,27 @@
 """From a client without an upstream to a connection that is fit for its session.
 
-`Dialling` tries the servers of an upstream in their order, with what shows them the client (net/showing.py), TLS, and
-what must be said before the session (session/opening.py). What fails before the first octet of a greeting is logged,
-and the next server is tried: the client has not seen a byte yet. When the greeting begins to arrive the leg is handed
-to the link, which gave the two callbacks; from then on nothing is tried again.
+`Dialling` tries the servers of an upstream in the order that net/pool.py gives, with what shows them the client
+(net/showing.py), TLS, and what must be said before the session (session/opening.py).  What fails before the first octet
+of a greeting is logged, and the next server is tried: the client has not seen a byte yet.  So is what greets with a
+refusal while there are others; the last one's words are the client's.  When the greeting begins to arrive the leg is
+handed to the link, which gave the two callbacks; from then on nothing is tried again.
 
-The whole of it, for each server, takes at most `connect_timeout`.
+A server that can't be connected to, hangs up, is silent or has no TLS is down for all clients until somebody reaches
+it. One that refuses in words is not: they may be meant for this client alone; so may a hang-up, where the server was
+shown the client.
+
+The whole of it, for each server, takes at most `connect_timeout`; so does a wait for a place at one.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from ..config.schema import CLIENT
 from ..errors import UpstreamUnavailable
 from .leg import Leg
-from .upstream import dial
+from .upstream import Exhausted, dial
 
 if TYPE_CHECKING:
     import ssl
@@ -29,12 +35,16 @@ if TYPE_CHECKING:
     from .upstream import Address, Upstream
 
 
+_WELCOMES: Final = (b"2", b"+")  # how a greeting begins that is no refusal: 220, +OK
+_SHOWN: Final = 200  # octets of a refusal in the log
+
+
 class Dialling:
     """One client's search for its upstream; the leg's owner until it is found."""
 
     __slots__ = (
-        "_addresses", "_again", "_announcement", "_deadlines", "_failed", "_found", "_leg", "_opening", "_poller",
-        "_said", "_stopped", "_upstream", "deadlines", "host", "name",
+        "_addresses", "_again", "_announcement", "_begun", "_deadlines", "_failed", "_found", "_known", "_leg",
+        "_opening", "_poller", "_said", "_server", "_stopped", "_untried", "_upstream", "deadlines", "host", "name",
     )  # fmt: skip
 
     def __init__(
@@ -62,7 +72,13 @@ class Dialling:
         self._upstream, self._poller, self._deadlines = upstream, poller, deadlines
         self._found, self._failed, self._said = found, failed, said
         self._announcement, self._again = announcement, again
-        self._addresses: list[Address] = []
+        self._known: list[Address] = []
+        """Of all servers."""
+        self._untried: list[int] = []
+        """Servers, the best first."""
+        self._server: int | None = None  # where we have a place
+        self._addresses: list[Address] = []  # of this server, to be tried yet
+        self._begun = 0.0
         self._leg: Leg | None = None
         self._opening: Opening | None = None
         self._stopped = False
@@ -79,6 +95,15 @@ class Dialling:
         self._deadlines.disarm(self)
         if self._leg is not None:
             self._leg.close()
+        self._leave()
+
+    def place_free(self) -> bool:
+        """Go on from the line; False if there is no place for this client."""
+        self._server = self._upstream.pool.take(self._untried, first_in_line=True)
+        if self._server is None:
+            return False
+        self._enter(self._server)
+        return True
 
     def _go_on(self, client: Endpoint, wanted: Endpoint) -> None:
         """To where the client wanted to go."""
@@ -91,11 +116,34 @@ class Dialling:
 
     def _looked_up(self, addresses: list[Address]) -> None:
         if not self._stopped:
-            self._addresses = addresses[:]
+            self._known = addresses
+            there = {address.server for address in addresses}
+            self._untried = [server for server in self._upstream.pool.order() if server in there]
             self._next()
 
     def _next(self) -> None:
-        """Try the next server, or give up."""
+        """Try the next server, wait for a place, or give up."""
+        self._leave()
+        if not self._untried:
+            self._give_up()
+            return
+        pool = self._upstream.pool
+        server = self._server = pool.take(self._untried)
+        if server is not None:
+            self._enter(server)
+        elif pool.line.join(self, pool.clock()):
+            self._deadlines.arm(self, self._upstream.connect_timeout)
+        else:
+            self._said(str(self._upstream), "max_connections: too many wait for a place")
+            self._give_up()
+
+    def _enter(self, server: int) -> None:
+        self._addresses = [address for address in self._known if address.server == server]
+        self._begun = self._upstream.pool.clock()
+        self._try()
+
+    def _try(self) -> None:
+        """Try the next address of this server, or the next server."""
         upstream = self._upstream
         while self._addresses:
             address = self._addresses.pop(0)
@@ -103,13 +151,16 @@ class Dialling:
             try:
                 leg = self._leg = self._dial(address)
             except UpstreamUnavailable as error:
-                self._said(self.name, str(error))
+                self._failure(str(error), blame=not isinstance(error, Exhausted))
                 continue
             self._deadlines.arm(self, upstream.connect_timeout)
             self._opening = upstream.opening(self._announcement, self._again)
             if upstream.implicit:
                 self._start_tls(leg)
             return
+        self._next()
+
+    def _give_up(self) -> None:
         self._stopped = True
         self._deadlines.disarm(self)
         self._failed()
@@ -119,19 +170,38 @@ class Dialling:
         sock = dial(address, showing.source_of(announcement), foreign=showing.source == CLIENT)
         return Leg(self._poller, sock, self, showing.header(announcement, sock, address.target))
 
-    def _gone(self, leg: Leg, why: str) -> None:
+    def _gone(self, leg: Leg, why: str, *, blame: bool = True) -> None:
         """This server does not serve; put off or not, it is said of the one that is being tried."""
         if self._stopped or leg is not self._leg:
             return
         leg.close()
         self._leg = self._opening = None
+        self._failure(why, blame=blame)
+        self._try()
+
+    def _failure(self, why: str, *, blame: bool = True) -> None:
+        """Say it, and blame the server if it was its last address."""
         self._said(self.name, why)
-        self._next()
+        if not self._addresses and blame and not self._upstream.is_original:
+            assert self._server is not None
+            self._upstream.pool.failed(self._server, self._begun, why)
+
+    def _leave(self) -> None:
+        """Give up the place at the server that was tried last, or in the line."""
+        if self._server is not None:
+            self._upstream.pool.leave(self._server)
+            self._server = None
+        self._upstream.pool.line.leave(self)
 
     def _hand_over(self, leg: Leg, data: bytes) -> None:
         self._stopped = True
         self._deadlines.disarm(self)
-        self._leg = None
+        pool, server = self._upstream.pool, self._server
+        assert server is not None
+        if data.startswith(_WELCOMES):
+            pool.succeeded(server)
+        leg.at_close = partial(pool.leave, server)
+        self._leg = self._server = None
         self._found(leg, data)
 
     def _start_tls(self, leg: Leg) -> None:
@@ -150,12 +220,15 @@ class Dialling:
     def received(self, leg: Leg, data: bytes) -> None:
         opening = self._opening
         if opening is None:
-            self._hand_over(leg, data)
+            if data.startswith(_WELCOMES) or not (self._untried or self._addresses):
+                self._hand_over(leg, data)
+            else:
+                self._gone(leg, f"greeting: {data[:_SHOWN].decode('ascii', 'backslashreplace').strip()}", blame=False)
             return
         try:
             opening.upstream_bytes(data)
         except UpstreamUnavailable as error:
-            self._gone(leg, str(error))
+            self._gone(leg, str(error), blame=False)
             return
         self._speak_on(leg, opening)
 
@@ -168,10 +241,10 @@ class Dialling:
             self._start_tls(leg)
 
     def ended(self, leg: Leg) -> None:
-        self._gone(leg, "it closed the connection before its greeting")
+        self._gone(leg, "it closed the connection before its greeting", blame=self._announcement is None)
 
     def lost(self, leg: Leg, why: str) -> None:
-        self._gone(leg, why)
+        self._gone(leg, why, blame=self._announcement is None)
 
     def clogged(self, leg: Leg) -> None:
         """What we say ourselves is a line or two."""
@@ -201,8 +274,10 @@ class Dialling:
     def expired(self) -> None:
         """The time for this server is over."""
         if self._leg is None:
-            self._said(str(self._upstream), "its name can't be looked up in time")
-            self._addresses = []
-            self._next()
+            waited = "no place became free in time" if self._untried else "its name can't be looked up in time"
+            self._said(str(self._upstream), waited)
+            self._leave()
+            self._give_up()
         else:
-            self._gone(self._leg, "no greeting in time")
+            shown = self._announcement is not None and self._upstream.showing.source == CLIENT
+            self._gone(self._leg, "no greeting in time", blame=not shown)

@@ -79,7 +79,7 @@ class Leg:
 
     __slots__ = (
         "_behind", "_broken", "_gone", "_held", "_owner", "_poller", "_queued", "_shaking", "_sock", "_then", "_tls",
-        "_watched", "chunk", "received", "rest", "sent",
+        "_watched", "at_close", "chunk", "received", "rest", "sent",
     )  # fmt: skip
 
     def __init__(self, poller: Poller, sock: socket.socket, owner: Owner, first: bytes = b"") -> None:
@@ -101,6 +101,7 @@ class Leg:
         self._tls: Records | None = None
         self._shaking = False
         self._behind = False  # text is waiting in TLS that came while reading was held
+        self.at_close: Callable[[], None] | None = None  # what is to be done once, whoever closes it
         self.chunk = SMALL
         self.received = self.sent = 0  # octets of text
         poller.add(sock.fileno(), self._watched or READ, self._ready)
@@ -373,9 +374,10 @@ class Leg:
         self._owner = None
         self.flush()
         self.rest = b""
-        self._then = None
-        self._tls = None
+        self._then = self._tls = None
         self._poller.close(self._sock)
+        if self.at_close is not None:
+            self.at_close()
 
     def say_goodbye(self) -> None:
         """Send TLS's close_notify, where there is TLS, as a last octet before `close`."""

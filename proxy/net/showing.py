@@ -56,6 +56,11 @@ class Showing:
         """Whether there is any way of showing."""
         return self.proxy != "off" or self.xclient or self.source == CLIENT
 
+    @property
+    def probe(self) -> bytes:
+        """The first octets of a connection that is for no client."""
+        return {"off": b"", "v1": LOCAL_V1, "v2": LOCAL_V2}[self.proxy]
+
     def source_of(self, announcement: Announcement | None) -> str:
         """The address to connect from; "": the system's choice."""
         if self.source != CLIENT:

@@ -1,9 +1,9 @@
 """The servers behind popgate: their addresses, and how a connection to one begins.
 
-`Upstream.addresses` gives the addresses to try, in the configured order; `dial` begins a connection without waiting
-for it. A server that is named is looked up when the first client wants it and then remembered for `REMEMBER` seconds;
-a look-up never blocks the loop.  An address at which popgate itself listens is left out: a loop would eat all
-descriptors (RULES N10).
+`Upstream.addresses` gives the addresses of all servers, in the configured order; `dial` begins a connection without
+waiting for it; which server is next is net/pool.py's.  A server that is named is looked up when the first client wants
+it and then remembered for `REMEMBER` seconds; a look-up never blocks the loop.  An address at which popgate itself
+listens is left out: a loop would eat all descriptors (RULES N10).
 
 The dialogue before the session (STARTTLS, XCLIENT) is session/opening.py, driven by net/dialling.py, which also tries
 the next address; how the client's address is shown is net/showing.py.
@@ -12,7 +12,9 @@ the next address; how the client's address is shown is net/showing.py.
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +23,8 @@ from ..session.opening import Opening, PopOpening, SmtpOpening
 from ..session.speeches import introduction, replay
 from ..wire.address import shown
 from .own import is_local
+from .pool import Pools
+from .scoreboard import Scoreboard, keys_of
 from .showing import Showing
 from .transparent import make_transparent
 
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..wire.proxyheader import Endpoint
+    from .pool import Pool
     from .showing import Announcement, SocketName
     from .tls import UpstreamTls
 
@@ -36,6 +41,13 @@ NOT_SHOWN: Final = Showing()
 _IP_BIND_ADDRESS_NO_PORT: Final = 24  # linux/in.h
 REMEMBER: Final = 60.0
 """Seconds that a looked-up name is believed: mail servers move by hand, and the old address lives on for a while."""
+
+
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+
+
+class Exhausted(UpstreamUnavailable):
+    """It is popgate that has run out of descriptors, ports or memory; the server is not to blame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +60,8 @@ class Address:
     """The name that TLS compares with the certificate."""
     shown: str
     """As in the configuration, for the log."""
+    server: int = 0
+    """The number of its server in the configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,27 +96,32 @@ class Upstream:
         connect_timeout: float,
         is_ours: Callable[[str, int], bool],
         showing: Showing = NOT_SHOWN,
+        pool: Pool | None = None,
+        health_interval: float = 0.0,
     ) -> None:
-        """`is_ours(host address, port)`: whether popgate listens there."""
+        """`is_ours(host address, port)`: whether popgate listens there.  Without a `pool` it is alone on the node."""
         self.name, self.protocol = name, protocol
         self.tls, self.implicit = tls, implicit
-        self.connect_timeout = connect_timeout
+        self.connect_timeout, self.health_interval = connect_timeout, health_interval
+        self.pool = pool or _alone(name, servers)
         self.showing = showing
         self.is_original = ORIGINAL in servers
-        self._servers = servers
+        self.servers = servers
         self._is_ours = is_ours
         self._addresses: list[Address] | None = None
         self._until = FOREVER
         if not self.is_original and all(server.path or _is_literal(server.host) for server in servers):
-            self._addresses = [address for server in servers for address in self._resolve(server)]
+            self._addresses = [
+                address for number, server in enumerate(servers) for address in self._resolve(number, server)
+            ]
 
     def __str__(self) -> str:
         return self.name
 
     @property
     def healthy(self) -> bool:
-        """Whether a server is thought to be up, without asking it: for health checks of load balancers."""
-        return True
+        """Whether a server is thought to be up, as far as the node knows, without asking it."""
+        return self.pool.healthy
 
     def addresses(self, then: Callable[[list[Address]], None]) -> None:
         """Call `then` with the addresses to try: at once when they are known, else from the loop; none if all fails."""
@@ -150,9 +169,9 @@ class Upstream:
     def _look_up(self) -> list[Address]:
         """Resolve all names; in a thread."""
         found = []
-        for server in self._servers:
+        for number, server in enumerate(self.servers):
             try:
-                found += self._resolve(server)
+                found += self._resolve(number, server)
             except OSError:
                 continue
         return found
@@ -163,15 +182,23 @@ class Upstream:
             self._addresses = addresses
         return addresses or self._addresses or []
 
-    def _resolve(self, server: Server) -> list[Address]:
+    def _resolve(self, number: int, server: Server) -> list[Address]:
         if server.path:
-            return [Address(socket.AF_UNIX, server.path, "", str(server))]
+            return [Address(socket.AF_UNIX, server.path, "", str(server), number)]
         infos = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
         return [
-            Address(family, target, server.host, str(server))  # type: ignore[arg-type]
+            Address(family, target, server.host, str(server), number)  # type: ignore[arg-type]
             for family, _, _, _, target in infos
             if not self._is_ours(str(target[0]), server.port)
         ]
+
+
+def _alone(name: str, servers: Sequence[Server]) -> Pool:
+    """A pool that nobody shares."""
+    board = Scoreboard(1)
+    upstream, keys = keys_of(name, servers)
+    board.enlist([upstream, *keys])
+    return Pools(board.row(0), time.monotonic).pool(name, servers)
 
 
 def dial(address: Address, source: str = "", *, foreign: bool = False) -> socket.socket:
@@ -182,8 +209,8 @@ def dial(address: Address, source: str = "", *, foreign: bool = False) -> socket
     """
     try:
         sock = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    except OSError as error:  # no descriptor is left
-        raise UpstreamUnavailable(error.strerror or str(error)) from error
+    except OSError as error:
+        raise _unavailable(error) from error
     try:
         if address.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -198,8 +225,13 @@ def dial(address: Address, source: str = "", *, foreign: bool = False) -> socket
         raise
     except OSError as error:
         sock.close()
-        raise UpstreamUnavailable(error.strerror or str(error)) from error
+        raise _unavailable(error) from error
     return sock
+
+
+def _unavailable(error: OSError) -> UpstreamUnavailable:
+    kind = Exhausted if error.errno in _EXHAUSTED else UpstreamUnavailable
+    return kind(error.strerror or str(error))
 
 
 def _bind(sock: socket.socket, source: str, foreign: bool) -> None:

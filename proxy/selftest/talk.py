@@ -156,13 +156,17 @@ async def addresses(server: Endpoint, patience: float) -> list[Address]:
     return list(dict.fromkeys(Address(family, str(target[0]), server.port) for family, _, _, _, target in infos))
 
 
-async def connect(address: Address, patience: float) -> Talk:
-    """Connect; UpstreamUnavailable with the reason."""
+async def connect(address: Address, patience: float, *, source: str = "", first: bytes = b"") -> Talk:
+    """Connect, from the address `source` if one is given, and say `first`; UpstreamUnavailable with the reason."""
+    local = (source, 0) if source else None
     async with _awaiting("connection", patience):
         if address.family == socket.AF_UNIX:
             reader, writer = await asyncio.open_unix_connection(address.host)
         else:
-            reader, writer = await asyncio.open_connection(address.host, address.port, family=address.family)
+            reader, writer = await asyncio.open_connection(
+                address.host, address.port, family=address.family, local_addr=local
+            )
+    writer.write(first)
     return Talk(reader, writer, patience)
 
 

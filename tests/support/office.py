@@ -43,10 +43,11 @@ servers = ["192.0.2.10:25"]
 class Office:
     """A Supervisor whose workers are ends of socket pairs in the test's hand; nothing is forked, nothing killed."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, more: str = "") -> None:
+        """`more`: settings behind SETTINGS."""
         (folder / "conf.d").mkdir()
         self.path = folder / "conf.d" / "popgate.toml"
-        self.path.write_text(SETTINGS)
+        self.path.write_text(SETTINGS + more)
         self.now = 1000.0
         self.forks = 0
         self.killed: list[tuple[int, int]] = []
@@ -111,6 +112,8 @@ class Office:
 
     def close(self) -> None:
         self.supervisor._control.close()
+        if self.supervisor._agent is not None:
+            self.supervisor._agent.close()
         self.children.close()
         self.supervisor._selector.close()
         for one in self.supervisor._sockets:

@@ -49,7 +49,10 @@ def config(pop3: str, smtp: str, certificate: Path | None = None, **changes: Any
             name: {"protocol": protocol, "bind": ["127.0.0.1:0"], "tls": kind, "upstream": protocol}
             for name, (protocol, kind) in listeners.items()
         },
-        "upstream": {"pop3": {"servers": [pop3]}, "smtp": {"servers": [smtp]}},
+        "upstream": {  # scripted servers count their calls: tests that want probes say so
+            "pop3": {"servers": [pop3], "health_interval": "0s"},
+            "smtp": {"servers": [smtp], "health_interval": "0s"},
+        },
         "log": {"level": "debug"},
     }
     if certificate:

@@ -43,3 +43,12 @@ def office(monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
         made = Office(Path(name), monkeypatch)
         yield made
         made.close()
+
+
+@pytest.fixture
+def asked_office(monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
+    """The same, with an agent for a balancer."""
+    with Folder("office") as name:
+        made = Office(Path(name), monkeypatch, '[admin]\nagent = "127.0.0.1:0"\n')
+        yield made
+        made.close()

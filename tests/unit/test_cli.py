@@ -375,10 +375,19 @@ def test_why_without_smtp_says_so(popgate: Shell) -> None:
 
 def test_status_in_words_and_as_json(popgate: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     workers = [{"number": 0, "pid": 8, "ready": True}, {"number": 1, "pid": 9, "ready": False}]
-    answer = {"pid": 7, "workers": workers, "connections": 3, "draining": False}
+    down = {"upstream": "smtp", "server": "192.0.2.11:25", "state": "down", "why": "Connection \x1brefused"}
+    servers = [
+        {"upstream": "smtp", "server": "192.0.2.10:25", "state": "up", "why": "", "connections": 2, "seconds_ago": 1},
+        down | {"connections": 0, "seconds_ago": 4},
+    ]
+    answer = {"pid": 7, "workers": workers, "connections": 3, "draining": False, "upstreams": servers}
     monkeypatch.setattr(control, "ask", lambda path, question: answer)
     assert popgate("status") == GOOD
-    assert popgate.out == "serving: pid 7, 1 of 2 workers ready, 3 connections\n"
+    assert popgate.out.splitlines() == [
+        "serving: pid 7, 1 of 2 workers ready, 3 connections",
+        "upstream.smtp 192.0.2.10:25: up, 2 connections",
+        "upstream.smtp 192.0.2.11:25: down: Connection ?refused, 0 connections",
+    ]
     assert popgate("status", "--json") == GOOD
     assert json.loads(popgate.out) == answer
 

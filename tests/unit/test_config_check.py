@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MEMORY = '[store]\nurl = "memory:"\n'
 LISTENER = "[listener.smtp]\n"
 UPSTREAM = "[upstream.smtp]\n"
+TRANSPARENT = "[listener.smtp]\ntransparent = true\n[upstream.smtp]\nservers = []\n"
 TLS_UPSTREAM = UPSTREAM + 'tls = "starttls"\n'
 POP3 = '[upstream.pop3]\nservers = ["a.example:110"]\n[listener.pop3]\nprotocol = "pop3"\nbind = ["127.0.0.1:0"]\n'
 
@@ -52,6 +53,12 @@ POP3 = '[upstream.pop3]\nservers = ["a.example:110"]\n[listener.pop3]\nprotocol 
         (
             POP3 + 'accept_proxy_from = ["10.0.0.0/8"]\n[listener.smtp.gate]\ntrusted_networks = ["10.1.1.1"]',
             'listener.smtp.gate.trusted_networks: "10.1.1.1" has a load balancer in it ("10.0.0.0/8", listener.pop3.ac',
+        ),
+        (TRANSPARENT + "max_connections = 5", "upstream.smtp.max_connections: is per server, and here each client"),
+        (UPSTREAM + 'health_interval = "999ms"', "upstream.smtp.health_interval: is too short, for each probe"),
+        (
+            UPSTREAM + f"servers = {[f'192.0.2.1:{port}' for port in range(1, 201)]}",
+            "upstream.smtp.servers: upstreams and their servers are 201 in all; take at most 200",
         ),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -96,15 +96,20 @@ def gates(draw: st.DrawFn) -> Gate:
 @st.composite
 def upstreams(draw: st.DrawFn, name: str) -> Upstream:
     tls = draw(st.sampled_from(schema.TLS_MODES))
+    pool: dict[str, Any] = {
+        "connect_timeout": draw(durations()),
+        "balance": draw(st.sampled_from(schema.BALANCES)),
+        "max_connections": draw(st.integers(0, 1_000_000)),
+        "health_interval": draw(st.just(0.0) | durations(1000)),
+    }
     if tls == "off":
         servers = draw(some(st.one_of(SERVERS, SOCKETS), 1))
-        return Upstream(name, servers, connect_timeout=draw(durations()), **draw(SHOWN))
+        return Upstream(name, servers, **pool, **draw(SHOWN))
     verify = draw(st.booleans())
     ca = draw(st.none() | PATHS) if verify else None
     pin = draw(TEXTS) if verify and ca is None else ""
     version = draw(st.sampled_from(schema.TLS_VERSIONS))
-    timeout = draw(durations())
-    return Upstream(name, draw(some(SERVERS, 1)), tls, verify, version, ca, draw(TEXTS), pin, connect_timeout=timeout)
+    return Upstream(name, draw(some(SERVERS, 1)), tls, verify, version, ca, draw(TEXTS), pin, **pool)
 
 
 @st.composite
@@ -139,7 +144,7 @@ def configurations(draw: st.DrawFn) -> Config:
             *(draw(durations()), draw(durations()), draw(durations()), draw(durations())),
             *(draw(COUNTS), draw(COUNTS), draw(COUNTS)),
         ),
-        Admin(draw(PATHS)),
+        Admin(draw(PATHS), draw(st.none() | BINDS)),
         Log(
             draw(st.sampled_from(schema.LOG_LEVELS)),
             draw(st.sampled_from(schema.LOG_FORMATS)),

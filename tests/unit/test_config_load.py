@@ -145,6 +145,9 @@ tls_name = "box.example"
 send_proxy = "v2"
 show_client = "always"
 connect_timeout = "3s"
+balance = "leastconn"
+max_connections = 20
+health_interval = "7s"
 [upstream.pinned]
 servers = ["a.example:25"]
 tls = "implicit"
@@ -170,6 +173,7 @@ errors = 9
 failed_logins = 10
 [admin]
 control = "run/x.sock"
+agent = "[::1]:8111"
 [log]
 level = "debug"
 format = "json"
@@ -208,24 +212,11 @@ def test_every_key_arrives(tmp_path: Path) -> None:
         upstreams={
             "smtp": Upstream("smtp", (Endpoint("192.0.2.10", 25),)),
             "box": Upstream(
-                "box",
-                servers,
-                "starttls",
-                True,
-                "TLSv1",
-                tmp_path / "ca.pem",
-                "box.example",
-                "",
-                "v2",
-                False,
-                "",
-                "always",
-                3.0,
+                *("box", servers, "starttls", True, "TLSv1", tmp_path / "ca.pem", "box.example", ""),
+                *("v2", False, "", "always", 3.0, "leastconn", 20, 7.0),
             ),
             "pinned": Upstream(
-                "pinned",
-                (Endpoint("a.example", 25),),
-                "implicit",
+                *("pinned", (Endpoint("a.example", 25),), "implicit"),
                 tls_pin="sha256:00",
                 xclient=True,
                 source="192.0.2.1",
@@ -233,7 +224,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
         },
         tls=Tls((tmp_path / "a.pem", Path("/etc/b")), "TLSv1.3"),
         limits=Limits(1, 2, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 7.5, 8, 9, 10),
-        admin=Admin(tmp_path / "run/x.sock"),
+        admin=Admin(tmp_path / "run/x.sock", Endpoint("::1", 8111)),
         log=Log("debug", "json", f"{tmp_path}/x.log"),
     )
 
@@ -347,7 +338,10 @@ def test_all_problems_are_told_at_once_with_file_and_key(tmp_path: Path) -> None
         ("[upstream.'a b']\nservers = ['a:1']", 'upstream: "a b" is no name'),
         ("[upstream.smtp]\nservers = ['a']", 'upstream.smtp.servers: "a" has no port'),
         ("[upstream.smtp]\nconnect_timeout = 0", "upstream.smtp.connect_timeout: is too short"),
-        ("[upstream.smtp]\nbalance = 'leastconn'", 'upstream.smtp.balance: not built yet; only "first"'),
+        ("[upstream.smtp]\nbalance = 'best'", 'upstream.smtp.balance: "best" is not known here'),
+        ("[upstream.smtp]\nhealth_interval = '500ms'", "upstream.smtp.health_interval: is too short, for each probe"),
+        ("[upstream.smtp]\nmax_connections = -1", "upstream.smtp.max_connections: -1 is out of range"),
+        ("[admin]\nagent = '8111'", 'admin.agent: "8111" has no'),
         ("[upstream.other]", "upstream.other.servers: is missing; write for example servers ="),
         ("[tls]\ncertificates = ['']", "tls.certificates: must not be empty"),
         ("[tls]\nmin_version = 'SSLv3'", 'tls.min_version: "SSLv3" is not known here'),

@@ -6,22 +6,25 @@ import re
 import select
 import socket
 import ssl
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from proxy.config.schema import CLIENT
 from proxy.net.dialling import Dialling
+from proxy.net.pool import Pools
+from proxy.net.scoreboard import Scoreboard, keys_of
 from proxy.net.showing import Announcement, Showing
 from proxy.net.tls import upstream_context
-from proxy.net.upstream import NOT_SHOWN, Server, Upstream
+from proxy.net.upstream import NOT_SHOWN, Exhausted, Server, Upstream
 from proxy.wire.address import packed
 
 from ..support.needs import need
 from ..support.workshop import TlsPeer, Workshop, refused_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from proxy.net.leg import Leg
@@ -42,7 +45,32 @@ class Bench:
         self.found: list[tuple[Leg, bytes]] = []
         self.said: list[tuple[str, str]] = []
         self.failed = 0
+        self.limit = 0
+        self.upstream: Upstream
         self.dialling: Dialling
+
+    def made(self, servers: Sequence[Server], showing: Showing) -> Upstream:
+        """Its pool has the workshop's clock."""
+        board = Scoreboard(1)
+        own, keys = keys_of("up", servers)
+        board.enlist([own, *keys])
+        pools = Pools(board.row(0), self.workshop.clock.now, lambda action: self.workshop.loop.call_soon(action))
+        return Upstream(
+            "up",
+            "smtp",
+            servers,
+            tls=self.tls,
+            implicit=self.tls is not None,
+            connect_timeout=10.0,
+            is_ours=lambda host, port: False,
+            showing=showing,
+            pool=pools.pool("up", servers, "first", self.limit),
+        )
+
+    def states(self) -> list[str]:
+        """Of the servers, as the pool has seen them."""
+        pool = self.upstream.pool
+        return [pool.condition(number).state for number in range(len(self.upstream.servers))]
 
     def start(
         self,
@@ -52,22 +80,17 @@ class Bench:
         showing: Showing = NOT_SHOWN,
         announcement: Announcement | None = None,
         again: tuple[bytes, bytes] | None = None,
+        more: bool = False,
     ) -> None:
-        upstream = Upstream(
-            "up",
-            "smtp",
-            servers or [Server("127.0.0.1", self.server.getsockname()[1])],
-            tls=self.tls,
-            implicit=self.tls is not None,
-            connect_timeout=10.0,
-            is_ours=lambda host, port: False,
-            showing=showing,
-        )
+        """`more`: another client of the upstream of before."""
+        if not more:
+            self.upstream = self.made(servers or [Server("127.0.0.1", self.server.getsockname()[1])], showing)
+        upstream = self.upstream
         if addresses is not None:
             upstream.addresses = addresses  # type: ignore[method-assign]
 
         def begin() -> None:
-            self.dialling = Dialling(
+            self.dialling = dialling = Dialling(
                 upstream,
                 self.workshop.poller,
                 self.workshop.deadlines,
@@ -79,10 +102,10 @@ class Bench:
             )
             if stop:
                 self.dialling.stop()
+            self.workshop.at_end.append(dialling.stop)
 
         self.workshop.run(begin)
         self.workshop.at_end.append(lambda: [leg.close() for leg, _ in self.found])
-        self.workshop.at_end.append(lambda: self.dialling.stop())
 
     def _fail(self) -> None:
         self.failed += 1
@@ -312,3 +335,167 @@ def test_S12_a_source_that_can_t_be_is_no_connection_never_an_unannounced_one(
     assert re.search(why, bench.said[0][1])
     with pytest.raises(BlockingIOError):
         bench.server.accept()
+
+
+# --- several servers (net/pool.py): what a failure says of the server, and places
+
+
+def two(bench: Bench) -> tuple[socket.socket, list[Server]]:
+    other = bench.workshop.server()
+    return other, [Server("127.0.0.1", sock.getsockname()[1]) for sock in (bench.server, other)]
+
+
+@pytest.mark.parametrize("greeting", [b"421 4.3.2 too busy\r\n", b"554 go away\r\n", b"-ERR no\r\n"])
+def test_a_refusal_is_not_the_client_s_while_there_are_others(bench: Bench, greeting: bytes) -> None:
+    other, servers = two(bench)
+    bench.start(*servers)
+    first = bench.workshop.accepted(bench.server)
+    first.send(greeting)
+    second = bench.workshop.accepted(other)
+    second.send(b"220 hi\r\n")
+    bench.workshop.until(lambda: bench.found)
+    assert bench.found[0][1] == b"220 hi\r\n"
+    assert [why for _, why in bench.said] == [f"greeting: {greeting.decode().strip()}"]
+    assert bench.states() == ["unknown", "up"], "it may have been meant for this client alone"
+
+
+def test_the_last_server_s_refusal_is_the_client_s(bench: Bench) -> None:
+    other, servers = two(bench)
+    bench.start(*servers)
+    bench.workshop.accepted(bench.server).send(b"421 busy\r\n")
+    bench.workshop.accepted(other).send(b"421 busy, too\r\n")
+    bench.workshop.until(lambda: bench.found)
+    assert bench.found[0][1] == b"421 busy, too\r\n"
+    assert bench.states() == ["unknown", "unknown"]
+
+
+def test_who_can_t_be_reached_is_down_and_not_tried_by_the_next_client(bench: Bench) -> None:
+    nobody = Server("127.0.0.1", refused_port())
+    bench.start(nobody, Server("127.0.0.1", bench.server.getsockname()[1]))
+    bench.workshop.accepted(bench.server).send(b"220 hi\r\n")
+    bench.workshop.until(lambda: bench.found)
+    assert bench.states() == ["down", "up"]
+    bench.said.clear()
+    bench.start(more=True)
+    bench.workshop.accepted(bench.server).send(b"220 hi\r\n")
+    bench.workshop.until(lambda: len(bench.found) == 2)
+    assert bench.said == []
+
+
+def test_who_is_silent_or_hangs_up_is_down(bench: Bench) -> None:
+    other, servers = two(bench)
+    bench.start(*servers)
+    bench.workshop.accepted(bench.server)
+    bench.workshop.advance(10.0)
+    bench.workshop.accepted(other).close()
+    bench.workshop.until(lambda: bench.failed)
+    assert bench.states() == ["down", "down"]
+    assert not bench.upstream.healthy
+
+
+def test_a_server_that_was_shown_the_client_is_not_to_blame_for_hanging_up(bench: Bench) -> None:
+    shown = Announcement((packed("192.0.2.7"), 1234), (packed("192.0.2.1"), 25))
+    bench.start(showing=Showing(proxy="v1"), announcement=shown)
+    up = bench.workshop.accepted(bench.server)
+    bench.workshop.until(lambda: up.look())
+    up.close()
+    bench.workshop.until(lambda: bench.failed)
+    assert bench.states() == ["unknown"]
+
+
+def test_our_own_want_is_not_the_server_s_fault(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise Exhausted("Too many open files")
+
+    monkeypatch.setattr("proxy.net.dialling.dial", full)
+    bench.start()
+    assert (bench.failed, bench.states()) == (1, ["unknown"])
+
+
+def test_a_name_with_several_addresses_is_down_when_none_of_them_serves(bench: Bench) -> None:
+    there = bench.server.getsockname()[1]
+    found: list[Address] = []
+    bench.start(Server("127.0.0.1", there), addresses=lambda then: then(found))
+    [good] = _here(bench)
+    bad = replace(good, target=("127.0.0.1", refused_port()))
+    found[:] = [bad, good]
+    bench.start(more=True)
+    bench.workshop.accepted(bench.server).send(b"220 hi\r\n")
+    bench.workshop.until(lambda: bench.found)
+    assert len(bench.said) == 1
+    assert bench.states() == ["up"]
+
+
+def places(bench: Bench) -> int:
+    pool = bench.upstream.pool
+    return pool._row.connections(pool._slots[0])
+
+
+def test_a_place_is_held_until_the_connection_is_closed(bench: Bench) -> None:
+    bench.start()
+    assert places(bench) == 1
+    bench.workshop.accepted(bench.server).send(b"220 hi\r\n")
+    bench.workshop.until(lambda: bench.found)
+    assert places(bench) == 1
+    bench.found[0][0].close()
+    bench.found[0][0].close()
+    assert places(bench) == 0
+
+
+def test_a_place_is_given_up_by_who_fails_and_by_who_goes(bench: Bench) -> None:
+    bench.start()
+    bench.dialling.stop()
+    assert places(bench) == 0
+    bench.start(Server("127.0.0.1", refused_port()))
+    bench.workshop.until(lambda: bench.failed)
+    assert places(bench) == 0
+
+
+def test_who_waits_for_a_place_gets_it_when_one_is_free(bench: Bench) -> None:
+    bench.limit = 1
+    bench.start()
+    up = bench.workshop.accepted(bench.server)
+    up.send(b"220 one\r\n")
+    bench.workshop.until(lambda: bench.found)
+    bench.start(more=True)
+    bench.workshop.turns(10)
+    with pytest.raises(BlockingIOError):
+        bench.server.accept()
+    bench.found[0][0].close()
+    bench.workshop.accepted(bench.server).send(b"220 two\r\n")
+    bench.workshop.until(lambda: len(bench.found) == 2)
+    assert bench.found[1][1] == b"220 two\r\n"
+    assert (bench.failed, bench.said) == (0, [])
+
+
+def test_who_waits_in_vain_is_told_after_connect_timeout(bench: Bench) -> None:
+    bench.limit = 1
+    bench.start()
+    bench.workshop.accepted(bench.server).send(b"220 one\r\n")
+    bench.workshop.until(lambda: bench.found)
+    bench.start(more=True)
+    bench.workshop.advance(9.9)
+    assert bench.failed == 0
+    bench.workshop.advance(0.2)
+    assert (bench.failed, bench.said) == (1, [("up", "no place became free in time")])
+    assert len(bench.upstream.pool.line) == 0
+    bench.workshop.advance(100.0)
+    assert bench.failed == 1
+
+
+def test_who_goes_while_waiting_leaves_the_line(bench: Bench) -> None:
+    bench.limit = 1
+    bench.start()
+    bench.start(more=True)
+    assert len(bench.upstream.pool.line) == 1
+    bench.dialling.stop()
+    assert len(bench.upstream.pool.line) == 0
+    assert places(bench) == 1
+
+
+def test_where_too_many_wait_one_more_is_told_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.net.pool.MAX_WAITING", 0)
+    bench.limit = 1
+    bench.start()
+    bench.start(more=True)
+    assert (bench.failed, bench.said) == (1, [("up", "max_connections: too many wait for a place")])

@@ -171,6 +171,7 @@ def test_N10_an_upstream_that_is_ourselves_is_never_dialled(tmp_path: Path) -> N
         ('[store]\ntimeout = "9s"', "store.timeout"),
         ('[store]\nhistory = "9d"', "store.history"),
         ('[admin]\ncontrol = "other.sock"', "admin.control"),
+        ('[admin]\nagent = "127.0.0.1:0"', "admin.agent"),
         ('[listener.smtp]\nbind = ["127.0.0.2:0"]', "listener.smtp.bind"),
         ('[listener.pop3]\nprotocol = "smtp"\nupstream = "smtp"', "listener.pop3.protocol"),
         ('[listener.more]\nprotocol = "smtp"\nbind = ["127.0.0.1:0"]\ntls = "off"', "listener.more"),

@@ -72,7 +72,85 @@ def test_while_draining_the_dead_stay_dead(office: Office) -> None:
     assert office.forks == 2
 
 
+# --- the agent
+
+
+def agent_says(office: Office) -> bytes:
+    with socket.create_connection(office.supervisor._agent.socket.address()) as asker:
+        asker.settimeout(5)
+        office.turn()
+        return asker.recv(100)
+
+
+def test_the_agent_tells_readiness_load_and_health(asked_office: Office) -> None:
+    office = asked_office
+    assert agent_says(office) == b"down # no worker is ready\n"
+    office.start()
+    assert agent_says(office) == b"ready up 100%\n"
+    for _ in range(3000):
+        office.supervisor._census.enter(0, b"\x7f\0\0\1")
+    assert agent_says(office) == b"ready up 70%\n"
+    board = office.supervisor._census.servers
+    slot = board.slot("smtp 192.0.2.10:25")
+    board.row(0).failed(slot, office.supervisor._node_clock.now(), "Connection refused")
+    assert agent_says(office) == b"down # no mail server answers\n"
+    board.row(1).succeeded(slot, office.supervisor._node_clock.now())
+    assert agent_says(office) == b"ready up 70%\n"
+    office.seconds(6)  # no loop beats
+    assert agent_says(office) == b"down # no worker is ready\n"
+
+
+def test_N6_the_agent_says_drain_before_anything_is_closed(asked_office: Office) -> None:
+    office = asked_office
+    office.start()
+    signalled(office, signal.SIGTERM)
+    assert office.log.of("announcing") == [{"seconds": 5}]
+    assert agent_says(office) == b"drain\n"
+    office.seconds(4.5, beating=(0, 1))
+    assert drains(office) == []
+    assert office.heard(0) == [], "the workers go on serving"
+    assert office.supervisor._status()["draining"]
+    office.seconds(0.5, beating=(0, 1))
+    assert drains(office) == [20]
+    assert [order["order"] for order in office.heard(0)] == ["drain"]
+    assert agent_says(office) == b"drain\n"
+    office.seconds(29, beating=(0, 1))
+    assert office.killed == []
+    office.seconds(2)
+    assert office.killed, "the time until they are killed begins with the drain"
+
+
+def test_N6_a_second_signal_skips_the_announcement_and_a_third_cuts(asked_office: Office) -> None:
+    office = asked_office
+    office.start()
+    for _ in range(3):
+        signalled(office, signal.SIGTERM)
+    assert drains(office) == [20, 0]
+
+
+def test_N6_popgate_drain_announces_too_and_a_signal_behind_it_skips_nothing(asked_office: Office) -> None:
+    office = asked_office
+    office.start()
+    office.ask({"do": "drain"}).close()
+    signalled(office, signal.SIGTERM)
+    assert drains(office) == []
+    assert office.supervisor._pause() <= 5.0
+    office.seconds(5, beating=(0, 1))
+    office.seconds(5, beating=(0, 1))
+    assert drains(office) == [20]
+    assert len(office.log.of("announcing")) == 1
+
+
 # --- reload
+
+
+def test_N7_a_reload_s_new_servers_are_known_before_the_workers_hear_of_them(office: Office) -> None:
+    office.start()
+    office.path.write_text(SETTINGS.replace("192.0.2.10:25", "192.0.2.11:25"))
+    office.ask({"do": "reload"}).close()
+    assert [(one["upstream"], one["server"], one["state"]) for one in office.supervisor._status()["upstreams"]] == [
+        ("smtp", "192.0.2.11:25", "unknown")
+    ]
 
 
 def test_N7_a_reload_reaches_every_worker(office: Office) -> None:

@@ -1,0 +1,64 @@
+"""conditions.py: the servers in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.conditions import healthy, status
+from proxy.net.scoreboard import Scoreboard
+from proxy.runtime import forgiven, server_keys
+
+from ..support.configuration import loaded
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from proxy.config import Config
+
+TWO = '[upstream.smtp]\nservers = ["192.0.2.10:25", "192.0.2.11:25"]\n[upstream.spare]\nservers = ["192.0.2.12:25"]\n'
+
+
+def board_of(config: Config) -> Scoreboard:
+    made = Scoreboard(2)
+    made.enlist(server_keys(config))
+    return made
+
+
+def test_each_server_is_told_with_its_state(tmp_path: Path) -> None:
+    config = loaded(tmp_path, TWO)
+    board = board_of(config)
+    row = board.row(1)
+    row.enter(board.slot("smtp 192.0.2.10:25"))
+    row.succeeded(board.slot("smtp 192.0.2.10:25"), 100.0)
+    row.failed(board.slot("smtp 192.0.2.11:25"), 98.0, "Connection refused")
+    row.failed(board.slot("smtp 192.0.2.10:25"), 90.0, "long ago")
+    common = {"why": "", "connections": 0}
+    assert status(config, board, 103.0) == [
+        common | {"upstream": "smtp", "server": "192.0.2.10:25", "state": "up", "connections": 1, "seconds_ago": 3},
+        common
+        | {
+            "upstream": "smtp",
+            "server": "192.0.2.11:25",
+            "state": "down",
+            "why": "Connection refused",
+            "seconds_ago": 5,
+        },
+        common | {"upstream": "spare", "server": "192.0.2.12:25", "state": "unknown", "seconds_ago": None},
+    ]
+
+
+def test_healthy_is_any_server_that_a_listener_can_reach(tmp_path: Path) -> None:
+    config = loaded(tmp_path, TWO)
+    board = board_of(config)
+    row = board.row(0)
+    assert healthy(config, board, 100.0)
+    row.failed(board.slot("smtp 192.0.2.10:25"), 100.0, "x")
+    assert healthy(config, board, 100.0)
+    row.failed(board.slot("smtp 192.0.2.11:25"), 100.0, "x")
+    assert not healthy(config, board, 100.0), "the spare one is no listener's"
+
+
+def test_a_failure_counts_for_as_long_as_probes_may_take(tmp_path: Path) -> None:
+    text = '[upstream.smtp]\nconnect_timeout = "10s"\nhealth_interval = '
+    assert forgiven(loaded(tmp_path, text + '"4s"\n').upstreams["smtp"]) == 22.0
+    assert forgiven(loaded(tmp_path, text + '"0s"\n').upstreams["smtp"]) == 5.0
