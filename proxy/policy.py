@@ -1,31 +1,45 @@
 """Who may relay, and who gets a lease: the gate's decisions, and nothing else.
 
-`RelayPolicy.judge` answers an SMTP session's question from the lease store; `grant` enters a POP login there.  A store
-that does not answer means "can't tell" (451), never yes and never no (RULES G7, DESIGN promise 3).
+`RelayPolicy.judge` answers an SMTP session's question from the lease store; `grant` enters a POP login there; `charge`
+books what was sent.  A store that does not answer means "can't tell" (451), never yes and never no (RULES G7, DESIGN
+promise 3).  Of several leases the one with most time left counts, among those whose login may use the sender (G10) and
+has something left of its budget (G11).
 
-Recipients that are local never come here (session/smtp.py), nor do sessions that the upstream authenticated.  Times
-are the store's (leases/clock.py): what comes back is seconds left.
+"No lease", or none that this sender may use, may wait for a login from the same address (G9, patience.py).
+Recipients that are local never come here (session/smtp.py), nor do sessions that AUTH opened, unless senders are bound.
+Times are the store's (leases/clock.py): what comes back is seconds left.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .errors import StoreUnavailable
-from .session.events import Outcome, Verdict
-from .wire.address import Networks
+from .senders import Senders
+from .session.events import Outcome, RelayAsked, Verdict
+from .session.smtp_texts import NO_LEASE
+from .wire.address import Networks, cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .leases.base import Lease, LeaseStore
+    from .config import Gate
+    from .leases.base import Key, Lease, LeaseStore
+    from .patience import Patience, Waiting
 
-FOREVER = float("inf")
-_NOWHERE = Networks(())
-_TRUSTED = Verdict(Outcome.ALLOW, "trusted network")
-_NO_LEASE = Verdict(Outcome.REFUSE, "no lease")
-POP3 = "pop3"
+
+FOREVER: Final = float("inf")
+_NOWHERE: Final = Networks(())
+POP3: Final = "pop3"
 """The source of a lease that a POP login made (RULES G1)."""
+CROWD: Final = 20
+"""Logins at one address from which on a warning is due where there is no limit (RULES G3)."""
+
+_TRUSTED: Final = Verdict(Outcome.ALLOW, "trusted network")
+_NO_LEASE: Final = Verdict(Outcome.REFUSE, NO_LEASE)
+_SENDER: Final = Verdict(Outcome.REFUSE, "sender does not match")
+_SPENT: Final = Verdict(Outcome.SPENT, "budget spent")
+_ANYTHING: Final = RelayAsked("", "")  # on connecting there is no sender yet
 
 
 class RelayPolicy:
@@ -33,43 +47,79 @@ class RelayPolicy:
 
     def __init__(
         self,
+        gate: Gate,
         store: LeaseStore,
         *,
-        window: float,
-        trusted: Networks,
-        never_lease: Networks,
         is_own: Callable[[bytes], bool],
         balancers: Networks = _NOWHERE,
+        patience: Patience | None = None,
     ) -> None:
-        """`window`: seconds; `is_own(address)`: whether it is one of popgate's own, loopback apart (RULES G3).
+        """`is_own(address)`: whether it is one of popgate's own, loopback apart (RULES G3).
 
         `balancers`: all of `accept_proxy_from`, of any listener: where one forgets its header, or where none is read,
-        its address stands for all its clients.
+        its address stands for all its clients.  `patience`: where refusals wait; None: they don't.
         """
-        self._store = store
-        self.window = window
-        self._trusted = trusted
-        self._never_lease = never_lease
+        self.gate = gate
+        self.window = gate.window
+        self.store = store
+        self.patience = patience if gate.patience else None
+        self._trusted = Networks(gate.trusted_networks)
+        self._shared = Networks(gate.shared_networks)
+        self._never_lease = Networks(gate.never_lease)
         self._balancers = balancers
+        self._no_relay = frozenset([login.lower() for login in gate.no_relay_logins])
+        self._senders = Senders(gate.local_domains, gate.senders)
         self._is_own = is_own
+        self.binds_sender = gate.sender != "any" or bool(gate.shared_networks)
+        """Whether the sender matters for anybody."""
+
+    # Who may relay
 
     def standing(self, address: bytes) -> Verdict | None:
         """The verdict that a client is born with, or None: it will be asked for when it matters."""
         return _TRUSTED if address in self._trusted else None
 
-    def judge(self, address: bytes, then: Callable[[Verdict, float], None]) -> None:
-        """Call `then` with the verdict and for how many seconds it holds; at once, or from the loop."""
+    def judge(
+        self, address: bytes, question: RelayAsked, then: Callable[[Verdict, float], None], *, waits: bool = True
+    ) -> Callable[[], None] | None:
+        """Call `then` with the verdict and for how many seconds it holds; at once, or from the loop.
 
-        def found(answer: Sequence[Lease] | StoreUnavailable) -> None:
-            if isinstance(answer, StoreUnavailable):
-                then(Verdict(Outcome.DEFER, f"store down: {answer}"), FOREVER)
-            elif answer:
-                lease = answer[0]
-                then(Verdict(Outcome.ALLOW, f"lease of {lease.login}", lease.login), lease.left)
-            else:
-                then(_NO_LEASE, FOREVER)
+        `waits`: whether "no lease" may be held for the gate's patience.  Returns what calls a question off that is not
+        answered yet, or None.
+        """
+        if question.authenticated:
+            then(self._authenticated(address, question), FOREVER)
+            return None
+        judgement = _Judgement(self, self.place(address), address, question.sender, then, waits)
+        judgement.look(False)
+        return None if judgement.done else judgement.call_off
 
-        self._store.find(address, found)
+    def verdict(self, address: bytes, sender: str, answer: Sequence[Lease] | StoreUnavailable) -> tuple[Verdict, float]:
+        """What follows from the leases of an address, and for how many seconds it holds."""
+        if isinstance(answer, StoreUnavailable):
+            return Verdict(Outcome.DEFER, f"store down: {answer}"), FOREVER
+        if not answer:
+            return _NO_LEASE, FOREVER
+        gate = self.gate
+        bound = gate.sender == "match" or address in self._shared
+        remark = ""
+        if bound or gate.sender == "log":
+            matching = [lease for lease in answer if self._senders.match(lease.login, sender)]
+            if bound and not matching:
+                return _SENDER, FOREVER
+            remark = "" if matching else ", sender does not match"
+            answer = matching or answer
+        for lease in answer:
+            if (gate.max_messages and lease.messages >= gate.max_messages) or (
+                gate.max_recipients and lease.recipients >= gate.max_recipients
+            ):
+                continue
+            left = gate.max_recipients - lease.recipients if gate.max_recipients else None
+            if bound and not sender:  # a bounce has one recipient (RULES G10)
+                left = 1
+            key = (lease.address, lease.login, lease.source)
+            return Verdict(Outcome.ALLOW, f"lease of {lease.login}{remark}", lease.login, left, key), lease.left
+        return _SPENT, FOREVER
 
     def look(self, address: bytes, then: Callable[[Verdict], None]) -> None:
         """Whether it may relay just now, when it connects: for what it is shown upstream (RULES S12), no decision."""
@@ -77,10 +127,41 @@ class RelayPolicy:
         if standing is not None:
             then(standing)
         else:
-            self.judge(address, lambda verdict, _: then(verdict))
+            self.judge(address, _ANYTHING, lambda verdict, _: then(verdict), waits=False)
 
-    def unleasable(self, address: bytes) -> str:
-        """Why a login from `address` makes no lease; empty when it does (RULES G3)."""
+    def _authenticated(self, address: bytes, question: RelayAsked) -> Verdict:
+        bound = self.gate.sender == "match" or address in self._shared
+        matches = not self.binds_sender or self._senders.match(question.login, question.sender)
+        if bound and not matches:
+            return _SENDER
+        remark = "" if matches else ", sender does not match"
+        recipients = 1 if bound and not question.sender else None
+        return Verdict(Outcome.ALLOW, f"authenticated{remark}", question.login, recipients)
+
+    def charge(self, verdict: Verdict, recipients: int) -> None:
+        """A message with so many recipients that are not local was accepted by this verdict (RULES G4, G11)."""
+        if verdict.lease is None:
+            return
+        if self.gate.max_messages or self.gate.max_recipients:
+            self.store.charge(*verdict.lease, 1, recipients, self.window)
+        if self.gate.renew_on_use:
+            self.store.renew([(*verdict.lease, self.window)])
+
+    # Who gets a lease
+
+    def place(self, address: bytes) -> bytes:
+        """What a lease is for: the address, of IPv6 the network by `ipv6_prefix` (RULES G2)."""
+        return cut(address, self.gate.ipv6_prefix)
+
+    def key(self, address: bytes, login: str) -> Key:
+        """The lease that a POP login makes."""
+        return self.place(address), login, POP3
+
+    def unleasable(self, address: bytes, login: str, failures: int) -> str:
+        """Why this login makes no lease; empty when it does (RULES G3, G13).
+
+        `failures`: logins that failed from this address within the last ten minutes (net/failures.py).
+        """
         if address in self._never_lease:
             return "never_lease"
         if address in self._balancers:
@@ -89,12 +170,66 @@ class RelayPolicy:
             return "link-local address"  # the same on every interface, and so no one's (RULES G2)
         if self._is_own(address):
             return "own address"
+        if login.lower() in self._no_relay:
+            return "no_relay_logins"
+        if self.gate.lease_after_failures and failures >= self.gate.lease_after_failures:
+            return "failed logins before it"
         return ""
 
-    def grant(self, address: bytes, login: str, then: Callable[[StoreUnavailable | None], None]) -> None:
-        """Make the lease of a POP login; `then` when it is in the store, or can't be."""
+    def is_crowded(self, logins: int) -> bool:
+        """Whether so many live logins at one address are too many: no lease was made for the last (RULES G3)."""
+        return 0 < self.gate.max_logins_per_address < logins
 
-        def granted(answer: int | StoreUnavailable) -> None:
-            then(answer if isinstance(answer, StoreUnavailable) else None)
+    def grant(self, address: bytes, login: str, then: Callable[[int | StoreUnavailable], None]) -> None:
+        """Make the lease of a POP login; `then` when it is in the store, or can't be, with how many live logins the
+        address has then (`is_crowded`)."""
+        limit = self.gate.max_logins_per_address
+        self.store.grant(self.place(address), login, POP3, self.window, then, limit)
 
-        self._store.grant(address, login, POP3, self.window, granted)
+
+class _Judgement:
+    """One question on its way: asked once, and again while it waits for a lease (RULES G9)."""
+
+    __slots__ = ("_address", "_place", "_policy", "_sender", "_then", "_waiting", "_waits", "done")
+
+    def __init__(
+        self,
+        policy: RelayPolicy,
+        place: bytes,
+        address: bytes,
+        sender: str,
+        then: Callable[[Verdict, float], None],
+        waits: bool,
+    ) -> None:
+        self._policy, self._place, self._address, self._sender, self._then = policy, place, address, sender, then
+        self._waits = waits
+        self._waiting: Waiting | None = None
+        self.done = False
+
+    def look(self, last: bool) -> None:
+        """Ask the store; `last`: the patience is over, whatever it answers is the verdict."""
+        self._policy.store.find(self._place, lambda answer: self._found(answer, last))
+
+    def _found(self, answer: Sequence[Lease] | StoreUnavailable, last: bool) -> None:
+        if self.done:
+            return  # an earlier look has decided
+        verdict, seconds = self._policy.verdict(self._address, self._sender, answer)
+        if (verdict is _NO_LEASE or verdict is _SENDER) and not last and self._waits and self._wait():
+            return
+        self.call_off()
+        self._then(verdict, seconds)
+
+    def _wait(self) -> bool:
+        """Wait, if there is patience and room; whether it does."""
+        patience = self._policy.patience
+        if self._waiting is None and patience is not None:
+            self._waiting = patience.enter(self._place, self._policy.gate.patience, self.look)
+            if self._waiting is not None and self._waiting.first:
+                self.look(False)  # nobody watched until now: a lease may have come since we asked
+        return self._waiting is not None
+
+    def call_off(self) -> None:
+        """Nobody wants the answer any more, or it is given."""
+        self.done = True
+        if self._waiting is not None and self._policy.patience is not None:
+            self._policy.patience.leave(self._waiting)

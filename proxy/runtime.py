@@ -30,6 +30,7 @@ from .session.smtp import SmtpSettings
 from .wire.address import Networks
 from .wire.esmtp import EhloEditor
 from .wire.recipients import LocalDomains
+from .wire.sasl import PasswordExchange
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from .config import Config, Gate, Listener
     from .config import Upstream as UpstreamConfig
     from .leases.base import Arrears, LeaseStore
+    from .patience import Patience
 
 Bound = frozenset[tuple[str, int]]
 """Addresses and ports at which popgate listens."""
@@ -78,11 +80,16 @@ def forgiven(upstream: UpstreamConfig) -> float:
 
 
 def build_services(
-    config: Config, store: LeaseStore, tls: Mapping[str, ServerTls], bound: Bound, pools: Pools | None = None
+    config: Config,
+    store: LeaseStore,
+    tls: Mapping[str, ServerTls],
+    bound: Bound,
+    pools: Pools | None = None,
+    patience: Patience | None = None,
 ) -> dict[str, Service]:
     """One Service a listener, by name; raise ConfigError with every problem.
 
-    Without `pools`, only to see that it can be done.
+    `patience`: where refusals wait; only a worker has one.  Without `pools`, only to see that it can be done.
     """
     if pools is None:
         board = Scoreboard(1)
@@ -90,8 +97,10 @@ def build_services(
         pools = Pools(board.row(0), Clock().now)
     problems: list[str] = []
     upstreams: dict[str, Upstream] = {}
+    checking = {listener.gate.auth_upstream for listener in config.listeners.values() if listener.gate.auth == "pop3"}
     for name, upstream in config.upstreams.items():
         protocols = {listener.protocol for listener in config.listeners.values() if listener.upstream == name}
+        protocols |= {"pop3"} if name in checking else set()
         for protocol in protocols:
             try:
                 upstreams[name] = _upstream(upstream, protocol, bound, pools)
@@ -100,7 +109,7 @@ def build_services(
     if problems:
         raise ConfigError(problems)
     return {
-        name: _service(config, listener, upstreams[listener.upstream], policy_of(config, listener.gate, store), tls)
+        name: _service(config, listener, upstreams, tls, policy_of(config, listener.gate, store, patience))
         for name, listener in config.listeners.items()
     }
 
@@ -127,23 +136,29 @@ def _upstream(upstream: UpstreamConfig, protocol: str, bound: Bound, pools: Pool
 
 
 def _service(
-    config: Config, listener: Listener, upstream: Upstream, policy: RelayPolicy, tls: Mapping[str, ServerTls]
+    config: Config,
+    listener: Listener,
+    upstreams: Mapping[str, Upstream],
+    tls: Mapping[str, ServerTls],
+    policy: RelayPolicy,
 ) -> Service:
-    gate, limits = listener.gate, config.limits
+    gate, limits, upstream = listener.gate, config.limits, upstreams[listener.upstream]
     starttls = listener.tls == "starttls"
     settings: SmtpSettings | PopSettings
     if listener.protocol == "smtp":
         settings = SmtpSettings(
             local_domains=LocalDomains(gate.local_domains),
-            editor=EhloEditor(gate.auth == "upstream"),
+            editor=EhloEditor(gate.auth != "off", PasswordExchange.MECHANISMS if gate.auth == "pop3" else frozenset()),
             refusal=gate.refusal,
             bare_newline=gate.bare_newline,
-            auth=gate.auth == "upstream",
+            auth=gate.auth,
+            binds_sender=policy.binds_sender,
             starttls=starttls,
             tls_required=listener.tls_required,
             ask_local=listener.local == "gate",
             max_refusals=limits.refusals,
             max_errors=limits.errors,
+            max_failed_logins=limits.failed_logins,
         )
     else:
         settings = PopSettings(starttls, listener.tls_required, limits.failed_logins)
@@ -169,20 +184,15 @@ def _service(
         handshake_timeout=limits.handshake_timeout,
         session_timeout=limits.session_timeout,
         max_age=gate.max_age,
+        failed_logins_per_address=limits.failed_logins_per_address,
+        password_upstream=upstreams[gate.auth_upstream] if gate.auth == "pop3" else None,
     )
 
 
-def policy_of(config: Config, gate: Gate, store: LeaseStore) -> RelayPolicy:
+def policy_of(config: Config, gate: Gate, store: LeaseStore, patience: Patience | None = None) -> RelayPolicy:
     """The decisions by [gate], or by a listener's own."""
     balancers = {text for listener in config.listeners.values() for text in listener.accept_proxy_from}
-    return RelayPolicy(
-        store,
-        window=gate.window,
-        trusted=Networks(gate.trusted_networks),
-        never_lease=Networks(gate.never_lease),
-        balancers=Networks(sorted(balancers)),
-        is_own=is_own,
-    )
+    return RelayPolicy(gate, store, is_own=is_own, balancers=Networks(sorted(balancers)), patience=patience)
 
 
 def spoofing_keys(config: Config) -> list[str]:

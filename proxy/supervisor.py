@@ -37,6 +37,7 @@ from .inquiries import Inquiries
 from .leases.clock import Clock
 from .log import Log, open_log
 from .net.census import Census
+from .net.failures import Failures
 from .notify import Notify
 from .privileges import become, demand_net_raw, raise_descriptors
 from .runtime import build_services, make_tls, needs_restart, open_store, server_keys, spoofing_keys
@@ -86,6 +87,7 @@ class Supervisor:
             self._log: Log = _opened(config)
             self._census = Census(config.processes)
             self._census.servers.enlist(server_keys(config))
+            self._failures = Failures(config.processes, Clock().now)
             self._selector = undo.enter_context(selectors.DefaultSelector())
             self._control = ControlServer(config.admin.control, self._selector, self._controlled)
             self._agent = AgentServer(agent, self._selector, self._agent_words, clock) if agent else None
@@ -151,7 +153,9 @@ class Supervisor:
                 self._log.line("warning", "popgate", "key-closed", ("path", str(key)), ("why", why))
 
     def _outfit(self, number: int, channel: socket.socket) -> Outfit:
-        return Outfit(number, self._config, self._sockets, self._bound, self._tls, self._census, channel)
+        return Outfit(
+            number, self._config, self._sockets, self._bound, self._tls, self._census, self._failures, channel
+        )
 
     def _let_go(self) -> None:
         """In a child: these are not its own."""

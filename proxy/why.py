@@ -83,7 +83,7 @@ def _judge(
         held = [f"lease of {lease['login']} ({lease['source']}), {_left(lease['left'])} left" for lease in leases]
         return "allow", reasons + held
     reasons.append("no lease: no POP login from this address in the window, or it has ended")
-    if barred := policy.unleasable(address):
+    if barred := policy.unleasable(address, "", 0):
         reasons.append(f"a login from this address makes no lease: {barred}")
     return "refuse", reasons
 

@@ -33,7 +33,7 @@ from .net.pool import Pools
 from .net.probe import Probe
 from .net.service import Service, Shared
 from .net.timers import TICK, Deadlines
-from .policy import POP3
+from .patience import Patience
 from .questions import ask
 from .runtime import Bound, build_services, open_store
 
@@ -48,7 +48,9 @@ if TYPE_CHECKING:
 
     from .channel import Message
     from .config import Config
+    from .leases.base import Key
     from .net.census import Census
+    from .net.failures import Failures
     from .net.tls import ServerTls
     from .sockets import ListeningSocket
     from .wire.proxyheader import ProxyHeader
@@ -68,6 +70,7 @@ class Outfit:
     bound: Bound
     tls: Mapping[str, ServerTls]
     census: Census
+    failures: Failures
     channel: socket.socket
 
 
@@ -121,12 +124,16 @@ class Worker:
             closed=self._closed,
             leased=self._leased,
             notes=self._notes,
+            census=outfit.census,
+            failures=outfit.failures,
+            worker=outfit.number,
         )
+        self._patience = Patience(self._store, self._clock, config.gate.patience_waiting)
         row = outfit.census.servers.row(outfit.number)
         self._pools = Pools(row, self._clock, lambda action: loop.call_soon(action))
         if row.wake_fd is not None:
             loop.add_reader(row.wake_fd, self._pools.woken)
-        services = build_services(config, self._store, outfit.tls, outfit.bound, self._pools)
+        services = build_services(config, self._store, outfit.tls, outfit.bound, self._pools, self._patience)
         self._prober = Prober(self._log, self._clock, loop) if outfit.number == 0 else None
         if self._prober is not None:
             self._prober.watch(service.upstream for service in services.values())
@@ -181,18 +188,23 @@ class Worker:
     def _closed(self, link: Link | Probe) -> None:
         self._links.discard(link)
         self._renewals.end(link)
-        self._outfit.census.leave(self._outfit.number, link.address)
+        census, number = self._outfit.census, self._outfit.number
+        census.leave(number, link.address)
+        if isinstance(link, Link) and link.open_login:
+            census.logins.remove(number, link.open_login)
 
-    def _leased(self, link: Link, login: str) -> None:
+    def _leased(self, link: Link, key: Key) -> None:
         service = link.service
-        self._renewals.begin(link, (link.address, login, POP3), service.policy.window, service.max_age)
+        self._renewals.begin(link, key, service.policy.window, service.max_age)
 
     # Time
 
     def _tick(self) -> None:
         self._loop.call_later(TICK, self._tick)
         self._outfit.census.beat(self._outfit.number)
+        self._outfit.failures.tick(self._outfit.number)
         self._deadlines.tick()
+        self._patience.tick()
         self._renewals.tick()
         self._pools.tick()
         if self._prober is not None:
@@ -257,13 +269,14 @@ class Worker:
         try:
             for tls in outfit.tls.values():
                 tls.reload(config.tls.certificates, config.tls.min_version)
-            services = build_services(config, self._store, outfit.tls, outfit.bound, self._pools)
+            services = build_services(config, self._store, outfit.tls, outfit.bound, self._pools, self._patience)
             self._log.flush()
             log = _open(config)
         except (ConfigError, OSError) as error:  # what the supervisor could read a moment ago
             self._log.line("error", "popgate", "reload-failed", ("worker", outfit.number), ("why", str(error)))
             return
         self._config = config
+        self._patience.maximum = config.gate.patience_waiting
         self._log = self._shared.log = log
         if self._prober is not None:
             self._prober.log = log

@@ -54,6 +54,13 @@ def impossible(config: Config) -> Iterator[Impossible]:
 
 
 def _gates(config: Config) -> Iterator[Impossible]:
+    gates = [config.gate, *(listener.gate for listener in config.listeners.values())]
+    if config.gate.sender_map and all(gate.sender == "any" and not gate.shared_networks for gate in gates):
+        text = 'does nothing with sender = "any"; set sender = "match" or "log", or take it out'
+        yield Impossible(("gate.sender_map", "gate.sender"), text)
+    if config.gate.auth_upstream and all(gate.auth != "pop3" for gate in gates):
+        text = f'does nothing with auth = "{config.gate.auth}"; set auth = "pop3", or take it out'
+        yield Impossible(("gate.auth_upstream", "gate.auth"), text)
     told: set[str] = set()
     balancers = {text: one.name for one in reversed(config.listeners.values()) for text in one.accept_proxy_from}
     for where, gate in [
@@ -68,6 +75,8 @@ def _gates(config: Config) -> Iterator[Impossible]:
 
 
 def _gate(gate: Gate, balancers: dict[str, str]) -> Iterator[tuple[tuple[str, ...], str]]:
+    if gate.patience and not gate.patience_waiting:
+        yield ("patience_waiting", "patience"), 'nobody could wait; set patience = "0s" to be without it'
     if gate.max_age < gate.window:
         text = (
             f"{duration_text(gate.max_age)} is less than window ({duration_text(gate.window)}); make it at least that"
@@ -148,6 +157,8 @@ def _listener(listener: Listener, config: Config) -> Iterator[Impossible]:
     if listener.local == "gate" and listener.protocol == "pop3":
         text = 'local = "gate" is about recipients, and POP3 has none; take it out'
         yield Impossible((f"{where}.local", f"{where}.protocol"), text)
+    if listener.protocol == "smtp" and listener.gate.auth == "pop3":
+        yield from _password_check(listener, config)
     if listener.upstream not in config.upstreams:
         known = ", ".join(sorted(config.upstreams)) or "none"
         cure = f"write [upstream.{listener.upstream}], or name another"
@@ -156,6 +167,24 @@ def _listener(listener: Listener, config: Config) -> Iterator[Impossible]:
     if listener.transparent and listener.accept_proxy_from:
         text = "takes connections that were meant for others, and no load balancer makes such; take one of them out"
         yield Impossible((f"{where}.transparent", f"{where}.accept_proxy_from"), text)
+
+
+def _password_check(listener: Listener, config: Config) -> Iterator[Impossible]:
+    """What `auth = "pop3"` needs (RULES G15)."""
+    where, gate = f"listener.{listener.name}", listener.gate
+    common = (gate.auth, gate.auth_upstream) == (config.gate.auth, config.gate.auth_upstream)
+    keys: tuple[str, ...] = ("gate.auth_upstream", "gate.auth", f"{where}.gate.auth_upstream", f"{where}.gate.auth")
+    keys = keys if common else (keys[2], *keys)
+    if listener.tls == "off":
+        text = 'offers AUTH under TLS only, and TLS is off here; set tls = "starttls" or "implicit", or auth = "off"'
+        yield Impossible((f"{where}.tls", *keys), text)
+    elif not gate.auth_upstream:
+        text = 'auth = "pop3" needs the name of the POP3 upstream that checks passwords; write auth_upstream = "pop3"'
+        yield Impossible((*keys, "upstream"), text)
+    elif gate.auth_upstream not in config.upstreams:
+        yield Impossible((*keys, "upstream"), f"there is no upstream {quoted(gate.auth_upstream)}; name another")
+    elif any(one.upstream == gate.auth_upstream and one.protocol == "smtp" for one in config.listeners.values()):
+        yield Impossible((*keys, "upstream"), f"{quoted(gate.auth_upstream)} speaks SMTP; name an upstream for POP3")
 
 
 def _upstream(upstream: Upstream, config: Config) -> Iterator[Impossible]:

@@ -24,27 +24,8 @@ class Off(NamedTuple):
 
 # The outer key is the kind of table, as in `Section`: for [listener.NAME] it is "listener".
 LATER: Final[dict[str, dict[str, Off]]] = {
-    "gate": {
-        "mode": Off("enforce", "what is refused is refused"),
-        "shared_networks": Off([], "no network gets stricter rules"),
-        "max_logins_per_address": Off(0, "no limit"),
-        "no_relay_logins": Off([], "every login makes a lease"),
-        "lease_after_failures": Off(0, "off"),
-        "renew_on_use": Off(False, "relaying does not renew a lease"),
-        "ipv6_prefix": Off(128, "an IPv6 address stands for itself"),
-        "patience": Off("0s", "off"),
-        "patience_waiting": Off(0, "nobody waits"),
-        "sender": Off("any", "the sender is not looked at"),
-        "sender_map": Off("", "none"),
-        "auth_upstream": Off("", "none"),
-        "max_messages": Off(0, "no limit"),
-        "max_recipients": Off(0, "no limit"),
-    },
     "tls": {
         "old_clients": Off([], "min_version holds for everyone"),
-    },
-    "limits": {
-        "failed_logins_per_address": Off(0, "no limit"),
     },
     "whoson": {
         "listen": Off([], "off"),

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import ConfigError
@@ -26,6 +27,9 @@ from .values import Wrong, boolean, choice, count, duration, each, line, quoted,
 
 MAX_WORKERS = 1024  # processes; more is a typing error
 MAX_CONNECTIONS = 1_000_000  # a node's; Linux has fewer descriptors a process by default (fs.nr_open 1,048,576)
+MAX_COUNT = 1_000_000  # of messages, logins ...; more would be no limit
+IPV6_PREFIX = (32, 128)  # bits: from what a provider has to a single address
+LONGEST_PATIENCE = 60.0  # seconds; clients give a RCPT five minutes (RFC 5321 4.5.3.2.3), their users less
 MAX_ERRORS = 10_000  # per session; more would be no limit
 INSTANT = 0.001  # seconds; the shortest duration that can be written, for times that must not be 0
 
@@ -35,13 +39,27 @@ def load(path: Path | None) -> Config:
     source = find(path)
     root = read(source)
     problems = Problems()
-    config = _config(Section(root, "", problems), source.base, source.files)
+    config = _password_upstreams(_config(Section(root, "", problems), source.base, source.files))
     for keys, text in impossible(config):
         if problems.bad.isdisjoint(keys):
             problems.add(root.origin(keys[0]), keys[0], text)
     if problems.lines:
         raise ConfigError(problems.lines)
     return config
+
+
+def _password_upstreams(config: Config) -> Config:
+    """Where `auth = "pop3"` names no upstream, the only one for POP3 is meant."""
+    [only, *others] = sorted({one.upstream for one in config.listeners.values() if one.protocol == "pop3"}) or [""]
+    if others or not only:
+        return config
+
+    def completed(gate: Gate) -> Gate:
+        wanted = gate.auth == "pop3" and not gate.auth_upstream
+        return replace(gate, auth_upstream=only) if wanted else gate
+
+    listeners = {name: replace(one, gate=completed(one.gate)) for name, one in config.listeners.items()}
+    return replace(config, gate=completed(config.gate), listeners=listeners)
 
 
 def _config(root: Section, base: Path, files: tuple[Path, ...]) -> Config:
@@ -76,36 +94,71 @@ def _directory(variable: str, base: Path) -> Path:
 
 def _gate(section: Section, base: Path) -> Gate:
     default = Gate()
-    networks = each(places.network)
+    networks, several = each(places.network), count(0, MAX_COUNT)
     file = section.take("local_domains_file", places.path_or_none(base), default.local_domains_file)
     domains = section.take("local_domains", each(places.domain), default.local_domains)
+    logins = each(places.login)
     gate = Gate(
+        mode=section.take("mode", choice(("enforce",), later=("shadow",)), default.mode),
         window=section.take("window", duration(1), default.window),
         max_age=section.take("max_age", duration(1), default.max_age),
         local_domains=tuple(dict.fromkeys(domains + (_domains_of(file, section) if file else ()))),
         local_domains_file=file,
         trusted_networks=section.take("trusted_networks", networks, default.trusted_networks),
         unsafe=section.take("unsafe", boolean, default.unsafe),
+        shared_networks=section.take("shared_networks", networks, default.shared_networks),
         never_lease=section.take("never_lease", networks, default.never_lease),
+        max_logins_per_address=section.take("max_logins_per_address", several, default.max_logins_per_address),
+        no_relay_logins=section.take("no_relay_logins", logins, default.no_relay_logins),
+        lease_after_failures=section.take("lease_after_failures", several, default.lease_after_failures),
+        renew_on_use=section.take("renew_on_use", boolean, default.renew_on_use),
+        ipv6_prefix=section.take("ipv6_prefix", count(*IPV6_PREFIX), default.ipv6_prefix),
+        patience=section.take("patience", duration(0, LONGEST_PATIENCE), default.patience),
+        patience_waiting=section.take("patience_waiting", several, default.patience_waiting),
+        sender=section.take("sender", choice(schema.SENDER_RULES), default.sender),
+        sender_map=_sender_map(section.take("sender_map", places.path_or_none(base), None), section),
         bare_newline=section.take("bare_newline", choice(schema.BARE_NEWLINES), default.bare_newline),
-        auth=section.take("auth", choice(schema.AUTHS, later=("pop3",)), default.auth),
+        auth=section.take("auth", choice(schema.AUTHS), default.auth),
+        auth_upstream=section.take("auth_upstream", line, default.auth_upstream),
+        max_messages=section.take("max_messages", several, default.max_messages),
+        max_recipients=section.take("max_recipients", several, default.max_recipients),
         refusal=section.take("refusal", refusal, default.refusal),
     )
     section.done()
     return gate
 
 
-def _domains_of(file: Path, section: Section) -> tuple[str, ...]:
-    """The domains in a local_domains_file: one a line, # begins a comment."""
-    entry = section.table.entries["local_domains_file"]
+def _lines_of(file: Path, key: str, section: Section) -> list[tuple[int, str]]:
+    """The lines of the file that `key` names, with their numbers; # begins a comment."""
+    entry = section.table.entries[key]
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         section.problems.add(entry.file, entry.key, f"{file} can't be read ({reason}); mend it, or the path")
-        return ()
+        return []
+    return list(enumerate((one.partition("#")[0].strip() for one in lines), 1))
+
+
+def _sender_map(file: Path | None, section: Section) -> schema.SenderMap | None:
+    """The lines of a sender_map: a login, then the addresses it may use."""
+    if file is None:
+        return None
+    logins: dict[str, tuple[str, ...]] = {}
+    for number, text in _lines_of(file, "sender_map", section):
+        login, *addresses = text.split() or [""]
+        if login and not (addresses and all("@" in address for address in addresses)):
+            problem = "a login, then the addresses it may use (anna@example.com, or @example.com for all of a domain)"
+            section.problems.add(str(file), f"line {number}", f"{quoted(text)} is not: {problem}")
+        elif login:
+            logins[login] = (*logins.get(login, ()), *addresses)
+    return schema.SenderMap(file, logins)
+
+
+def _domains_of(file: Path, section: Section) -> tuple[str, ...]:
+    """The domains in a local_domains_file, one a line."""
     found: list[str] = []
-    for number, text in enumerate((one.partition("#")[0].strip() for one in lines), 1):
+    for number, text in _lines_of(file, "local_domains_file", section):
         try:
             found += [places.domain(text)] if text else []
         except Wrong as error:
@@ -224,6 +277,9 @@ def _limits(section: Section) -> Limits:
         refusals=section.take("refusals", errors, default.refusals),
         errors=section.take("errors", errors, default.errors),
         failed_logins=section.take("failed_logins", errors, default.failed_logins),
+        failed_logins_per_address=section.take(
+            "failed_logins_per_address", count(0, MAX_ERRORS), default.failed_logins_per_address
+        ),
     )
     section.done()
     return limits

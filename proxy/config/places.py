@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HOST_NAME: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
+MAX_LOGIN: Final = 256  # octets, as leases/base.py
 MAX_DOMAIN: Final = 255  # octets of a domain (RFC 5321 4.5.3.1.2)
 MAX_SOCKET_PATH: Final = 107  # octets: sockaddr_un.sun_path on Linux holds 108 with its end
 
@@ -58,6 +59,14 @@ def domain(value: object) -> str:
         raise Wrong(f"{quoted(text)} is an address; write the domain alone, {quoted(text.rpartition('@')[2])}")
     if not name or len(name.encode()) > MAX_DOMAIN or re.search(r'[\s/*:,;()<>\[\]\\"|!%]|\.\.|^\.|\.$', name):
         raise Wrong(f'{quoted(text)} is not a domain; write for example "example.com" or ".example.com"')
+    return text
+
+
+def login(value: object) -> str:
+    """A login, as users write it."""
+    text = line(value)
+    if not text or len(text.encode()) > MAX_LOGIN:
+        raise Wrong(f"{quoted(text)} is no login; take 1 to {MAX_LOGIN} octets")
     return text
 
 

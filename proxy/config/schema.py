@@ -24,7 +24,9 @@ BareNewline = Literal["normalize", "reject"]
 SendProxy = Literal["off", "v1", "v2"]
 ShowClient = Literal["unless_relaying", "always"]
 Balance = Literal["first", "roundrobin", "leastconn"]
-Auth = Literal["upstream", "off"]
+Auth = Literal["upstream", "pop3", "off"]
+Mode = Literal["enforce", "shadow"]
+SenderRule = Literal["any", "log", "match"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
 
@@ -37,6 +39,8 @@ SEND_PROXIES: Final[tuple[SendProxy, ...]] = get_args(SendProxy)
 SHOW_CLIENTS: Final[tuple[ShowClient, ...]] = get_args(ShowClient)
 BALANCES: Final[tuple[Balance, ...]] = get_args(Balance)
 AUTHS: Final[tuple[Auth, ...]] = get_args(Auth)
+MODES: Final[tuple[Mode, ...]] = get_args(Mode)
+SENDER_RULES: Final[tuple[SenderRule, ...]] = get_args(SenderRule)
 LOG_LEVELS: Final[tuple[LogLevel, ...]] = get_args(LogLevel)
 LOG_FORMATS: Final[tuple[LogFormat, ...]] = get_args(LogFormat)
 
@@ -65,20 +69,51 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class SenderMap:
+    """What a `sender_map` file says."""
+
+    path: Path
+    logins: dict[str, tuple[str, ...]]
+    """Login to the addresses it may use; "@example.com" is all of a domain."""
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+@dataclass(frozen=True, slots=True)
 class Gate:
     """[gate]: who may relay, and what everyone else is told."""
 
+    mode: Mode = "enforce"
     window: float = 1800.0  # a lease lives so long past the login
     max_age: float = 43200.0  # an open POP session keeps its lease alive at most so long
     local_domains: tuple[str, ...] = ()  # those of local_domains_file are merged in behind
     local_domains_file: Path | None = None
     trusted_networks: tuple[str, ...] = ()
     unsafe: bool = False  # lets trusted ranges be wider than check.py takes otherwise (RULES N1)
+    shared_networks: tuple[str, ...] = ()  # many users at one address: the sender must match there
     never_lease: tuple[str, ...] = ()
+    max_logins_per_address: int = 0  # 0: no limit, a warning from policy.CROWD
+    no_relay_logins: tuple[str, ...] = ()
+    lease_after_failures: int = 0  # 0: off; so many failed logins from an address, and a success gives no lease
+    renew_on_use: bool = False
+    ipv6_prefix: int = 128
+    patience: float = 3.0  # a refusal for want of a lease waits so long for a login; 0: off
+    patience_waiting: int = 200  # a worker's; only [gate]'s own counts
+    sender: SenderRule = "any"
+    sender_map: SenderMap | None = None
     bare_newline: BareNewline = "normalize"
     auth: Auth = "upstream"
+    auth_upstream: str = ""  # for auth = "pop3"; from `load` never empty there: the only POP3 upstream is the default
+    max_messages: int = 0  # per lease and window; 0: no limit
+    max_recipients: int = 0
     # One line, a 5xx code, with no other fields than {recipient} and {client}, and no other braces: str.format is safe.
     refusal: str = "554 5.7.1 <{recipient}>: Relay access denied. Check your mail first, then send again."
+
+    @property
+    def senders(self) -> dict[str, tuple[str, ...]]:
+        """Which addresses a login may use beside its own."""
+        return self.sender_map.logins if self.sender_map else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +193,7 @@ class Limits:
     refusals: int = 20
     errors: int = 20
     failed_logins: int = 5
+    failed_logins_per_address: int = 20  # in ten minutes; 0: no limit
 
 
 @dataclass(frozen=True, slots=True)

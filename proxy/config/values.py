@@ -8,6 +8,7 @@ a mistake worth telling.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -73,15 +74,16 @@ def count(minimum: int, maximum: int) -> Parser[int]:
     return parse
 
 
-def duration(minimum: float) -> Parser[float]:
+def duration(minimum: float, maximum: float = math.inf) -> Parser[float]:
     """Seconds, from a whole number of them or a text like "500ms", "30s", "30m", "12h", "30d"."""
+    most = min(LONGEST, maximum * UNITS["s"])
 
     def parse(value: object) -> float:
         milliseconds = _milliseconds(value)
         if milliseconds < minimum * UNITS["s"]:
             raise Wrong(f"is too short; take at least {quoted(duration_text(minimum))}")
-        if milliseconds > LONGEST:
-            raise Wrong(f"is too long; take at most {quoted(duration_text(LONGEST / UNITS['s']))}")
+        if milliseconds > most:
+            raise Wrong(f"is too long; take at most {quoted(duration_text(most / UNITS['s']))}")
         return milliseconds / UNITS["s"]
 
     return parse

@@ -26,7 +26,9 @@ def refused(event: Refused) -> list[Word]:
 
 def relayed(event: Relayed) -> list[Word]:
     whom = Whole(",".join(event.recipients))
-    why = [("login", event.login), ("why", event.why), ("sender", event.sender), ("recipients", whom)]
+    why = [
+        ("login", event.verdict.login), ("why", event.verdict.why), ("sender", event.sender), ("recipients", whom),
+    ]  # fmt: skip
     return [*why, ("octets", event.octets), ("reply", event.reply)]
 
 

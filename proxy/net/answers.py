@@ -7,35 +7,51 @@ link, which holds all state; the events that concern its connections are treated
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..errors import StoreUnavailable
-from ..policy import FOREVER
-from ..session.events import LoggedIn, LoginFailed, Refused, RelayAsked, Relayed
+from ..leases.base import login_octets
+from ..policy import CROWD, FOREVER
+from ..session import smtp_auth
+from ..session.events import LoggedIn, LoginFailed, Password, PasswordGiven, Refused, RelayAsked, Relayed
 from ..session.pop3 import PopSession
+from ..session.pop3_login import PopLogin
 from . import account
+from .password import PasswordCheck
 
 if TYPE_CHECKING:
     from ..session.events import Event, Verdict
     from .link import Link
+    from .timers import Queue
+
+SLOWEST: Final = 20.0
+"""Seconds that the answer to a failed login waits at most: a second for each failure over the limit (RULES G13)."""
 
 
 def answer(link: Link, event: Event) -> None:
     """Treat an event that does not concern the connections."""
     match event:
         case RelayAsked():
-            link.service.policy.judge(link.address, lambda verdict, seconds: _judged(link, verdict, seconds))
+            policy = link.service.policy
+            link.call_off = policy.judge(link.address, event, lambda verdict, left: _judged(link, verdict, left))
         case LoggedIn():
             _observe(link, event.login)
             _logged_in(link, event.login)
+        case PasswordGiven():
+            _password_given(link, event.login)
+        case LoginFailed():
+            _login_failed(link, event.login)
         case Refused():
             link.say("info", "refused", *account.refused(event))
         case Relayed():
             link.say("info", "relayed", *account.relayed(event))
-            if event.reply.startswith("2"):
-                _observe(link, event.login, lease=event.why.startswith("lease of "))
-        case LoginFailed():
-            link.say("info", "login-failed", ("login", event.login))
+            if event.accepted:
+                verdict = event.verdict
+                _observe(link, verdict.login, lease=verdict.lease is not None)
+                link.service.policy.charge(verdict, event.foreign)
+
+
+# May it relay?
 
 
 def _observe(link: Link, login: str, *, lease: bool = False) -> None:
@@ -45,29 +61,103 @@ def _observe(link: Link, login: str, *, lease: bool = False) -> None:
 
 
 def _judged(link: Link, verdict: Verdict, seconds: float) -> None:
+    link.call_off = None
     if link.final is None:
         link.verdict_ends = link.shared.clock() + seconds if seconds < FOREVER else None
         link.call(link.smtp().relay_answered, verdict)
 
 
+# A POP login
+
+
 def _logged_in(link: Link, login: str) -> None:
+    shared, policy = link.shared, link.service.policy
+    link.open_login = login_octets(login)
+    shared.census.logins.add(shared.worker, link.open_login)
+    if why := policy.unleasable(link.address, login, shared.failures.of(link.address)):
+        _no_lease(link, login, why)
+    else:
+        policy.grant(link.address, login, lambda logins: _granted(link, login, logins))
+
+
+def _granted(link: Link, login: str, logins: int | StoreUnavailable) -> None:
     policy = link.service.policy
-    if why := policy.unleasable(link.address):
-        level = "warning" if link.shared.log.is_hourly((link.address, why)) else "debug"
-        link.say(level, "no-lease", ("login", login), ("why", why))
-        _lease_settled(link, login, why)
+    if isinstance(logins, StoreUnavailable):
+        link.say("warning", "not-leased", ("login", login), ("why", str(logins)))
+    elif policy.is_crowded(logins):
+        _no_lease(link, login, "max_logins_per_address")
         return
-    policy.grant(link.address, login, lambda error: _lease_settled(link, login, error))
-
-
-def _lease_settled(link: Link, login: str, problem: str | StoreUnavailable | None) -> None:
-    if problem is None:
-        link.say("info", "leased", ("login", login), ("seconds", round(link.service.policy.window)))
-    elif isinstance(problem, StoreUnavailable):
-        link.say("warning", "not-leased", ("login", login), ("why", str(problem)))
+    else:
+        link.say("info", "leased", ("login", login), ("seconds", round(policy.window)))
+        if logins >= CROWD and link.shared.log.is_hourly((link.address, "crowd")):
+            link.say("warning", "crowded", ("logins", logins))
     if link.final is None:
-        if not isinstance(problem, str):  # a lease that is late is kept alive too, once it is there
-            link.shared.leased(link, login)
+        # One that is late is kept alive too, once it is there.
+        link.shared.leased(link, policy.key(link.address, login))
+        _go_on(link)
+
+
+def _no_lease(link: Link, login: str, why: str) -> None:
+    level = "warning" if link.shared.log.is_hourly((link.address, why)) else "debug"
+    link.say(level, "no-lease", ("login", login), ("why", why))
+    _go_on(link)
+
+
+def _go_on(link: Link) -> None:
+    """The client may see its +OK."""
+    if link.final is None:
         session = link.session
         assert isinstance(session, PopSession)
         link.call(session.lease_settled)
+
+
+# A login that failed
+
+
+def _login_failed(link: Link, login: str) -> None:
+    shared, limit = link.shared, link.service.failed_logins_per_address
+    count = shared.failures.note(shared.worker, link.address)
+    link.say("info", "login-failed", ("login", login))
+    over = count - limit
+    if not limit or over <= 0 or link.service.policy.standing(link.address):  # a webmail host fails for many users
+        link.call(link.session.failure_noted, False)
+        return
+    if shared.log.is_hourly((link.address, "failures")):
+        link.say("warning", "slowed", ("failures", count), ("why", "limits.failed_logins_per_address"))
+    shared.deadlines.arm(_Slowness(link), min(float(over), SLOWEST))
+
+
+class _Slowness:
+    """The reply to a failed login, held back; the session ends with it."""
+
+    __slots__ = ("_link", "deadlines")
+
+    def __init__(self, link: Link) -> None:
+        self.deadlines: Queue | None = None
+        self._link = link
+
+    def expired(self) -> None:
+        if self._link.final is None:
+            self._link.call(self._link.session.failure_noted, True)
+
+
+# A password that popgate checks itself
+
+
+def _password_given(link: Link, login: str) -> None:
+    shared, upstream = link.shared, link.service.password_upstream
+    assert upstream is not None
+    octets = login_octets(login)
+    attempt = PopLogin(*smtp_auth.take_password(link.smtp()), lambda: shared.census.logins.of(octets) > 0)
+    check = PasswordCheck(
+        shared, upstream, attempt, lambda result: _password_checked(link, login, result), link.upstream_failed
+    )
+    link.call_off = check.stop
+
+
+def _password_checked(link: Link, login: str, result: Password) -> None:
+    link.call_off = None
+    if link.final is None:
+        if result is Password.RIGHT:
+            link.say("info", "authenticated", ("login", login))
+        link.call(lambda: smtp_auth.password_checked(link.smtp(), login, result))

@@ -45,9 +45,9 @@ class Link:
     """See the module; its parts call `received`, `ended`, `lost`, `drained`, `secured`, `insecure` and `expired`."""
 
     __slots__ = (
-        "_armed", "_began", "_client", "_dialling", "_held", "_left", "_lingering", "_step",
-        "_streaming", "_treating", "_upstream", "_upstream_name", "_wait", "address", "announced", "deadlines", "ends",
-        "final", "id", "service", "session", "shared", "shown", "tls", "verdict_ends",
+        "_armed", "_began", "_client", "_dialling", "_held", "_left", "_lingering", "_step", "_streaming",
+        "_treating", "_upstream", "_upstream_name", "_wait", "address", "announced", "call_off", "deadlines", "ends",
+        "final", "id", "open_login", "service", "session", "shared", "shown", "tls", "verdict_ends",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +77,10 @@ class Link:
         self._began = shared.clock()
         self.verdict_ends: float | None = None
         """On the clock, where the session has a verdict that ends."""
+        self.call_off: Callable[[], None] | None = None
+        """Stops the search for an answer that the session waits for, where it takes time."""
+        self.open_login = b""
+        """Whose mailbox is open in this session."""
         self._treating = False
         self._held, self._streaming = 0, False  # what the client's leg was last told
         self._step, self._armed = -1, 0.0  # the session's step, the time and the wait when a limit was armed
@@ -211,7 +215,7 @@ class Link:
         shared = self.shared
         self._dialling = Dialling(
             self.service.upstream, shared.poller, shared.deadlines,
-            found=found, failed=failed, said=self._upstream_failed, announcement=announcement, again=again,
+            found=found, failed=failed, said=self.upstream_failed, announcement=announcement, again=again,
             ends=self.ends,
         )  # fmt: skip
 
@@ -236,7 +240,8 @@ class Link:
         self._dialling = None
         self.call(self.session.upstream_failed)
 
-    def _upstream_failed(self, server: str, why: str) -> None:
+    def upstream_failed(self, server: str, why: str) -> None:
+        """A server of an upstream does not serve."""
         self._upstream_name = server
         self.say("warning", "upstream-failed", ("upstream", server), ("why", why))
 
@@ -246,7 +251,7 @@ class Link:
         assert isinstance(self.session, SmtpSession)
         return self.session
 
-    def call(self, method: Callable[..., None], *arguments: bytes | Verdict | None) -> None:
+    def call(self, method: Callable[..., None], *arguments: bytes | bool | Verdict | None) -> None:
         """Call the session and carry what it produced."""
         try:
             method(*arguments)
@@ -363,6 +368,9 @@ class Link:
     def _finish(self) -> None:
         """Let the last words go out, then close; may come several times."""
         assert self.final is not None
+        if self.call_off is not None:
+            self.call_off()
+            self.call_off = None
         if self._dialling is not None:
             self._dialling.stop()
             self._dialling = None

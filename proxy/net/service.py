@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..leases.base import Key
     from ..leases.observations import Notes
     from ..log import Log
     from ..policy import RelayPolicy
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from ..session.pop3 import PopSettings
     from ..session.smtp import SmtpSettings
     from ..wire.address import Networks
+    from .census import Census
+    from .failures import Failures
     from .link import Link
     from .poller import Poller
     from .probe import Probe
@@ -46,6 +49,10 @@ class Service:
     session_timeout: float
     max_age: float
     """Seconds after the login that an open POP session keeps its lease alive."""
+    failed_logins_per_address: int = 0
+    """In ten minutes, then failures are slowed; 0: no limit."""
+    password_upstream: Upstream | None = None
+    """Who tells whether a password of AUTH is right (`auth = "pop3"`)."""
 
 
 @dataclass(slots=True)
@@ -59,7 +66,11 @@ class Shared:
     """Seconds that go on in suspend and never go back (leases/clock.py)."""
     closed: Callable[[Link | Probe], None]
     """Called once at the end of every link and probe."""
-    leased: Callable[[Link, str], None]
-    """Called with the login when a POP session with a lease opens: it keeps the lease alive (RULES G4)."""
+    leased: Callable[[Link, Key], None]
+    """Called when a POP session with a lease opens: it keeps the lease alive (RULES G4)."""
     notes: Notes
     """What clients need, for `popgate report`."""
+    census: Census
+    failures: Failures
+    worker: int
+    """Our number in both."""

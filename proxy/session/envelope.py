@@ -23,7 +23,9 @@ class BadCommand(Exception):
         self.reply = reply
 
 
-def mail_command(argument: bytes, offered: frozenset[bytes], authenticated: bool) -> tuple[bytes, Path, bool]:
+def mail_command(
+    argument: bytes, offered: frozenset[bytes], authenticated: bool, own_auth: bool = False
+) -> tuple[bytes, Path, bool]:
     """Return the line for the upstream, the reverse-path and whether SMTPUTF8 was asked for."""
     if argument[:5].upper() != b"FROM:":
         raise BadCommand(texts.SYNTAX_MAIL)
@@ -31,7 +33,7 @@ def mail_command(argument: bytes, offered: frozenset[bytes], authenticated: bool
     parameters = b""
     if rest:
         try:
-            parameters = mail_parameters(rest, offered, authenticated)
+            parameters = mail_parameters(rest, offered, authenticated, own_auth)
         except BadParameter:
             raise BadCommand(texts.BAD_PARAMETER) from None
     smtputf8 = asks_smtputf8(parameters)

@@ -4,9 +4,9 @@ A session is synchronous and knows no socket, clock, log or store.  Octets come 
 decisions and facts come out in `events`, in the order in which they happened; the link answers with a method call.
 Nothing here carries a password.
 
-Kinds of event: a *question* (`LoggedIn`, `RelayAsked`, `UnannouncedAsked`, `TlsAsked`) is answered by the link, the
-session holds until then; a *fact* (`Refused`, `Relayed`, `LoginFailed`) is logged; `UpstreamAborted` and `Finished` end
-connections.
+Kinds of event: a *question* (`LoggedIn`, `LoginFailed`, `PasswordGiven`, `RelayAsked`, `UnannouncedAsked`, `TlsAsked`)
+is answered by the link, the session holds until then; a *fact* (`Refused`, `Relayed`) is logged; `UpstreamAborted` and
+`Finished` end connections.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ class Outcome(Enum):
     REFUSE = "refuse"
     """5xx: the client must do something first."""
     DEFER = "defer"
-    """4xx: popgate can't tell now; the client tries again."""
+    """451: popgate can't tell now; the client tries again."""
+    SPENT = "spent"
+    """452: what the lease may send in its window has been sent (RULES G11)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +48,22 @@ class Verdict:
 
     outcome: Outcome
     why: str
-    """The reason, for the log: "lease of anna", "no lease", "store down"."""
+    """The reason, for the log and in short for the client: "lease of anna", "no lease", "store down"."""
     login: str = ""
     """Whose lease allows it; empty where no login does."""
+    recipients: int | None = None
+    """How many recipients that are not local one transaction may have; None: any number."""
+    lease: tuple[bytes, str, str] | None = None
+    """The lease to be charged (leases/base.py's key); the session only hands it back."""
+
+
+class Password(Enum):
+    """What came of a password that popgate checked itself (RULES G15)."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    UNKNOWN = "unknown"
+    """It can't be told now: the mailbox is in use, or nobody answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +75,15 @@ class LoggedIn:
 
 @dataclass(frozen=True, slots=True)
 class LoginFailed:
-    """The upstream said no to a login, by POP or by SMTP AUTH."""
+    """The upstream said no to a login, by POP or by SMTP AUTH.  The reply is held until `failure_noted()`."""
+
+    login: str
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordGiven:
+    """A login whose password popgate checks itself.  The link takes it by `smtp_auth.take_password`, which forgets
+    it; answer: `smtp_auth.password_checked`."""
 
     login: str
 
@@ -71,6 +94,10 @@ class RelayAsked:
 
     sender: str
     recipient: str
+    authenticated: bool = False
+    """By AUTH in this session."""
+    login: str = ""
+    """Whose AUTH it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +131,15 @@ class Relayed:
     octets: int
     reply: str
     """The upstream's final reply, with its queue id."""
-    why: str
-    login: str
+    verdict: Verdict
+    """By which it was let through."""
+    foreign: int
+    """How many of the recipients are not local."""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the upstream took the message."""
+        return self.reply.startswith("2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +162,9 @@ class Finished:
 
 
 Event = (
-    LoggedIn | LoginFailed | RelayAsked | UnannouncedAsked | Refused | Relayed | TlsAsked | UpstreamAborted | Finished
-)
+    LoggedIn | LoginFailed | PasswordGiven | RelayAsked | UnannouncedAsked | Refused | Relayed | TlsAsked
+    | UpstreamAborted | Finished
+)  # fmt: skip
 
 
 class Session(Protocol):
@@ -177,5 +212,8 @@ class Session(Protocol):
         """Finish, whatever is under way: the limit of a drain."""
 
     def tls_started(self) -> None: ...
+    def failure_noted(self, close: bool) -> None:
+        """The answer to `LoginFailed`: let the client know; `close`: and end the session."""
+
     def facts(self) -> list[tuple[str, str | int]]:
         """What the session did, as words for its log line."""

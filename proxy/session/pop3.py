@@ -19,7 +19,7 @@ from ..wire.sasl import MAX_LINE as MAX_SASL_LINE
 from . import pop3_commands, pop3_replies
 from . import pop3_texts as texts
 from .events import Event, Finished, Wait
-from .pop3_state import CLOSED, COMMANDS, GREETING, LEASE, OPEN, REPLY, SASL, TLS, PopSettings
+from .pop3_state import CLOSED, COMMANDS, GREETING, LEASE, OPEN, REFUSED, REPLY, SASL, TLS, PopSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PopSession", "PopSettings"]
 
-MAX_HELD = 65536  # octets behind a held +OK: nobody has asked for anything yet
+MAX_HELD = 65536  # octets behind a held reply: nobody has asked for anything yet
 MAX_BAD_COMMANDS = 3  # RULES P6, as Dovecot before the login
 
 
@@ -60,14 +60,14 @@ class PopSession:
         self.user: str | None = None  # the name of an accepted USER
         self.exchange: Exchange | None = None
         self.list: list[bytes] | None = None  # the lines of a multi-line reply so far
-        self.held = b""  # the +OK of the login and what came behind it
+        self.held = b""  # the +OK of the login and what came behind it; or the -ERR
         self.leaving = self.upstream_left = False
 
     # What the link sees
 
     @property
     def holding(self) -> bool:
-        return self.state in (GREETING, REPLY, LEASE) and self.lines.waiting != b""
+        return self.state in (GREETING, REPLY, LEASE, REFUSED) and self.lines.waiting != b""
 
     @property
     def streaming(self) -> bool:
@@ -112,17 +112,15 @@ class PopSession:
                 self.finish("upstream: more than may be held behind its +OK")
         elif state is not CLOSED:
             self.replies.feed(data)
-            try:
-                self._take_replies()
-            except ProtocolError as error:
-                self.finish(f"upstream: {error}", texts.UPSTREAM_PROTOCOL)
-            self._run()
+            if state is REFUSED and len(self.replies) > MAX_HELD:
+                self.finish("upstream: more than may be held behind its -ERR")
+            self._use_replies()
 
     def client_eof(self) -> None:
         """A client that hangs up at once has logged in all the same (RULES P5): its login is waited for."""
         if self.state is OPEN:
             self.half_closed()
-        elif self.state in (REPLY, LEASE) or (self.state is GREETING and self.lines.waiting):
+        elif self.state in (REPLY, LEASE, REFUSED) or (self.state is GREETING and self.lines.waiting):
             self.leaving = True
         else:
             self.finish("client left", clean=True)
@@ -130,7 +128,7 @@ class PopSession:
     def upstream_eof(self) -> None:
         if self.state is OPEN:
             self.finish("upstream closed", clean=True)
-        elif self.state is LEASE:
+        elif self.state in (LEASE, REFUSED):
             self.upstream_left = True
         elif self.state is GREETING:
             self.upstream_failed()
@@ -184,7 +182,28 @@ class PopSession:
         if self.upstream_left:
             self.upstream_eof()
 
+    def failure_noted(self, close: bool) -> None:
+        """The answer to `LoginFailed`; `close`: this address fails too often."""
+        if self.state is not REFUSED:
+            return
+        self.state = COMMANDS
+        self.to_client.append(self.held)
+        self.held = b""
+        if close or self.failed_logins >= self.settings.max_failed_logins:
+            self.finish("too many failed logins", texts.TOO_MANY_LOGINS)
+            return
+        self._use_replies()
+        if self.upstream_left:
+            self.upstream_eof()
+
     # Using octets
+
+    def _use_replies(self) -> None:
+        try:
+            self._take_replies()
+        except ProtocolError as error:
+            self.finish(f"upstream: {error}", texts.UPSTREAM_PROTOCOL)
+        self._run()
 
     def _run(self) -> None:
         while self.state in (COMMANDS, SASL):
@@ -200,7 +219,7 @@ class PopSession:
                 pop3_commands.command(self, line)
 
     def _take_replies(self) -> None:
-        while self.state not in (LEASE, OPEN, CLOSED):
+        while self.state not in (LEASE, REFUSED, OPEN, CLOSED):
             line = self.replies.take()
             if line is None:
                 return

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import ProtocolError
 from ..wire.pop3 import MAX_REPLY_LINES, Status, edited_capabilities, status
-from . import pop3_texts as texts
 from .events import LoggedIn, LoginFailed
-from .pop3_state import COMMANDS, LEASE, REPLY, SASL
+from .pop3_state import COMMANDS, LEASE, REFUSED, REPLY, SASL
 
 if TYPE_CHECKING:
     from .pop3 import PopSession
@@ -47,12 +46,13 @@ def login_replied(session: PopSession, said: Status, line: bytes) -> None:
         session.held = line + b"\r\n" + session.replies.rest()
         session.events.append(LoggedIn(session.login))
         return
+    if said is Status.CONTINUE:
+        raise ProtocolError("a challenge that nothing asked for")
     session.user = None
-    passed(session, said, line)
     session.failed_logins += 1
+    session.state = REFUSED
+    session.held = line + b"\r\n"
     session.events.append(LoginFailed(session.login))
-    if session.failed_logins >= session.settings.max_failed_logins:
-        session.finish("too many failed logins", texts.TOO_MANY_LOGINS)
 
 
 def auth_replied(session: PopSession, said: Status, line: bytes) -> None:

@@ -14,13 +14,15 @@ class State(Enum):
     REPLY = "waiting for a reply"
     SASL = "waiting for an AUTH response"
     LEASE = "waiting for the lease"
+    REFUSED = "waiting for the gate"
+    """The upstream has refused a login, and the link has not noted it yet."""
     OPEN = "reading mail"
     TLS = "starting TLS"
     CLOSED = "closed"
 
 
 # Members by name: see smtp_state.py.
-GREETING, COMMANDS, REPLY, SASL, LEASE, OPEN, TLS, CLOSED = State
+GREETING, COMMANDS, REPLY, SASL, LEASE, REFUSED, OPEN, TLS, CLOSED = State
 
 
 @dataclass(frozen=True, slots=True)

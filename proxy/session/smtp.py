@@ -25,9 +25,9 @@ from ..wire.esmtp import NO_OFFER
 from ..wire.lines import LineBuffer
 from ..wire.replies import ReplyBuffer
 from ..wire.sasl import MAX_LINE
-from . import smtp_commands, smtp_moving, smtp_replies
+from . import smtp_auth, smtp_commands, smtp_ends, smtp_moving, smtp_replies
 from . import smtp_texts as texts
-from .events import Finished, TlsAsked, UpstreamAborted, Wait
+from .events import Finished, LoginFailed, TlsAsked, UpstreamAborted, Wait
 from .ledger import Ledger
 from .smtp_state import BODY, CLOSED, COMMANDS, GREETING, SASL, TLS, Owed, SmtpSettings, shown
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ..wire.esmtp import Offer
     from ..wire.path import Path
     from ..wire.replies import Reply
-    from ..wire.sasl import Exchange
+    from ..wire.sasl import Exchange, PasswordExchange
     from .events import Event, Verdict
     from .transaction import Transaction
 
@@ -48,16 +48,17 @@ _INTERMEDIATE = frozenset({("DATA", 354), ("AUTH", 334)})
 class SmtpSession:
     """One client's SMTP session; the shape is `events.Session`.
 
-    The link uses that shape, `relay_answered` and `verdict_lapsed`; the rest is for smtp_commands.py and
+    The link uses that shape, `relay_answered` and `verdict_lapsed`; the rest is for smtp_commands.py, smtp_auth.py and
     smtp_replies.py.
     """
 
     __slots__ = (
-        "announced", "authenticated", "body", "client", "commands", "discarding", "ending", "errors", "events",
-        "exchange", "expelled", "hello", "helo", "holding", "leaving", "ledger", "lines", "literal", "login",
-        "messages", "moving", "offer", "pending", "quitting", "recipients", "refused", "replies", "serial", "settings",
-        "settling", "standing", "starting_tls", "state", "step", "streaming", "synchronising", "tls", "to_client",
-        "to_upstream", "transaction", "upstream_done", "wait", "why",
+        "announced", "authenticated", "body", "client", "commands", "credentials", "discarding", "ending", "errors",
+        "events", "exchange", "expelled", "failed_logins", "hello", "helo", "holding", "leaving", "ledger", "lines",
+        "literal", "login", "messages", "moving", "offer", "pending", "quitting", "recipients", "refused", "replies",
+        "serial", "settings", "settling", "standing", "starting_tls", "state", "step", "streaming", "synchronising",
+        "tls", "to_client", "to_upstream", "transaction", "unsaid", "upstream_authenticated", "upstream_done", "wait",
+        "why",
     )  # fmt: skip
 
     def __init__(
@@ -91,8 +92,11 @@ class SmtpSession:
             None  # why, and the last words; only its message's reply is waited for
         )
         self.leaving = False  # the client's end was read; replies are still owed to it
-        self.exchange: Exchange | None = None
-        self.authenticated = False  # the upstream answered AUTH with 235 in this session (RULES G14)
+        self.exchange: Exchange | PasswordExchange | None = None
+        self.credentials: tuple[bytes, bytes] | None = None  # of AUTH, until the link takes them
+        self.unsaid = b""  # the reply to a failed AUTH, until the link has noted it
+        self.authenticated = False  # AUTH was answered with 235 in this session (RULES G14, G15)
+        self.upstream_authenticated = False  # by the upstream
         self.login = ""
         self.transaction: Transaction | None = None
         self.pending: tuple[Transaction, bytes, Path] | None = None  # the RCPT that waits for the gate
@@ -102,14 +106,14 @@ class SmtpSession:
         self.discarding = False  # the body is read to its end without being forwarded
         self.ending = b""  # the reply that is due then
         self.why = ""  # and why, for the log
-        self.commands = self.messages = self.recipients = self.refused = self.errors = 0
+        self.commands = self.messages = self.recipients = self.refused = self.errors = self.failed_logins = 0
 
     # What the link sees
 
     @property
     def doing(self) -> str:
         if self.state is COMMANDS:
-            if self.pending is not None:
+            if self.pending is not None or self.unsaid:
                 return "waiting for another connection" if self.moving else "waiting for the gate"
             if self.ledger.awaited:
                 return "waiting for the reply to " + self.ledger.front().what
@@ -169,40 +173,13 @@ class SmtpSession:
             self.finish("client left", clean=self.state is COMMANDS)
 
     def upstream_eof(self) -> None:
-        if self.state is CLOSED:
-            return
-        if self.state is GREETING:
-            self.upstream_failed()
-        elif self.body is not None:
-            self.to_client.append(texts.MESSAGE_LOST)  # at once, for who waits; who goes on sending sees it at the end
-            self.discard_body("upstream left in mid-message")
-        elif self.wait is Wait.MESSAGE_REPLY:
-            self.finish("upstream left before its reply to the message", texts.MESSAGE_LOST)
-        elif self.ledger.awaited and self.ledger.front() is smtp_replies.QUIT:
-            self.finish("quit", texts.BYE, clean=True)  # some close without a word
-        else:
-            self.finish("upstream left", texts.LOST)
+        smtp_ends.upstream_eof(self)
 
     def upstream_failed(self) -> None:
         self.finish("no upstream", texts.UNAVAILABLE)
 
     def out_of_time(self) -> None:
-        wait = self.wait
-        if wait is Wait.GREETING:
-            self.upstream_failed()
-        elif wait is Wait.MESSAGE:
-            bare = self.body is not None and self.body.lookalike
-            why = "client ended its message with LF.LF instead of CRLF.CRLF" if bare else "client silent in its message"
-            told = self.discarding and not self.ending  # the upstream was lost, and the client knows
-            self.finish(why, b"" if told else texts.MESSAGE_TIMEOUT)
-        elif wait is Wait.MESSAGE_REPLY:
-            self.finish("upstream silent after the message", texts.MESSAGE_LOST)
-        elif self.ledger.awaited:
-            self.finish("upstream silent", texts.UPSTREAM_TIMEOUT)
-        elif self.state is TLS:
-            self.finish("client too slow in the TLS handshake")
-        else:
-            self.finish("client silent", texts.CLIENT_TIMEOUT)
+        smtp_ends.out_of_time(self)
 
     def drain(self) -> None:
         idle = self.state is COMMANDS and not self.ledger and not self.synchronising
@@ -245,6 +222,16 @@ class SmtpSession:
         if self.transaction is not None:
             self.transaction.verdict = None
 
+    def failure_noted(self, close: bool) -> None:
+        """The answer to `LoginFailed`; `close`: this address fails too often."""
+        if self.state is CLOSED:
+            return
+        self.synchronising = False
+        unsaid, self.unsaid = self.unsaid, b""
+        self.inject(unsaid)
+        if close or self.failed_logins >= self.settings.max_failed_logins:
+            self.finish("too many failed logins", texts.TOO_MANY_LOGINS)
+
     # Using octets
 
     def _run(self) -> None:
@@ -266,7 +253,7 @@ class SmtpSession:
             if self.state is COMMANDS:
                 smtp_commands.command(self, line)
             elif self.state is SASL:
-                smtp_commands.sasl_response(self, line)
+                smtp_auth.sasl_response(self, line)
             else:
                 break
         self.holding = (
@@ -353,6 +340,13 @@ class SmtpSession:
         self.errors += 1
         if self.errors >= self.settings.max_errors:
             self.expel("too many errors", texts.TOO_MANY_ERRORS)
+
+    def login_failed(self, login: str, reply: bytes) -> None:
+        """AUTH has failed; the reply is said when the link has noted it (RULES G13)."""
+        self.failed_logins += 1
+        self.synchronising = True
+        self.unsaid = reply
+        self.events.append(LoginFailed(login))
 
     def violated(self, why: str) -> None:
         """Octets where none may be (RULES S5, S11): whoever sends them did not read a reply."""

@@ -10,12 +10,13 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from ..wire.lines import TOO_LONG, is_clean
-from ..wire.sasl import MAX_LINE, Exchange
+from ..wire.sasl import MAX_LINE
 from . import smtp_replies as replies
 from . import smtp_texts as texts
 from .envelope import BadCommand, mail_command, rcpt_command
 from .events import Outcome, Refused, RelayAsked, Verdict
-from .smtp_state import CLOSED, COMMANDS, Owed, shown
+from .smtp_auth import auth
+from .smtp_state import CLOSED, Owed, shown
 from .transaction import Transaction, is_local
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ def mail(session: SmtpSession, argument: bytes) -> None:
     if not session.helo and session.tls and session.settings.starttls:
         return session.error(texts.EHLO_FIRST)  # what was said before STARTTLS does not count
     try:
-        line, path, smtputf8 = mail_command(argument, session.offer.keywords, session.authenticated)
+        own = session.settings.auth == "pop3"
+        line, path, smtputf8 = mail_command(argument, session.offer.keywords, session.upstream_authenticated, own)
     except BadCommand as bad:
         return session.error(bad.reply)
     transaction = session.transaction = Transaction(path.text, smtputf8, line, verdict=session.standing)
@@ -115,28 +117,40 @@ def rcpt(session: SmtpSession, argument: bytes) -> None:
 
 def foreign(session: SmtpSession, transaction: Transaction, line: bytes, path: Path) -> None:
     """A recipient that is not local: by the verdict of this transaction, or by asking for it."""
-    if transaction.verdict is None and not session.authenticated:
-        session.pending = (transaction, line, path)
-        return session.events.append(RelayAsked(shown(transaction.sender), shown(path.text)))
+    if transaction.verdict is None:
+        if not session.authenticated or session.settings.binds_sender:
+            return _ask(session, transaction, line, path)
+        transaction.verdict = Verdict(Outcome.ALLOW, "authenticated", session.login)
     return judged(session, transaction, line, path)
+
+
+def _ask(session: SmtpSession, transaction: Transaction, line: bytes, path: Path) -> None:
+    """The gate decides; until then no further command is used."""
+    session.pending = (transaction, line, path)
+    question = RelayAsked(shown(transaction.sender), shown(path.text), session.authenticated, session.login)
+    session.events.append(question)
 
 
 def judged(session: SmtpSession, transaction: Transaction, line: bytes, path: Path) -> None:
     """Apply the verdict of this transaction to a recipient that is not local."""
-    if session.authenticated:
-        transaction.verdict = Verdict(Outcome.ALLOW, "authenticated", session.login)
     verdict = transaction.verdict
     assert verdict is not None
+    why = verdict.why
     if verdict.outcome is Outcome.ALLOW:
-        if session.announced and not session.authenticated:
+        if verdict.recipients is not None and transaction.relaying >= verdict.recipients:
+            why = f"{why}, {verdict.recipients} recipients at once"
+            return refuse(session, transaction, path, texts.BUDGET_SPENT, why)
+        if session.announced and not session.upstream_authenticated:
             return session.move(transaction, line, path)
         transaction.allowed = verdict
         return _forward(session, transaction, line, path, foreign=True)
-    if verdict.outcome is Outcome.DEFER:
+    if verdict.outcome is Outcome.SPENT:
+        reply = texts.BUDGET_SPENT
+    elif verdict.outcome is Outcome.DEFER:
         reply = texts.DEFERRED
     else:
-        reply = texts.refusal(session.settings.refusal, path.text, session.client)
-    return refuse(session, transaction, path, reply, verdict.why)
+        reply = texts.refusal(session.settings.refusal, path.text, session.client, why)
+    return refuse(session, transaction, path, reply, why)
 
 
 def refuse(session: SmtpSession, transaction: Transaction, path: Path, reply: bytes, why: str) -> None:
@@ -150,6 +164,7 @@ def refuse(session: SmtpSession, transaction: Transaction, path: Path, reply: by
 
 def _forward(session: SmtpSession, transaction: Transaction, line: bytes, path: Path, *, foreign: bool) -> None:
     transaction.unanswered += 1
+    transaction.relaying += foreign
     session.send(line, Owed(replies.rcpt_replied, "RCPT", transaction, path.text, foreign))
 
 
@@ -209,37 +224,6 @@ def starttls(session: SmtpSession, argument: bytes) -> None:
     else:
         session.synchronising = session.starting_tls = True
         session.start_tls_if_settled()
-
-
-def auth(session: SmtpSession, argument: bytes) -> None:
-    mechanism, _, initial = argument.partition(b" ")
-    mechanism = mechanism.upper()
-    if not session.settings.auth or not session.offer.mechanisms:
-        return session.error(texts.AUTH_NOT_OFFERED)
-    if session.authenticated or session.transaction is not None:
-        return session.error(texts.AUTH_TWICE)
-    if mechanism not in session.offer.mechanisms:
-        return session.error(texts.AUTH_UNKNOWN if mechanism else texts.SYNTAX_AUTH)
-    exchange = Exchange(mechanism)
-    if initial:
-        initial = exchange.response(initial)
-        if initial == b"*":
-            return session.error(texts.SYNTAX_AUTH)
-        initial = b" " + initial
-    session.exchange = exchange
-    session.synchronising = True
-    return session.send(b"AUTH %b%b\r\n" % (mechanism, initial), replies.AUTH)
-
-
-def sasl_response(session: SmtpSession, line: bytes) -> None:
-    """A line of the client that belongs to AUTH, whatever it looks like."""
-    assert session.exchange is not None
-    session.synchronising = True
-    session.state = COMMANDS
-    line = b"*" if line is TOO_LONG else session.exchange.response(line)
-    session.send(line + b"\r\n", replies.AUTH)
-    if session.lines.waiting:
-        session.violated("sent more before the reply")
 
 
 VERBS: Final[dict[bytes, Callable[[SmtpSession, bytes], None]]] = {

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 from ..wire.esmtp import NO_OFFER
 from ..wire.replies import Reply
 from . import smtp_commands as commands
+from . import smtp_replies as replies
 from . import smtp_texts as texts
 from .events import UnannouncedAsked
 
@@ -59,9 +60,7 @@ def answered(session: SmtpSession, offer: bytes | None) -> None:
     session.replies.clear()
     session.offer, session.serial = NO_OFFER, True
     if offer:
-        settings, clear = session.settings, not session.tls
-        session.offer, _ = settings.editor.edit(Reply(250, offer), False, settings.tls_required and clear)
-        session.serial = not session.offer.pipelining
+        replies.take_offer(session, Reply(250, offer))
     commands.foreign(session, transaction, line, path)  # asks again if its lease has ended meanwhile
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 from ..wire.dots import Body
 from ..wire.esmtp import NO_OFFER
 from ..wire.replies import fold
-from .events import LoginFailed, Relayed, Wait
+from ..wire.sasl import Exchange
+from .events import Relayed, Wait
 from .smtp_state import BODY, COMMANDS, SASL, Owed, shown
 
 if TYPE_CHECKING:
@@ -52,8 +53,14 @@ def helo_for_ehlo_replied(session: SmtpSession, reply: Reply, owed: Owed) -> byt
     session.synchronising = False
     if reply.code != 250:
         return reply.octets
+    return take_offer(session, reply)
+
+
+def take_offer(session: SmtpSession, reply: Reply) -> bytes:
+    """The upstream's positive reply to EHLO: what holds from now on, and the octets for the client (RULES S7)."""
     settings, clear = session.settings, not session.tls
-    session.offer, octets = settings.editor.edit(reply, settings.starttls and clear, settings.tls_required and clear)
+    closed = clear and (settings.tls_required or settings.auth == "pop3")
+    session.offer, octets = settings.editor.edit(reply, settings.starttls and clear, closed)
     session.serial = not session.offer.pipelining
     return octets
 
@@ -77,8 +84,9 @@ def rcpt_replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
     if reply.code < 300:
         session.recipients += 1
         transaction.accepted.append(owed.path)
-        if owed.foreign:
-            transaction.foreign = True
+        transaction.foreign += owed.foreign
+    elif owed.foreign:
+        transaction.relaying -= 1
     return reply.octets
 
 
@@ -132,24 +140,27 @@ def _relayed(session: SmtpSession, transaction: Transaction, reply: Reply) -> No
                 tuple([shown(path) for path in transaction.accepted]),
                 transaction.octets,
                 shown(reply.octets[:-2]),
-                verdict.why,
-                verdict.login,
+                verdict,
+                transaction.foreign,
             )
         )
 
 
 def auth_replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
     exchange = session.exchange
-    assert exchange is not None
-    session.synchronising = False
+    assert isinstance(exchange, Exchange)
     if reply.code == 334:
+        session.synchronising = False
         session.state = SASL
         return reply.octets
-    if reply.code == 235:
-        session.authenticated, session.login = True, exchange.login
-    elif reply.code == 535:
-        session.events.append(LoginFailed(exchange.login))
     session.exchange = None
+    if reply.code == 535:
+        session.login_failed(exchange.login, reply.octets)
+        return b""
+    session.synchronising = False
+    if reply.code == 235:
+        session.authenticated = session.upstream_authenticated = True
+        session.login = exchange.login
     return reply.octets
 
 

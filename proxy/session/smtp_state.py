@@ -40,14 +40,17 @@ class SmtpSettings:
     refusal: str
     """Template of the refusal, with {recipient} and {client}."""
     bare_newline: Literal["normalize", "reject"] = "normalize"
-    auth: bool = True
-    """Whether AUTH goes on to the upstream."""
+    auth: Literal["upstream", "pop3", "off"] = "upstream"
+    """Who answers AUTH; "pop3": a POP3 login at the upstream tells whether the password is right (RULES G15)."""
+    binds_sender: bool = False
+    """Whether the gate wants to see the sender of an authenticated client too (RULES G10)."""
     starttls: bool = False
     tls_required: bool = False
     ask_local: bool = False
     """Whether local recipients need a right to relay too (submission ports)."""
     max_refusals: int = 20
     max_errors: int = 20
+    max_failed_logins: int = 5
 
 
 class Owed(NamedTuple):

@@ -37,6 +37,7 @@ NESTED_MAIL: Final = b"503 5.5.1 Sender was given already\r\n"
 MAIL_FIRST: Final = b"503 5.5.1 MAIL comes first\r\n"
 TOO_MANY_RECIPIENTS: Final = b"452 4.5.3 Too many recipients, send the rest in another message\r\n"
 NO_RECIPIENTS: Final = b"554 5.5.1 No valid recipients\r\n"
+BUDGET_SPENT: Final = b"452 4.7.1 You have sent as much as you may for now, try again later\r\n"
 DEFERRED: Final = b"451 4.3.0 Can't tell now whether you may relay, try again later\r\n"
 NOT_BESIDE_OTHERS: Final = b"451 4.7.1 Can't take this recipient beside the others now, send it again\r\n"
 NOT_MOVED: Final = b"451 4.4.1 The mail server can't be reached anew, try again later\r\n"
@@ -53,11 +54,26 @@ TLS_ACTIVE: Final = b"503 5.5.1 TLS is active already\r\n"
 TLS_TOO_LATE: Final = b"503 5.5.1 STARTTLS is not allowed in a transaction or after AUTH\r\n"
 AUTH_NOT_OFFERED: Final = b"502 5.5.1 AUTH is not offered\r\n"
 AUTH_UNKNOWN: Final = b"504 5.5.4 Unrecognized authentication mechanism\r\n"
+AUTH_NEEDS_TLS: Final = b"538 5.7.11 Encryption required for requested authentication mechanism\r\n"  # RFC 4954 6
+AUTH_CANCELLED: Final = b"501 5.7.0 Authentication cancelled\r\n"
+AUTH_USERNAME: Final = b"334 VXNlcm5hbWU6\r\n"
+AUTH_PASSWORD: Final = b"334 UGFzc3dvcmQ6\r\n"
+AUTH_EMPTY: Final = b"334 \r\n"
+AUTH_GOOD: Final = b"235 2.7.0 Authentication successful\r\n"
+AUTH_BAD: Final = b"535 5.7.8 Authentication credentials invalid\r\n"
+AUTH_UNKNOWN_NOW: Final = b"454 4.7.0 Can't check the password now, try again later\r\n"
+TOO_MANY_LOGINS: Final = b"421 4.7.0 Too many failed logins\r\n"
 AUTH_TWICE: Final = b"503 5.5.1 Authenticated already, or in a transaction\r\n"
 
 
-def refusal(template: str, recipient: bytes, client: str) -> bytes:
-    """The configured refusal for one recipient; what is not printable ASCII in the address is shown as `?`."""
+NO_LEASE: Final = "no lease"
+"""The reason that the configured refusal is the text for; any other is said behind a text of our own."""
+_OTHER_REFUSAL: Final = "554 5.7.1 <{recipient}>: Relay access denied: {why}"
+
+
+def refusal(template: str, recipient: bytes, client: str, why: str = NO_LEASE) -> bytes:
+    """The refusal of one recipient; what is not printable ASCII in the address is shown as `?`."""
     shown = recipient.decode("ascii", "replace").replace("\ufffd", "?")[:256]
-    text = template.replace("{recipient}", shown).replace("{client}", client)
+    text = template if why == NO_LEASE else _OTHER_REFUSAL.replace("{why}", why)
+    text = text.replace("{recipient}", shown).replace("{client}", client)
     return text.encode("ascii", "replace")[:510] + b"\r\n"

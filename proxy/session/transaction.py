@@ -29,8 +29,10 @@ class Transaction:
     """Recipients that were sent on and have no reply yet."""
     accepted: list[bytes] = field(default_factory=list)
     """Recipients that the upstream took."""
-    foreign: bool = False
-    """Whether one of them is not local: the message is relayed."""
+    relaying: int = 0
+    """Recipients that are not local, sent on or accepted."""
+    foreign: int = 0
+    """How many of the accepted ones are not local: above 0 the message is relayed."""
     verdict: Verdict | None = None
     """The gate's answer for this transaction; None: not asked, or the lease that it came from has ended."""
     allowed: Verdict | None = None

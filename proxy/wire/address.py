@@ -8,7 +8,7 @@ Promises: one address has one binary form; only v4-mapped is folded (not IPv4-co
 anybody may route); an address with a zone id is no address here, because fe80::1 on two interfaces is two hosts, so
 it can never be leased or trusted.
 
-Does not: resolve names; cut IPv6 to `ipv6_prefix` (the lease's key does that); split ports off ("host:port" is the
+Does not: resolve names; split ports off ("host:port" is the
 configuration's).
 
 Rejected: the `ipaddress` module for the look-up (an object per question, and its v4-mapped form equals no IPv4
@@ -60,6 +60,14 @@ def literal(address: bytes) -> bytes:
     """The SMTP address literal (RFC 5321 4.1.3): b"[192.0.2.1]" or b"[IPv6:2001:db8::1]"."""
     tag = "" if len(address) == 4 else "IPv6:"
     return f"[{tag}{shown(address)}]".encode("ascii")
+
+
+def cut(address: bytes, prefix: int) -> bytes:
+    """The network of an IPv6 address by `prefix` bits, as the address with the rest 0; IPv4 stands for itself."""
+    if len(address) == 4 or prefix == 128:
+        return address
+    shift = 128 - prefix
+    return (int.from_bytes(address) >> shift << shift).to_bytes(16)
 
 
 class Networks:

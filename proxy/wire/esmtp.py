@@ -49,8 +49,9 @@ class Offer(NamedTuple):
     """Whether the upstream itself takes pipelined commands; to the client popgate always offers it."""
 
     @classmethod
-    def of(cls, reply: Reply, auth: bool) -> Offer:
-        """Read an upstream's positive reply to EHLO; `auth`: whether AUTH may be offered."""
+    def of(cls, reply: Reply, auth: bool, ours: frozenset[bytes] = frozenset()) -> Offer:
+        """Read an upstream's positive reply to EHLO; `auth`: whether AUTH may be offered, with `ours` for mechanisms
+        where there are any, else with the upstream's."""
         lines: list[bytes] = []
         keywords: set[bytes] = set()
         mechanisms: set[bytes] = set()
@@ -65,6 +66,8 @@ class Offer(NamedTuple):
                 keywords.add(keyword)
                 number = keyword == b"SIZE" and values and values[0].isdigit() and len(values[0]) <= 20
                 lines.append(b"SIZE " + values[0] if number else keyword)
+        if ours:
+            mechanisms = set(ours)
         if auth and mechanisms:
             keywords.add(b"AUTH")
             words = b" ".join(sorted(mechanisms))
@@ -89,10 +92,13 @@ def edited(reply: Reply, offer: Offer, starttls: bool) -> bytes:
 class EhloEditor:
     """`Offer.of` and `edited`, remembered: an upstream gives every client the same reply."""
 
-    __slots__ = ("_auth", "_known")
+    __slots__ = ("_auth", "_known", "_ours")
 
-    def __init__(self, auth: bool) -> None:
+    def __init__(self, auth: bool, ours: frozenset[bytes] = frozenset()) -> None:
+        """`auth`: whether AUTH is offered at all; `ours`: the mechanisms that popgate answers itself, under TLS only
+        (then `closed` is said of every session in the clear)."""
         self._auth = auth
+        self._ours = ours
         self._known: dict[tuple[bytes, bool, bool], tuple[Offer, bytes]] = {}
 
     def edit(self, reply: Reply, starttls: bool, closed: bool = False) -> tuple[Offer, bytes]:
@@ -105,17 +111,18 @@ class EhloEditor:
         if found is None:
             if len(self._known) >= _MAX_REMEMBERED:
                 self._known.clear()
-            offer = Offer.of(reply, self._auth and not closed)
+            offer = Offer.of(reply, self._auth and not closed, self._ours)
             found = self._known[key] = (offer, edited(reply, offer, starttls))
         return found
 
 
-def mail_parameters(text: bytes, offered: frozenset[bytes], authenticated: bool) -> bytes:
+def mail_parameters(text: bytes, offered: frozenset[bytes], authenticated: bool, own_auth: bool = False) -> bytes:
     """Rewrite the parameters of MAIL; `text` begins with a space or is empty, and so is what is returned.
 
+    `authenticated`: by the upstream, in this session; `own_auth`: AUTH is popgate's, the upstream may not know AUTH=.
     Raise BadParameter.
     """
-    return _rewritten(text, offered, _MAIL, authenticated)
+    return _rewritten(text, offered, _MAIL, authenticated, own_auth)
 
 
 def rcpt_parameters(text: bytes, offered: frozenset[bytes]) -> bytes:
@@ -128,7 +135,9 @@ def asks_smtputf8(parameters: bytes) -> bool:
     return b"SMTPUTF8" in parameters.split(b" ")
 
 
-def _rewritten(text: bytes, offered: frozenset[bytes], known: dict[bytes, bytes], authenticated: bool) -> bytes:
+def _rewritten(
+    text: bytes, offered: frozenset[bytes], known: dict[bytes, bytes], authenticated: bool, own_auth: bool = False
+) -> bytes:
     if text[:1] != b" ":
         raise BadParameter("something is glued to the address")
     written: dict[bytes, bytes] = {}
@@ -144,7 +153,9 @@ def _rewritten(text: bytes, offered: frozenset[bytes], known: dict[bytes, bytes]
         # It says no more than its absence (RFC 6152 3); but Sendmail, told so, clears the eighth bit before it looks
         # for the end of data, and finds one in \x8d\x8a.\x8d\x8a.
         del written[b"BODY"]
-    if not authenticated and b"AUTH" in written:
+    if own_auth:
+        written.pop(b"AUTH", None)
+    elif not authenticated and b"AUTH" in written:
         written[b"AUTH"] = b"AUTH=<>"  # only a session that the upstream authenticated may name an identity (RULES S2)
     return b"".join([b" " + word for word in written.values()])
 

@@ -4,6 +4,7 @@
 nothing but base64 lines.  ANONYMOUS and EXTERNAL would give a lease to everybody; GSSAPI and NTLM may put a security
 layer on the connection that popgate can't see through.
 
+`PasswordExchange` is the server's side of PLAIN and LOGIN, for `auth = "pop3"`.
 `Exchange` follows one AUTH command and names the login.  It checks the form of each line (base64, `=` or `*`), bounds
 the rounds, and never keeps more of a response than the login: the password is not held, logged or returned.  Whether
 the exchange succeeded is said by the upstream alone.
@@ -63,6 +64,53 @@ class Exchange:
             if name and not _CONTROL.search(name):  # a client that mixed mechanisms up shows its password there
                 self.login = shown_login(name)
         return line
+
+
+class BadResponse(ValueError):
+    """The client cancels (`*`), or what it says is no base64 or no response of this mechanism."""
+
+
+class PasswordExchange:
+    """The server's side of PLAIN (RFC 4616) or LOGIN (draft-murchison-sasl-login): what the client says is its login
+    and password.  Both are held by this object alone, and by nothing that prints."""
+
+    MECHANISMS = frozenset({b"LOGIN", b"PLAIN"})
+    MAX = 255
+    """Octets of a login, and of a password (RULES G15)."""
+
+    __slots__ = ("_given", "_plain", "login", "password")
+
+    def __init__(self, mechanism: bytes) -> None:
+        self._plain = mechanism == b"PLAIN"
+        self._given = 0
+        self.login = self.password = b""
+
+    def answer(self, response: bytes | None) -> bytes | None:
+        """Take a response, or None where the client has said nothing yet; return the challenge to make, or None at the
+        end.  Raise BadResponse."""
+        if response is None:
+            return b"" if self._plain else b"Username:"
+        if response != b"=" and not is_base64(response):  # `*` among them
+            raise BadResponse
+        octets = b"" if response == b"=" else binascii.a2b_base64(response)
+        if self._plain:
+            parts = octets.split(b"\0")
+            if len(parts) != 3 or parts[0] not in (b"", parts[1]):
+                raise BadResponse  # to act for somebody else is not in a POP3 login's power
+            _, self.login, self.password = parts
+            return None
+        self._given += 1
+        if self._given == 1:
+            self.login = octets
+            return b"Password:"
+        self.password = octets
+        return None
+
+    @property
+    def plausible(self) -> bool:
+        """Whether login and password may stand in POP3 commands (RULES G15)."""
+        both = (self.login, self.password)
+        return all(0 < len(one) <= self.MAX and not _CONTROL.search(one) for one in both) and b" " not in self.login
 
 
 def _plain(response: bytes) -> bytes:

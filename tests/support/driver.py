@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from proxy.session.events import Event, Finished, Outcome, Verdict
+from proxy.session.events import Event, Finished, LoginFailed, Outcome, Verdict
 from proxy.session.pop3 import PopSession, PopSettings
 from proxy.session.smtp import SmtpSession, SmtpSettings
 from proxy.wire.esmtp import EhloEditor
@@ -25,6 +25,8 @@ class Driver:
         self.to_client = b""
         self.to_upstream = b""
         self.events: list[Event] = []
+        self.notes_failures = True
+        """Whether a failed login is noted at once, as the link does unless the address fails too often."""
         self._unread: deque[bytes | None] = deque()  # from the client while the session holds; None: its end
 
     def client(self, *pieces: bytes) -> None:
@@ -77,10 +79,14 @@ class Driver:
         session = self.session
         self.to_client += b"".join(session.to_client)
         self.to_upstream += b"".join(session.to_upstream)
-        self.events += session.events
+        events = list(session.events)
+        self.events += events
         session.to_client.clear()
         session.to_upstream.clear()
         session.events.clear()
+        if self.notes_failures and any(isinstance(event, LoginFailed) for event in events):
+            session.failure_noted(False)
+            self._take()
 
 
 def new_session(protocol: str, words: Iterable[str] = ()) -> SmtpSession | PopSession:
@@ -111,7 +117,7 @@ def new_session(protocol: str, words: Iterable[str] = ()) -> SmtpSession | PopSe
             EhloEditor(auth),
             REFUSAL,
             bare_newline="reject" if given.pop("bare_newline", "normalize") == "reject" else "normalize",
-            auth=auth,
+            auth="upstream" if auth else "off",
             starttls=flag("starttls"),
             tls_required=required,
             ask_local=flag("ask_local"),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from proxy.config.schema import Gate as Rules
 from proxy.leases.memory import MemoryStore
 from proxy.leases.observations import Notes
+from proxy.net.census import Census
+from proxy.net.failures import Failures
 from proxy.net.link import Link
 from proxy.net.service import Service, Shared
 from proxy.net.upstream import NOT_SHOWN, Server, Upstream
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from proxy.leases.base import Lease
     from proxy.net.probe import Probe
     from proxy.net.tls import ServerTls, UpstreamTls
+    from proxy.patience import Patience
 
     from .workshop import Peer, Workshop
 
@@ -45,6 +49,9 @@ class SlowStore:
     def __init__(self) -> None:
         self.grants: list[tuple[bytes, str, str, float, Callable[[int | StoreUnavailable], None]]] = []
         self.questions: list[tuple[bytes, Callable[[Sequence[Lease] | StoreUnavailable], None]]] = []
+        self.charges: list[tuple[bytes, str, str, int, int, float]] = []
+        self.renewals: list[tuple[bytes, str, str, float]] = []
+        self.watcher: Callable[[bytes | None], None] | None = None
 
     def find(self, address: bytes, then: Callable[[Sequence[Lease] | StoreUnavailable], None]) -> None:
         self.questions.append((address, then))
@@ -59,6 +66,15 @@ class SlowStore:
         limit: int = 0,
     ) -> None:
         self.grants.append((address, login, source, window, then))
+
+    def charge(self, address: bytes, login: str, source: str, messages: int, recipients: int, span: float) -> None:
+        self.charges.append((address, login, source, messages, recipients, span))
+
+    def renew(self, batch: Sequence[tuple[bytes, str, str, float]]) -> None:
+        self.renewals += batch
+
+    def watch(self, changed: Callable[[bytes | None], None] | None) -> None:
+        self.watcher = changed
 
 
 class Gate:
@@ -83,6 +99,13 @@ class Gate:
         self.transparent = False
         self.window = 1800.0
         self.session_timeout = 7200.0
+        self.rules: dict[str, Any] = {}
+        """Keys of [gate], beside those above."""
+        self.patience: Patience | None = None
+        self.failed_logins_per_address = 0
+        self.password_upstream: Upstream | None = None
+        self.census = Census(1)
+        self.failures = Failures(1, workshop.clock.now)
         self.closed: list[Link | Probe] = []
         self.leased: list[str] = []
         self.notes = Notes(workshop.clock.wall)
@@ -106,13 +129,15 @@ class Gate:
             is_ours=lambda host, port: False,
             showing=self.showing,
         )
-        policy = RelayPolicy(
-            self.store,
+        rules = Rules(
             window=self.window,
-            trusted=Networks(self.trusted),
-            never_lease=Networks(self.never),
-            balancers=Networks(self.balancers),
-            is_own=self.own,
+            trusted_networks=tuple(self.trusted),
+            never_lease=tuple(self.never),
+            local_domains=("local.test",),
+            **self.rules,
+        )
+        policy = RelayPolicy(
+            rules, self.store, is_own=self.own, balancers=Networks(self.balancers), patience=self.patience
         )
         return Service(
             name="door",
@@ -129,6 +154,8 @@ class Gate:
             handshake_timeout=30.0,
             session_timeout=self.session_timeout,
             max_age=43200.0,
+            failed_logins_per_address=self.failed_logins_per_address,
+            password_upstream=self.password_upstream,
         )
 
     def shared(self) -> Shared:
@@ -139,8 +166,11 @@ class Gate:
             log=workshop.log,
             clock=workshop.clock.now,
             closed=self.closed.append,
-            leased=lambda _, login: self.leased.append(login),
+            leased=lambda _, key: self.leased.append(key[1]),
             notes=self.notes,
+            census=self.census,
+            failures=self.failures,
+            worker=0,
         )
 
     def open(self, address: str = CLIENT) -> Peer:

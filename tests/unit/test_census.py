@@ -7,7 +7,8 @@ import os
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.net.census import CELLS, Census
+from proxy.net.census import Census
+from proxy.net.crowd import CELLS, _where
 
 ADDRESSES = [bytes((192, 0, 2, last)) for last in range(8)] + [bytes(15) + bytes((last,)) for last in range(1, 5)]
 
@@ -66,8 +67,8 @@ def test_beats_wrap() -> None:
 
 def test_a_cell_neither_overflows_nor_goes_below_nothing() -> None:
     census = Census(1)
-    for cell in census._where(ADDRESSES[0]):
-        census._cells[0][cell] = 65535
+    for cell in _where(ADDRESSES[0]):
+        census._addresses._slots[0][cell] = 65535
     census.enter(0, ADDRESSES[0])
     assert census.of(ADDRESSES[0]) == 65535
     census.forget(0)
@@ -78,10 +79,10 @@ def test_a_cell_neither_overflows_nor_goes_below_nothing() -> None:
 
 def test_a_crowd_in_one_row_does_not_count_against_an_address() -> None:
     census = Census(1)
-    mine = census._where(ADDRESSES[0])
+    mine = _where(ADDRESSES[0])
     crowd = next(
         number.to_bytes(16) for number in range(1, 1 << 20)
-        if (where := census._where(number.to_bytes(16)))[0] == mine[0] and where[1] != mine[1]
+        if (where := _where(number.to_bytes(16)))[0] == mine[0] and where[1] != mine[1]
     )  # fmt: skip
     for _ in range(50):
         census.enter(0, crowd)
@@ -90,8 +91,7 @@ def test_a_crowd_in_one_row_does_not_count_against_an_address() -> None:
 
 
 def test_both_rows_are_used_in_full() -> None:
-    census = Census(1)
-    cells = [census._where(number.to_bytes(4)) for number in range(2000)]
+    cells = [_where(number.to_bytes(4)) for number in range(2000)]
     assert all(0 <= first < CELLS <= second < 2 * CELLS for first, second in cells)
     assert len({first for first, _ in cells}) > 1800
     assert len({second for _, second in cells}) > 1800

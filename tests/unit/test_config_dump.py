@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,13 +42,14 @@ def test_every_key_is_written_and_a_listeners_gate_as_far_as_it_differs(tmp_path
     own = lines[where + 1 : lines.index("", where)]
     assert own == ['window = "10m"', "local_domains = []", 'local_domains_file = ""']
     common = lines[lines.index("[gate]") + 1 : lines.index("", lines.index("[gate]"))]
-    assert common[:4] == [
+    assert common[:5] == [
+        'mode = "enforce"',
         'window = "30m"',
         'max_age = "12h"',
         'local_domains = ["a.example"]',
         f'local_domains_file = "{tmp_path}/domains"',
     ]
-    assert len(common) == 10
+    assert len(common) == len(fields(Gate))
 
 
 def test_a_configuration_from_nowhere_says_so() -> None:
@@ -80,16 +82,27 @@ def some(items: st.SearchStrategy[T], at_least: int = 0) -> st.SearchStrategy[tu
 def gates(draw: st.DrawFn) -> Gate:
     window, max_age = sorted(draw(st.tuples(durations(1000), durations(1000))))
     return Gate(
-        window,
-        max_age,
-        draw(some(DOMAINS)),
-        None,
-        draw(some(NETWORKS)),
-        draw(st.booleans()),
-        draw(some(NETWORKS)),
-        draw(st.sampled_from(schema.BARE_NEWLINES)),
-        draw(st.sampled_from(schema.AUTHS)),
-        draw(st.sampled_from(["554 no", '554 5.7.1 "\\{client}\\t" {recipient}'])),
+        mode="enforce",
+        window=window,
+        max_age=max_age,
+        local_domains=draw(some(DOMAINS)),
+        trusted_networks=draw(some(NETWORKS)),
+        unsafe=draw(st.booleans()),
+        shared_networks=draw(some(NETWORKS)),
+        never_lease=draw(some(NETWORKS)),
+        max_logins_per_address=draw(st.just(0) | COUNTS),
+        no_relay_logins=draw(some(st.sampled_from(["scanner", "Ünder", "a b"]))),
+        lease_after_failures=draw(st.just(0) | COUNTS),
+        renew_on_use=draw(st.booleans()),
+        ipv6_prefix=draw(st.integers(32, 128)),
+        patience=draw(st.integers(0, 60_000)) / 1000,
+        patience_waiting=draw(COUNTS),
+        sender=draw(st.sampled_from(schema.SENDER_RULES)),
+        bare_newline=draw(st.sampled_from(schema.BARE_NEWLINES)),
+        auth=draw(st.sampled_from(("upstream", "off"))),
+        max_messages=draw(st.just(0) | COUNTS),
+        max_recipients=draw(st.just(0) | COUNTS),
+        refusal=draw(st.sampled_from(["554 no", '554 5.7.1 "\\{client}\\t" {recipient}'])),
     )
 
 

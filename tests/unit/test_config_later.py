@@ -34,8 +34,8 @@ def test_the_value_that_is_true_is_taken_and_no_other(tmp_path: Path, sort: str,
 
 
 def test_every_gate_key_is_judged_for_a_listener_too(tmp_path: Path) -> None:
-    [problem] = problems(tmp_path, '[listener.smtp.gate]\npatience = "3s"\n')
-    assert problem == 'listener.smtp.gate.patience: not built yet; only "0s" (off) is taken'
+    [problem] = problems(tmp_path, '[listener.smtp.gate]\npatience = "2m"\n')
+    assert problem == 'listener.smtp.gate.patience: is too long; take at most "1m"'
 
 
 def test_no_duration_has_two_forms_and_false_is_not_one_of_them() -> None:

@@ -117,6 +117,19 @@ local_domains_file = "domains"
 trusted_networks = ["192.0.2.0/24"]
 unsafe = true
 never_lease = ["198.51.100.7"]
+mode = "enforce"
+shared_networks = ["100.64.0.0/10"]
+max_logins_per_address = 3
+no_relay_logins = ["scanner"]
+lease_after_failures = 4
+renew_on_use = true
+ipv6_prefix = 64
+patience = "5s"
+patience_waiting = 6
+sender = "match"
+sender_map = "senders"
+max_messages = 7
+max_recipients = 8
 bare_newline = "reject"
 auth = "off"
 refusal = "550 no"
@@ -171,6 +184,7 @@ proxy_timeout = "7500ms"
 refusals = 8
 errors = 9
 failed_logins = 10
+failed_logins_per_address = 11
 [admin]
 control = "run/x.sock"
 agent = "[::1]:8111"
@@ -183,18 +197,33 @@ file = "x.log"
 
 def test_every_key_arrives(tmp_path: Path) -> None:
     (tmp_path / "domains").write_text("# ours\nexample.org # and theirs\n\n  example.com\n.münchen.example\n")
+    (tmp_path / "senders").write_text("anna anna@home.example @anna.example # hers\n\nanna info@example.com\n")
     config = loaded(tmp_path, EVERYTHING)
+    addresses = ("anna@home.example", "@anna.example", "info@example.com")
     gate = Gate(
-        600.0,
-        3600.0,
-        ("example.com", ".example.net", "example.org", ".münchen.example"),
-        tmp_path / "domains",
-        ("192.0.2.0/24",),
-        True,
-        ("198.51.100.7",),
-        "reject",
-        "off",
-        "550 no",
+        mode="enforce",
+        window=600.0,
+        max_age=3600.0,
+        local_domains=("example.com", ".example.net", "example.org", ".münchen.example"),
+        local_domains_file=tmp_path / "domains",
+        trusted_networks=("192.0.2.0/24",),
+        unsafe=True,
+        shared_networks=("100.64.0.0/10",),
+        never_lease=("198.51.100.7",),
+        max_logins_per_address=3,
+        no_relay_logins=("scanner",),
+        lease_after_failures=4,
+        renew_on_use=True,
+        ipv6_prefix=64,
+        patience=5.0,
+        patience_waiting=6,
+        sender="match",
+        sender_map=schema.SenderMap(tmp_path / "senders", {"anna": addresses}),
+        bare_newline="reject",
+        auth="off",
+        max_messages=7,
+        max_recipients=8,
+        refusal="550 no",
     )
     both = (Endpoint("::1", 2525), Endpoint("127.0.0.1", 2525))
     balancers = ("203.0.113.9", "fd00::/8")
@@ -223,7 +252,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
             ),
         },
         tls=Tls((tmp_path / "a.pem", Path("/etc/b")), "TLSv1.3"),
-        limits=Limits(1, 2, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 7.5, 8, 9, 10),
+        limits=Limits(1, 2, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 7.5, 8, 9, 10, 11),
         admin=Admin(tmp_path / "run/x.sock", Endpoint("::1", 8111)),
         log=Log("debug", "json", f"{tmp_path}/x.log"),
     )
@@ -259,7 +288,7 @@ def test_a_listener_has_its_own_gate_over_the_common_one(tmp_path: Path) -> None
 
 
 def test_a_listeners_gate_is_checked_like_the_common_one(tmp_path: Path) -> None:
-    text = '[listener.smtp.gate]\nwindow = "x"\nauth = "pop3"\nrefusal = "451 no"\nnonsense = 1\n'
+    text = '[listener.smtp.gate]\nwindow = "x"\nauth = "kerberos"\nrefusal = "451 no"\nnonsense = 1\n'
     assert [line.partition(":")[0] for line in problems(tmp_path, text)] == [
         "listener.smtp.gate.window",
         "listener.smtp.gate.auth",
@@ -287,7 +316,7 @@ def test_the_memory_store_has_no_path(tmp_path: Path) -> None:
 
 def test_all_problems_are_told_at_once_with_file_and_key(tmp_path: Path) -> None:
     place = written(
-        tmp_path, "workers = true\nwindow = 5\n[gate]\nwindow = '30'\npatience = '3s'\nrefusel = ''\n[lmits]\n"
+        tmp_path, "workers = true\nwindow = 5\n[gate]\nwindow = '30'\npatience = 'x'\nrefusel = ''\n[lmits]\n"
     )
     (place / "90-more.toml").write_text("[listener.smtp]\nbind = ['0.0.0.0', '::1']\n[tls]\nold_clients = ['::1']\n")
     with pytest.raises(ConfigError) as caught:
@@ -298,7 +327,8 @@ def test_all_problems_are_told_at_once_with_file_and_key(tmp_path: Path) -> None
             f"{two}: workers: must be a whole number, not true or false; write it without quotes or point",
             f"{two}: window: unknown key; it belongs in [gate]",
             f'{two}: gate.window: "30" has no unit; write "30s" if seconds are meant',
-            f'{two}: gate.patience: not built yet; only "0s" (off) is taken',
+            f'{two}: gate.patience: "x" is not a duration; write one number with '
+            'ms, s, m, h or d, like "90m" or "500ms"',
             f'{two}: gate.refusel: unknown key; did you mean "refusal"?',
             f'{two}: lmits: unknown table; did you mean "limits"?',
             f'{more}: listener.smtp.bind: "0.0.0.0" has no port; write "0.0.0.0:PORT"',
@@ -318,7 +348,7 @@ def test_all_problems_are_told_at_once_with_file_and_key(tmp_path: Path) -> None
         ("gate = 5", "gate: must be a table, not a number; write [gate]"),
         ("[[gate]]", "gate: must be a table, not a list"),
         ("[gate]\nwindow = 0", "gate.window: is too short"),
-        ("[gate]\nauth = 'pop3'", 'gate.auth: "pop3" is not built yet'),
+        ("[gate]\nauth = 'pop3'", 'gate.auth_upstream: auth = "pop3" needs the name'),
         ("[gate]\nlocal_domains = 'a'", 'gate.local_domains: must be a list, not a string; write ["a"]'),
         ("[gate]\ntrusted_networks = ['x']", 'gate.trusted_networks: "x" is not a network'),
         ("[gate]\nnever_lease = ['x']", 'gate.never_lease: "x" is not a network'),

@@ -60,7 +60,6 @@ def test_an_inner_table_is_there_empty_or_none() -> None:
     ("entries", "problem"),
     [
         ({"windoe": 1}, 'f: gate.windoe: unknown key; did you mean "window"?'),
-        ({"patiense": 1}, 'f: gate.patiense: unknown key; did you mean "patience"?'),
         ({"data_end_timeout": 1}, "f: gate.data_end_timeout: unknown key; it belongs in [limits]"),
         ({"tls_required": True}, "f: gate.tls_required: unknown key; it belongs in [listener.NAME]"),
         ({"send_proxy": "v2"}, "f: gate.send_proxy: unknown key; it belongs in [upstream.NAME]"),

@@ -18,7 +18,7 @@ FLOORS = {
     "errors": 0,
     "wire": 1, "config": 1, "metrics": 1, "log": 1, "certificates": 1,
     "session": 2, "leases": 2,
-    "policy": 3,
+    "policy": 3, "patience": 3, "senders": 3,
     "net": 4,
     "runtime": 5,
     "supervisor": 6, "worker": 6, "control": 6, "admin": 6, "selftest": 6, "channel": 6, "questions": 6, "why": 6,

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proxy.config.schema import Gate
 from proxy.errors import StoreUnavailable
 from proxy.leases.memory import MemoryStore
 from proxy.policy import RelayPolicy
-from proxy.session.events import Outcome, Verdict
+from proxy.session.events import Outcome, RelayAsked, Verdict
 from proxy.wire.address import Networks, packed
 
 from ..support.clocks import FakeClock
@@ -18,6 +19,9 @@ from ..support.gate import SlowStore
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from proxy.patience import Patience
+
+QUESTION = RelayAsked("a@s.test", "x@far.test")
 HOME, OTHER = packed("192.0.2.7"), packed("192.0.2.8")
 
 
@@ -27,8 +31,11 @@ def policy(
     trusted: Sequence[str] = (),
     never: Sequence[str] = (),
     own: Callable[[bytes], bool] = lambda address: False,
+    patience: Patience | None = None,
+    **rules: Any,
 ) -> RelayPolicy:
-    return RelayPolicy(store, window=1800.0, trusted=Networks(trusted), never_lease=Networks(never), is_own=own)
+    gate = Gate(trusted_networks=tuple(trusted), never_lease=tuple(never), local_domains=("local.test",), **rules)
+    return RelayPolicy(gate, store, is_own=own, patience=patience)
 
 
 class Bench:
@@ -40,13 +47,13 @@ class Bench:
         self.policy = policy(self.store)
 
     def grant(self, login: str = "anna", address: bytes = HOME) -> None:
-        answers: list[StoreUnavailable | None] = []
+        answers: list[int | StoreUnavailable] = []
         self.policy.grant(address, login, answers.append)
-        assert answers == [None]
+        assert isinstance(answers[0], int)
 
     def judge(self, address: bytes = HOME) -> tuple[Verdict, float]:
         answers: list[tuple[Verdict, float]] = []
-        self.policy.judge(address, lambda verdict, seconds: answers.append((verdict, seconds)))
+        self.policy.judge(address, QUESTION, lambda verdict, seconds: answers.append((verdict, seconds)))
         (answer,) = answers
         return answer
 
@@ -84,7 +91,7 @@ def test_G6_the_verdict_says_for_how_long_it_holds_and_ends_at_its_second(bench:
 def test_G7_a_store_that_is_down_defers_and_never_refuses_or_allows() -> None:
     store = SlowStore()
     answers: list[Verdict] = []
-    policy(store).judge(HOME, lambda verdict, _: answers.append(verdict))
+    policy(store).judge(HOME, QUESTION, lambda verdict, _: answers.append(verdict))
     store.questions[0][1](StoreUnavailable("busy"))
     assert answers == [Verdict(Outcome.DEFER, "store down: busy")]
 
@@ -119,38 +126,33 @@ def test_a_trusted_network_is_a_standing_verdict_and_asks_nobody() -> None:
 def test_G2_a_mapped_address_is_the_ipv4_network_s() -> None:
     gate = policy(SlowStore(), trusted=["192.0.2.0/24"], never=["198.51.100.0/24"])
     assert gate.standing(packed("::ffff:192.0.2.9")) is not None
-    assert gate.unleasable(packed("::ffff:198.51.100.1")) == "never_lease"
+    assert gate.unleasable(packed("::ffff:198.51.100.1"), "anna", 0) == "never_lease"
 
 
 def test_G2_link_local_addresses_make_no_lease() -> None:
-    policy = RelayPolicy(
-        MemoryStore(FakeClock()), window=60.0, trusted=Networks([]), never_lease=Networks([]), is_own=lambda _: False
-    )
-    assert policy.unleasable(packed("fe80::1")) == policy.unleasable(packed("febf::1")) == "link-local address"
-    assert policy.unleasable(packed("fec0::1")) == policy.unleasable(packed("2001:db8::1")) == ""
+    gate = policy(SlowStore())
+    assert [gate.unleasable(packed(text), "anna", 0) for text in ("fe80::1", "febf::1")] == ["link-local address"] * 2
+    assert [gate.unleasable(packed(text), "anna", 0) for text in ("fec0::1", "2001:db8::1")] == ["", ""]
 
 
 def test_G3_no_lease_for_never_lease_and_our_own_addresses() -> None:
     gate = policy(SlowStore(), never=["198.51.100.0/24"], own=lambda address: address == OTHER)
-    assert gate.unleasable(packed("198.51.100.255")) == "never_lease"
-    assert gate.unleasable(OTHER) == "own address"
-    assert gate.unleasable(HOME) == ""
+    assert gate.unleasable(packed("198.51.100.255"), "anna", 0) == "never_lease"
+    assert gate.unleasable(OTHER, "anna", 0) == "own address"
+    assert gate.unleasable(HOME, "anna", 0) == ""
 
 
 def test_G3_no_lease_for_the_address_of_a_load_balancer() -> None:
     balancers = Networks(["198.51.100.0/28", "2001:db8::/64"])
-    nobody = Networks([])
-    gate = RelayPolicy(
-        SlowStore(), window=60.0, trusted=nobody, never_lease=nobody, is_own=lambda _: False, balancers=balancers
-    )
+    gate = RelayPolicy(Gate(), SlowStore(), is_own=lambda _: False, balancers=balancers)
     for balancer in ("198.51.100.15", "::ffff:198.51.100.1", "2001:db8::5"):
-        assert "load balancer" in gate.unleasable(packed(balancer))
-    assert gate.unleasable(packed("198.51.100.16")) == ""
+        assert "load balancer" in gate.unleasable(packed(balancer), "anna", 0)
+    assert gate.unleasable(packed("198.51.100.16"), "anna", 0) == ""
 
 
 def test_no_verdict_is_an_accident_of_a_missing_answer() -> None:
     """Nothing is decided until the store speaks."""
     store = SlowStore()
     answers: list[Verdict] = []
-    policy(store).judge(HOME, lambda verdict, _: answers.append(verdict))
+    policy(store).judge(HOME, QUESTION, lambda verdict, _: answers.append(verdict))
     assert answers == []

@@ -78,6 +78,7 @@ proxy_timeout = 23
 refusals = 18
 errors = 19
 failed_logins = 21
+failed_logins_per_address = 23
 [gate]
 window = 33
 max_age = 44
@@ -102,7 +103,8 @@ refusal = "550 no"
     settings = smtp.settings
     assert isinstance(settings, SmtpSettings)
     assert (settings.max_refusals, settings.max_errors, settings.bare_newline) == (18, 19, "reject")
-    assert (settings.auth, settings.refusal) == (False, "550 no")
+    assert (settings.auth, settings.refusal, settings.max_failed_logins) == ("off", "550 no", 21)
+    assert smtp.failed_logins_per_address == pop3.failed_logins_per_address == 23
     assert isinstance(pop3.settings, PopSettings)
     assert 21 in [getattr(pop3.settings, name) for name in PopSettings.__dataclass_fields__]
 
@@ -114,8 +116,8 @@ def test_G3_the_balancers_of_any_listener_are_leased_at_none(tmp_path: Path) -> 
     assert balancer in made["smtp"].accept_proxy_from
     assert balancer not in made["pop3"].accept_proxy_from
     for service in made.values():
-        assert "accept_proxy_from" in service.policy.unleasable(balancer)
-        assert service.policy.unleasable(packed("198.51.100.16")) == ""
+        assert "accept_proxy_from" in service.policy.unleasable(balancer, "anna", 0)
+        assert service.policy.unleasable(packed("198.51.100.16"), "anna", 0) == ""
 
 
 def test_a_listener_s_own_gate_rules_it(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import tracemalloc
 
 import pytest
 
-from proxy.session.events import LoginFailed, Refused, Relayed, Wait
+from proxy.session.events import LoginFailed, Outcome, Refused, Relayed, Verdict, Wait
 
 from ..support.driver import Driver, new_session
 from ..support.smtp import ALLOW, REFUSE, asked, in_body, ready
@@ -142,7 +142,7 @@ def test_N11_the_audit_trail_of_a_relayed_message() -> None:
     driver.client(b"x\r\n", b"y\n.\r\n.\r\n")
     driver.upstream(b"250 2.0.0 Ok: queued as 1A2B\r\n")
     sent = len(b"x\r\ny\r\n..\r\n.\r\n")
-    trail = Relayed("a@s.test", ("v@far.test",), sent, "250 2.0.0 Ok: queued as 1A2B", "lease of anna", "anna")
+    trail = Relayed("a@s.test", ("v@far.test",), sent, "250 2.0.0 Ok: queued as 1A2B", ALLOW, 1)
     assert driver.events == [trail]
 
 
@@ -161,7 +161,9 @@ def test_G14_the_trail_names_the_login() -> None:
     driver.upstream(b"250 a\r\n250 b\r\n354 go\r\n")
     driver.client(b"x\r\n.\r\n")
     driver.upstream(b"554 no\r\n")
-    assert driver.events == [Relayed("a@s.test", ("v@far.test",), 6, "554 no", "authenticated", "anna")]
+    assert driver.events == [
+        Relayed("a@s.test", ("v@far.test",), 6, "554 no", Verdict(Outcome.ALLOW, "authenticated", "anna"), 1)
+    ]
 
 
 def test_S10_a_failed_login_is_told_without_its_password() -> None:

@@ -11,9 +11,9 @@ from proxy.errors import StoreUnavailable
 from proxy.leases.memory import MemoryStore
 from proxy.policy import RelayPolicy
 from proxy.questions import Answer, listed
-from proxy.session.events import Outcome
+from proxy.session.events import Outcome, RelayAsked
 from proxy.why import Explanation, explain
-from proxy.wire.address import Networks, packed
+from proxy.wire.address import packed
 
 from ..support.clocks import FakeClock
 from ..support.configuration import loaded
@@ -121,16 +121,10 @@ def test_it_says_what_the_gate_does(config: Config, address: str, down: bool) ->
     if down:
         store.close()
         held = [listed(StoreUnavailable("the store is closed"))]
-    policy = RelayPolicy(
-        store,
-        window=60,
-        trusted=Networks(config.gate.trusted_networks),
-        never_lease=Networks(config.gate.never_lease),
-        is_own=lambda address: False,
-    )
+    policy = RelayPolicy(config.gate, store, is_own=lambda address: False)
     verdicts = [policy.standing(packed(address))]
     if verdicts == [None]:
-        policy.judge(packed(address), lambda verdict, _: verdicts.append(verdict))
+        policy.judge(packed(address), RelayAsked("", ""), lambda verdict, _: verdicts.append(verdict))
     decided = verdicts[-1]
     assert decided is not None
     names = {Outcome.ALLOW: "allow", Outcome.REFUSE: "refuse", Outcome.DEFER: "defer"}

@@ -1,0 +1,56 @@
+"""How many there are of each of very many things, counted in memory that the workers of a node share (RULES N5).
+
+Each worker writes only its own slot, so nothing is locked; a sum over the slots is the node's figure.  Things (an
+address, a login) are hashed with a secret into `CELLS` counters, twice, and the smaller sum counts: two things that
+meet in one cell can make a count too high, never too low, and one would have to meet a crowd in both rows to be taken
+for it.  No dictionary grows with what an attacker sends.
+
+Made by the supervisor before it forks; a dead worker's slot is cleared by the supervisor.
+"""
+
+from __future__ import annotations
+
+import mmap
+from typing import Final
+
+CELLS: Final = 32768
+"""Counters in a row, two octets each: 10,000 things fill a third."""
+_ROWS: Final = 2
+_MOST: Final = 65535
+
+
+class Crowd:
+    """One number for each thing, and one slot for each worker."""
+
+    def __init__(self, workers: int) -> None:
+        size = _ROWS * CELLS * 2
+        memory = memoryview(mmap.mmap(-1, size * workers))
+        self._slots = [memory[size * number : size * (number + 1)].cast("H") for number in range(workers)]
+
+    def add(self, worker: int, thing: bytes) -> None:
+        """One more."""
+        cells = self._slots[worker]
+        for cell in _where(thing):
+            if cells[cell] < _MOST:
+                cells[cell] += 1
+
+    def remove(self, worker: int, thing: bytes) -> None:
+        """One less."""
+        cells = self._slots[worker]
+        for cell in _where(thing):
+            if cells[cell]:
+                cells[cell] -= 1
+
+    def of(self, thing: bytes) -> int:
+        """How many in all workers; rarely too high, never too low."""
+        return min([sum([cells[cell] for cells in self._slots]) for cell in _where(thing)])
+
+    def forget(self, worker: int) -> None:
+        """A worker has died, or counts anew."""
+        cells = self._slots[worker].cast("B")
+        cells[:] = bytes(len(cells))
+
+
+def _where(thing: bytes) -> tuple[int, int]:
+    digest = hash(thing)  # SipHash under a secret of this process and those that it forks
+    return digest % CELLS, CELLS + (digest >> 32) % CELLS
