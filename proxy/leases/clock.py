@@ -42,6 +42,6 @@ class Clock:
 
 def _read_boot_id() -> str:
     try:
-        return _BOOT_ID.read_text("ascii").strip()
+        return _BOOT_ID.read_text("utf-8").strip()
     except (OSError, UnicodeError):
         return ""
