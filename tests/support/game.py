@@ -13,6 +13,9 @@
 command at the server is one that the session wrote, and no message ends there but where the client's CRLF.CRLF is; what
 goes up before and behind messages has the shape of what popgate writes; nothing is said behind the end.
 
+A session may begin announced (RULES S12): then it asks for another connection when a relay verdict allows, and gets one
+to another server of the same kind, or none while the gate defers.  Both servers are judged.
+
 When the upstream has lied (a reply of the right form that the server never gave, while one was due), nobody can tell
 where commands and messages are; then only what the session itself wrote is judged.
 """
@@ -22,7 +25,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal
 
-from proxy.session.events import Finished, RelayAsked, TlsAsked, UpstreamAborted
+from proxy.session.events import Finished, RelayAsked, TlsAsked, UnannouncedAsked, UpstreamAborted
 from proxy.session.smtp import SmtpSession, SmtpSettings
 from proxy.wire.esmtp import EhloEditor
 from proxy.wire.recipients import LocalDomains
@@ -60,13 +63,22 @@ class SmtpGame:
     """See the module."""
 
     def __init__(
-        self, how: Personality, *, reject: bool = False, starttls: bool = False, pipelining: bool = True, cut: int = 0
+        self,
+        how: Personality,
+        *,
+        reject: bool = False,
+        starttls: bool = False,
+        pipelining: bool = True,
+        announced: bool = False,
+        cut: int = 0,
     ) -> None:
         """`cut`: octets of the pieces in which either side's octets come; 0: as they are sent."""
         self.session = SmtpSession(SETTINGS[reject, starttls], "192.0.2.7", b"[192.0.2.7]")
+        self.session.announced = announced
         self.server = LaxServer(how, pipelining)
         self.cut = cut
         self.sent: list[bytes] = []
+        self.left: list[tuple[LaxServer, list[bytes]]] = []  # connections that the session has moved away from
         self.ends = 0  # messages that the client ended, by a reader of its octets that knows only CRLF.CRLF
         self.lied = self.over = self.aborted = False
         self.trouble = ""
@@ -74,6 +86,7 @@ class SmtpGame:
         self._verdict = REFUSE
         self._open = False  # ALLOW was said in this transaction, by what the session itself writes
         self._asked = self._tls = False
+        self._move: UnannouncedAsked | None = None
         self._withheld = b""
         self._unread = b""
         self._upstream(b"220 lax\r\n")
@@ -109,20 +122,19 @@ class SmtpGame:
             self._take(streaming)
 
     def breach(self) -> str:
-        server = self.server
         if self.trouble:
             return self.trouble
         if self.lied:
             return ""
-        if server.foreign or server.dangerous:
-            return f"foreign {server.foreign!r}, dangerous {server.dangerous!r}"
-        if server.messages > self.ends:
-            return f"{server.messages} messages there, {self.ends} ended by the client"
-        if server.how is not STRICT:
-            strict = LaxServer(STRICT, server.pipelining)
-            strict.feed(b"".join(self.sent))
-            if strict.messages != server.messages or strict.lines != server.lines:
-                return f"read in two ways: {strict.lines!r} and {server.lines!r}, {strict.messages}, {server.messages}"
+        connections = [*self.left, (self.server, self.sent)]
+        for server, sent in connections:
+            if server.foreign or server.dangerous:
+                return f"foreign {server.foreign!r}, dangerous {server.dangerous!r}"
+            if server.how is not STRICT and (differs := _differs(server, sent)):
+                return differs
+        messages = sum([server.messages for server, _ in connections])
+        if messages > self.ends:
+            return f"{messages} messages there, {self.ends} ended by the client"
         return ""
 
     # How the link would feed it
@@ -145,8 +157,10 @@ class SmtpGame:
                 self._upstream(replies)
             if self._asked:
                 self._answer()
+            if self._move is not None:
+                self._go_on(self._move)
             self._read()
-            if not self._withheld and not self._asked:
+            if not self._withheld and not self._asked and self._move is None:
                 return
 
     def _answer(self) -> None:
@@ -155,6 +169,26 @@ class SmtpGame:
             return
         self._open = self.server.gate_open = self._verdict is ALLOW
         self.session.relay_answered(self._verdict)
+        self._take(False)
+
+    def _go_on(self, wanted: UnannouncedAsked) -> None:
+        """What the link does (session/speeches.py): another connection, brought to where the session is."""
+        self._move = None
+        if self.over:
+            return
+        if self._verdict is DEFER:
+            self.session.moved(None)
+        else:
+            self.left.append((self.server, self.sent))
+            self.server = LaxServer(self.server.how, self.server.pipelining)
+            self.sent = [line for line in (wanted.hello, wanted.mail) if line]
+            for line in self.sent:
+                self._judge(line)
+            offer = self.server.feed(wanted.hello) if wanted.hello else b""
+            self.server.feed(wanted.mail)
+            self._withheld = b""
+            self._open = self.server.gate_open = self._verdict is ALLOW
+            self.session.moved(offer if wanted.hello.startswith(b"EHLO") else b"")
         self._take(False)
 
     def _upstream(self, data: bytes) -> None:
@@ -201,6 +235,8 @@ class SmtpGame:
         for event in session.events:
             if isinstance(event, RelayAsked):
                 self._asked = True
+            elif isinstance(event, UnannouncedAsked):
+                self._move = event
             elif isinstance(event, UpstreamAborted):
                 self.aborted = True
             elif isinstance(event, Finished):
@@ -223,19 +259,39 @@ class SmtpGame:
             self.trouble = f"foreign: {line!r}"
 
 
-def encoded(how: Personality, reject: bool, pipelining: bool, cut: int, steps: Iterable[Step]) -> bytes:
+def _differs(server: LaxServer, sent: list[bytes]) -> str:
+    """How a strict server reads otherwise what this one was sent."""
+    strict = LaxServer(STRICT, server.pipelining)
+    strict.feed(b"".join(sent))
+    if strict.messages == server.messages and strict.lines == server.lines:
+        return ""
+    return f"read in two ways: {strict.lines!r} and {server.lines!r}, {strict.messages}, {server.messages}"
+
+
+def encoded(
+    how: Personality, reject: bool, pipelining: bool, announced: bool, cut: int, steps: Iterable[Step]
+) -> bytes:
     """A game as octets: two of flags and cut, then the steps, each behind an 0xFF (steps can hold none)."""
     flags = PERSONALITIES.index(how) | reject << 6 | (not pipelining) << 5
-    return bytes([flags, min(cut, 255)]) + b"".join([b"\xff" + kind.encode() + data for kind, data in steps])
+    return bytes([flags, announced << 7 | min(cut, 127)]) + b"".join(
+        [b"\xff" + kind.encode() + data for kind, data in steps]
+    )
 
 
 def play_octets(data: bytes) -> str:
     """Play a game out of any octets; what went wrong, or nothing."""
     if len(data) < 2:
         return ""
-    flags, cut = data[0], data[1]
+    flags, more = data[0], data[1]
     how = PERSONALITIES[(flags & 31) % len(PERSONALITIES)]
-    game = SmtpGame(how, reject=bool(flags & 64), starttls=bool(flags & 128), pipelining=not flags & 32, cut=cut)
+    game = SmtpGame(
+        how,
+        reject=bool(flags & 64),
+        starttls=bool(flags & 128),
+        pipelining=not flags & 32,
+        announced=bool(more & 128),
+        cut=more & 127,
+    )
     return game.play(
         [(chr(part[0]) if part[:1] in _KINDS else "C", part[1:]) for part in data[2:].split(b"\xff")[1:] if part]
     )

@@ -62,12 +62,15 @@ def smtp_game(chance: random.Random) -> tuple[SmtpGame, list[Step], bytes]:
     reject, pipelining = chance.random() < 0.2, chance.random() < 0.85
     cut = chance.choice((0, 0, 0, 0, 0, 0, 1, 2, 3, 7, 50))
     steps = _mutated(chance) if chance.random() < 0.45 else _made(chance)
+    announced = chance.random() < 0.25
+    if announced:
+        steps.insert(0, ("A", b""))
     if chance.random() < 0.2:
         _disturbed(chance, steps)
     return (
-        SmtpGame(how, reject=reject, pipelining=pipelining, cut=cut),
+        SmtpGame(how, reject=reject, pipelining=pipelining, announced=announced, cut=cut),
         steps,
-        encoded(how, reject, pipelining, cut, steps),
+        encoded(how, reject, pipelining, announced, cut, steps),
     )
 
 
