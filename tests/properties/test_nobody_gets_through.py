@@ -194,7 +194,7 @@ def test_P2_P3_no_login_but_by_an_exact_ok_to_a_password(
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_storm_of_smtp_sessions(part: int) -> None:
     chance = random.Random(part)
-    done = relayed = messages = 0
+    done = relayed = messages = moved = 0
     for _ in range(SESSIONS * 4 // 5 // PARTS):
         played, script, octets = smtp_game(chance)
         wrong = played.play(script)
@@ -202,8 +202,10 @@ def test_a_storm_of_smtp_sessions(part: int) -> None:
         done += 1
         relayed += played.server.relayed > 0
         messages += played.server.messages > 0
+        moved += played.left != []
     assert messages > done // 10, "most sessions fail early: the storm says little"
     assert relayed > done // 100
+    assert moved > done // 100
 
 
 @pytest.mark.parametrize("part", range(PARTS))
