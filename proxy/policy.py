@@ -70,6 +70,7 @@ class RelayPolicy:
         self._no_relay = frozenset([login.lower() for login in gate.no_relay_logins])
         self._senders = Senders(gate.local_domains, gate.senders)
         self._is_own = is_own
+        self._shadow = gate.mode == "shadow"
         self.binds_sender = gate.sender != "any" or bool(gate.shared_networks)
         """Whether the sender matters for anybody."""
 
@@ -87,6 +88,8 @@ class RelayPolicy:
         `waits`: whether "no lease" may be held for the gate's patience.  Returns what calls a question off that is not
         answered yet, or None.
         """
+        if self._shadow:
+            deciding, then = then, lambda verdict, seconds: deciding(_shadowed(verdict), seconds)
         if question.authenticated:
             then(self._authenticated(address, question), FOREVER)
             return None
@@ -185,6 +188,13 @@ class RelayPolicy:
         address has then (`is_crowded`)."""
         limit = self.gate.max_logins_per_address
         self.store.grant(self.place(address), login, POP3, self.window, then, limit)
+
+
+def _shadowed(verdict: Verdict) -> Verdict:
+    """What mode "shadow" makes of a verdict: nothing is refused (RULES G12)."""
+    if verdict.outcome is Outcome.ALLOW:
+        return verdict
+    return Verdict(Outcome.ALLOW, f"shadow: {verdict.why}", shadowed=True)
 
 
 class _Judgement:

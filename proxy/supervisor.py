@@ -41,6 +41,7 @@ from .net.failures import Failures
 from .notify import Notify
 from .privileges import become, demand_net_raw, raise_descriptors
 from .runtime import build_services, make_tls, needs_restart, open_store, server_keys, spoofing_keys
+from .shadow import enforced
 from .sockets import bind_all, listening
 from .worker import Outfit
 
@@ -85,6 +86,7 @@ class Supervisor:
             self._bound = frozenset([one.address() for one in self._sockets])
             raise_descriptors()
             self._log: Log = _opened(config)
+            self._config = config = self._judged_shadow(config)
             self._census = Census(config.processes)
             self._census.servers.enlist(server_keys(config))
             self._failures = Failures(config.processes, Clock().now)
@@ -257,9 +259,16 @@ class Supervisor:
             self._notify.ready()
         return problems
 
+    def _judged_shadow(self, config: Config) -> Config:
+        """Mode "shadow" only where it opens nothing (RULES G12)."""
+        config, refused = enforced(config)
+        for listener, why in refused.items():
+            self._log.line("error", "popgate", "no-shadow", ("listener", listener), ("why", why))
+        return config
+
     def _adopt(self) -> list[str]:
         try:
-            config = load(self._path)
+            config = self._judged_shadow(load(self._path))
             problems = needs_restart(self._config, config)
             if problems:
                 raise ConfigError(problems)

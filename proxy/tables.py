@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-_NEEDS: Final = {"lease": "POP before SMTP", "clear": "clear text"}
+_NEEDS: Final = {"refused": "refused, if enforced", "lease": "POP before SMTP", "clear": "clear text"}
 """In the order of the report; behind them versions of TLS, which name themselves."""
 
 

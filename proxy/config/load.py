@@ -99,7 +99,7 @@ def _gate(section: Section, base: Path) -> Gate:
     domains = section.take("local_domains", each(places.domain), default.local_domains)
     logins = each(places.login)
     gate = Gate(
-        mode=section.take("mode", choice(("enforce",), later=("shadow",)), default.mode),
+        mode=section.take("mode", choice(schema.MODES), default.mode),
         window=section.take("window", duration(1), default.window),
         max_age=section.take("max_age", duration(1), default.max_age),
         local_domains=tuple(dict.fromkeys(domains + (_domains_of(file, section) if file else ()))),

@@ -4,7 +4,8 @@ One row for each (address, login, protocol, need): how often, first and last see
 
 - "lease": mail was relayed because of a POP login from the address, not of an AUTH;
 - "clear": a login or a relayed message without TLS;
-- "TLSv1", "TLSv1.1": the same under a TLS that RFC 8996 has ended.
+- "TLSv1", "TLSv1.1": the same under a TLS that RFC 8996 has ended;
+- "refused": a recipient that would have been refused, if mode were "enforce" and not "shadow".
 
 `Notes` gathers them in a worker; what it gathered goes to the store in one batch now and then, never on the way of a
 session.  A batch that meets a store that is down is lost: the next message of the same client says the same.
@@ -90,6 +91,10 @@ class Notes:
             self._add((address, login, protocol, "clear"))
         elif tls in OLD_TLS:
             self._add((address, login, protocol, tls))
+
+    def would_refuse(self, address: bytes, login: str, protocol: str) -> None:
+        """A recipient that mode "shadow" let pass (RULES G12)."""
+        self._add((address, login, protocol, "refused"))
 
     def take(self) -> list[Observation]:
         """The next batch, what came first first; it waits no more."""

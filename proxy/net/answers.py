@@ -33,7 +33,7 @@ def answer(link: Link, event: Event) -> None:
     match event:
         case RelayAsked():
             policy = link.service.policy
-            link.call_off = policy.judge(link.address, event, lambda verdict, left: _judged(link, verdict, left))
+            link.call_off = policy.judge(link.address, event, lambda verdict, left: _judged(link, event, verdict, left))
         case LoggedIn():
             _observe(link, event.login)
             _logged_in(link, event.login)
@@ -60,8 +60,12 @@ def _observe(link: Link, login: str, *, lease: bool = False) -> None:
     link.shared.notes.note(link.address, login, link.service.protocol, tls=version, lease=lease)
 
 
-def _judged(link: Link, verdict: Verdict, seconds: float) -> None:
+def _judged(link: Link, event: RelayAsked, verdict: Verdict, seconds: float) -> None:
     link.call_off = None
+    if verdict.shadowed:
+        what = ("sender", event.sender), ("recipient", event.recipient)
+        link.say("info", "would-refuse", *what, ("why", verdict.why))
+        link.shared.notes.would_refuse(link.address, event.login, link.service.protocol)
     if link.final is None:
         link.verdict_ends = link.shared.clock() + seconds if seconds < FOREVER else None
         link.call(link.smtp().relay_answered, verdict)

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
     from ..config import Config
 
-__all__ = ["run"]
+__all__ = ["run", "servers_of"]
 
 
 def run(config: Config, out: TextIO) -> int:
     """Write the findings to `out`, line by line; 0 when everything that is needed works, 1 when something failed."""
-    servers = list(_servers(config))
+    servers = list(servers_of(config))
     places = [*map(place, servers), *(f"listener.{name}" for name in config.listeners)]
     sheet = Sheet(out, max(map(len, places), default=0))
     for found in (*inspect(config), *_unused(config)):
@@ -50,7 +50,8 @@ async def _visits(servers: list[Server], sheet: Sheet) -> None:
             sheet.write(await task)
 
 
-def _servers(config: Config) -> Iterator[Server]:
+def servers_of(config: Config) -> Iterator[Server]:
+    """All servers that listeners use, with what a visit has to know."""
     ours = bound(config)
     for upstream in config.upstreams.values():
         users = [one for one in config.listeners.values() if one.upstream == upstream.name]

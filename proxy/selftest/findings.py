@@ -33,6 +33,8 @@ class Findings:
 
     def __init__(self, place: str) -> None:
         self.place = place
+        self.relays: bool | None = None
+        """Whether the server relays for our address; None: not asked, or it can't be told."""
         self._topic = ""
         self._found: list[tuple[str, str, str]] = []
 

@@ -178,6 +178,7 @@ async def _relay(smtp: Smtp, found: Findings, domain: str, foreign: list[str], a
         verdict = _verdict(reply, at_mail)
         if verdict is not Relays.UNKNOWN:
             break
+    found.relays = {Relays.YES: True, Relays.NO: False, Relays.UNKNOWN: None}[verdict]
     if verdict is Relays.YES:
         found.ok("relays for our address: popgate is the only thing between it and the world (expected)")
     elif verdict is Relays.NO:

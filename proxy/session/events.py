@@ -55,6 +55,8 @@ class Verdict:
     """How many recipients that are not local one transaction may have; None: any number."""
     lease: tuple[bytes, str, str] | None = None
     """The lease to be charged (leases/base.py's key); the session only hands it back."""
+    shadowed: bool = False
+    """It would be a refusal, if the gate did not only watch (RULES G12); `why` says which."""
 
 
 class Password(Enum):

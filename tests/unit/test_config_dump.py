@@ -82,7 +82,7 @@ def some(items: st.SearchStrategy[T], at_least: int = 0) -> st.SearchStrategy[tu
 def gates(draw: st.DrawFn) -> Gate:
     window, max_age = sorted(draw(st.tuples(durations(1000), durations(1000))))
     return Gate(
-        mode="enforce",
+        mode=draw(st.sampled_from(schema.MODES)),
         window=window,
         max_age=max_age,
         local_domains=draw(some(DOMAINS)),

@@ -156,3 +156,21 @@ def test_no_verdict_is_an_accident_of_a_missing_answer() -> None:
     answers: list[Verdict] = []
     policy(store).judge(HOME, QUESTION, lambda verdict, _: answers.append(verdict))
     assert answers == []
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_G12_in_shadow_nothing_is_refused_and_all_is_said(down: bool) -> None:
+    store = SlowStore()
+    answers: list[Verdict] = []
+    policy(store, mode="shadow").judge(HOME, QUESTION, lambda verdict, _: answers.append(verdict))
+    store.questions[0][1](StoreUnavailable("busy") if down else [])
+    [verdict] = answers
+    assert (verdict.outcome, verdict.shadowed) == (Outcome.ALLOW, True)
+    assert verdict.why == ("shadow: store down: busy" if down else "shadow: no lease")
+
+
+def test_G12_in_shadow_a_lease_is_still_a_lease(bench: Bench) -> None:
+    bench.policy = policy(bench.store, mode="shadow")
+    bench.grant()
+    verdict, seconds = bench.judge()
+    assert (verdict.why, verdict.shadowed, seconds) == ("lease of anna", False, 1800.0)

@@ -1,0 +1,104 @@
+"""shadow.py: mode "shadow" only in front of servers that say that they do not relay for us (RULES G12)."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxy import shadow
+from proxy.shadow import enforced
+
+from ..support.configuration import loaded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from proxy.config import Config
+
+
+@contextlib.contextmanager
+def server(rcpt: bytes) -> Iterator[int]:
+    """An SMTP server that answers each RCPT so; its port."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    sock, _ = listening.accept()
+                    with sock, sock.makefile("rwb", buffering=0) as talk:
+                        talk.write(b"220 old\r\n")
+                        for line in talk:
+                            verb = line[:4].upper()
+                            talk.write(
+                                rcpt if verb == b"RCPT" else b"221 bye\r\n" if verb == b"QUIT" else b"250 ok\r\n"
+                            )
+                            if verb == b"QUIT":
+                                break
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listening.getsockname()[1]
+        with contextlib.suppress(OSError):
+            listening.shutdown(socket.SHUT_RDWR)
+    thread.join(10)
+
+
+def config(folder: Path, *ports: int, mode: str = "shadow") -> Config:
+    servers = ", ".join([f'"127.0.0.1:{port}"' for port in ports])
+    text = f'[gate]\nmode = "{mode}"\nlocal_domains = ["local.test"]\n[upstream.smtp]\nservers = [{servers}]\n'
+    return loaded(folder, text)
+
+
+def modes(config: Config) -> set[str]:
+    return {one.gate.mode for one in config.listeners.values() if one.protocol == "smtp"}
+
+
+def test_G12_shadow_stays_where_the_server_refuses_to_relay_for_us(tmp_path: Path) -> None:
+    with server(b"554 5.7.1 Relay access denied\r\n") as port:
+        given = config(tmp_path, port)
+        found, refused = enforced(given)
+    assert (found, refused) == (given, {})
+    assert modes(found) == {"shadow"}
+
+
+@pytest.mark.parametrize("reply", [b"250 ok\r\n", b"451 later\r\n"], ids=["relays", "does not say"])
+def test_G12_everything_else_enforces_and_says_why(tmp_path: Path, reply: bytes) -> None:
+    with server(reply) as port:
+        found, refused = enforced(config(tmp_path, port))
+    assert modes(found) == {"enforce"}
+    assert refused.keys() == {"smtp"}
+    assert f"127.0.0.1:{port}" in refused["smtp"]
+
+
+def test_G12_one_server_of_several_that_relays_is_enough(tmp_path: Path) -> None:
+    with server(b"554 5.7.1 Relay access denied\r\n") as good, server(b"250 ok\r\n") as bad:
+        found, refused = enforced(config(tmp_path, good, bad))
+    assert modes(found) == {"enforce"}
+    assert f"127.0.0.1:{bad} relays" in refused["smtp"]
+
+
+def test_G12_a_server_that_is_not_there_permits_nothing(tmp_path: Path) -> None:
+    with server(b"250 ok\r\n") as port:
+        pass
+    found, refused = enforced(config(tmp_path, port))
+    assert modes(found) == {"enforce"}
+    assert "does not say" in refused["smtp"]
+
+
+def test_G12_who_does_not_answer_in_time_permits_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shadow, "PATIENCE", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        found, refused = enforced(config(tmp_path, silent.getsockname()[1]))
+    assert modes(found) == {"enforce"}
+    assert refused == {"smtp": "its servers were not asked to the end in time"}
+
+
+def test_nobody_is_asked_where_nothing_is_in_shadow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shadow, "_asked", None)
+    given = config(tmp_path, 1, mode="enforce")
+    assert enforced(given) == (given, {})
