@@ -80,16 +80,16 @@ service stats {{
 class Dovecot:
     """A running Dovecot; `address` is (host, port), `endpoint` the same as the configuration writes it."""
 
-    def __init__(self, certificate: Path | None = None, users: Sequence[str] = USERS) -> None:
+    def __init__(self, certificate: Path | None = None, users: Sequence[str] = USERS, host: str = "") -> None:
         (program,) = need("dovecot")
         self._folder = Folder("dovecot")
         folder = self._folder.path
         self._names = itertools.count(1)
         root = os.geteuid() == 0
         self._owner = (NOBODY, NOBODY) if root else (os.getuid(), os.getgid())
-        host = server_host()
+        host = host or server_host()
         self.address = (host, free(host))
-        self.endpoint = f"{host}:{self.address[1]}"
+        self.endpoint = f"[{host}]:{self.address[1]}" if ":" in host else f"{host}:{self.address[1]}"
         port = free(host)
         self.proxied = f"{host}:{port}"
         """Where it expects a PROXY header first."""

@@ -30,7 +30,7 @@ def client_host() -> str:
 
 def free(host: str) -> int:
     """A TCP port that is free on `host` now; no race as long as `host` comes from `server_host`."""
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port

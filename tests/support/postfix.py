@@ -123,8 +123,9 @@ class Postfix:
         trusting: bool = True,
         more: str = "",
         doors: Mapping[str, Mapping[str, str]] | None = None,
+        host: str = "",
     ) -> None:
-        """`more`: settings for main.cf; `doors`: smtpd services by name, each with settings of its own."""
+        """`more`: settings for main.cf; `doors`: smtpd services by name, each with settings of its own, on `host`."""
         program, _ = need("postfix", "root")
         self._folder = Folder("postfix")
         folder = self._folder.path
@@ -134,7 +135,7 @@ class Postfix:
         (folder / "data").mkdir(mode=0o700)
         os.chown(folder / "data", pwd.getpwnam("postfix").pw_uid, grp.getgrnam("postfix").gr_gid)
         self.sink = Sink(server_host())
-        host = server_host()
+        host = host or server_host()
         self.doors = {name: (host, free(host)) for name in doors or {"": {}}}
         self.address = next(iter(self.doors.values()))
         self.endpoint = f"{host}:{self.address[1]}"
