@@ -158,12 +158,8 @@ async def probe(upstream: Upstream, number: int) -> None:
 async def _ask(upstream: Upstream, address: Address) -> None:
     target = address.target
     where = (target, 0) if isinstance(target, str) else (target[0], target[1])
-    showing = upstream.showing
     connection = await talk.connect(
-        talk.Address(address.family, *where),
-        upstream.connect_timeout,
-        source=showing.source_of(None),
-        first=showing.probe,
+        talk.Address(address.family, *where), upstream.connect_timeout, upstream.showing, probe=True
     )
     try:
         speaker = Smtp(connection) if upstream.protocol == "smtp" else Pop3(connection)

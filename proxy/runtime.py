@@ -129,7 +129,7 @@ def _upstream(upstream: UpstreamConfig, protocol: str, bound: Bound, pools: Pool
         implicit=upstream.tls == "implicit",
         connect_timeout=upstream.connect_timeout,
         is_ours=lambda host, port: listens_there(host, port, bound),
-        showing=Showing(upstream.send_proxy, upstream.xclient, upstream.source, upstream.show_client == "always"),
+        showing=Showing.of(upstream),
         pool=pools.pool(upstream.name, servers, upstream.balance, upstream.max_connections, forgiven(upstream)),
         health_interval=upstream.health_interval,
     )

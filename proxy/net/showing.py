@@ -21,6 +21,7 @@ from ..wire.proxyheader import LOCAL_V1, LOCAL_V2, made_v1, made_v2, tls_tlv
 if TYPE_CHECKING:
     import socket
 
+    from ..config.schema import Upstream
     from ..wire.proxyheader import Endpoint
 
 SocketName: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
@@ -51,15 +52,15 @@ class Showing:
     always: bool = False
     """Whether clients that may relay are announced, too."""
 
+    @classmethod
+    def of(cls, upstream: Upstream) -> Showing:
+        """What the configuration says."""
+        return cls(upstream.send_proxy, upstream.xclient, upstream.source, upstream.show_client == "always")
+
     @property
     def announces(self) -> bool:
         """Whether there is any way of showing."""
         return self.proxy != "off" or self.xclient or self.source == CLIENT
-
-    @property
-    def probe(self) -> bytes:
-        """The first octets of a connection that is for no client."""
-        return {"off": b"", "v1": LOCAL_V1, "v2": LOCAL_V2}[self.proxy]
 
     def source_of(self, announcement: Announcement | None) -> str:
         """The address to connect from; "": the system's choice."""
@@ -67,10 +68,17 @@ class Showing:
             return self.source
         return shown(announcement.client[0]) if announcement else ""
 
-    def header(self, announcement: Announcement | None, sock: socket.socket, target: SocketName | str) -> bytes:
-        """The first octets of a connection that has just been begun to `target` (its own address is settled)."""
+    def header(
+        self, announcement: Announcement | None, sock: socket.socket, target: SocketName | str, *, probe: bool = False
+    ) -> bytes:
+        """The first octets of a connection that has just been begun to `target` (its own address is settled).
+
+        `probe`: it is for no client, but to see how the server is.
+        """
         if self.proxy == "off":
             return b""
+        if probe and self.proxy == "v2":
+            return LOCAL_V2  # v1's UNKNOWN is refused by Postfix
         if announcement is None:
             if isinstance(target, str):  # a unix socket: there are no addresses
                 return LOCAL_V1 if self.proxy == "v1" else LOCAL_V2

@@ -20,6 +20,7 @@ from cryptography.x509.oid import NameOID
 from ..config.values import duration_text
 from ..errors import ConfigError, PopgateError, ProtocolError, UpstreamUnavailable
 from ..net.own import listens_there
+from ..net.showing import Showing
 from ..net.tls import shown_pin, upstream_context
 from . import pop3, smtp
 from .findings import Findings, said
@@ -96,7 +97,7 @@ async def _visit(server: Server, found: Findings) -> None:
         if isinstance(speaker, pop3.Pop3):
             await pop3.interrogate(speaker, found)
         else:
-            await smtp.interrogate(speaker, found, server.local_domains, server.auth)
+            await smtp.interrogate(speaker, found, server.local_domains, server.auth, server.upstream.xclient)
         with contextlib.suppress(PopgateError):  # all is known; how it takes leave is no matter
             await speaker.leave()
     finally:
@@ -125,7 +126,7 @@ async def _reach(server: Server, found: Findings) -> tuple[Address, Talk]:
             if not server.endpoint.path and listens_there(address.host, address.port, server.ours):
                 raise UpstreamUnavailable("popgate itself listens there: a loop; give the mail server's own address")
             begun = time.monotonic()
-            talk = await connect(address, patience)
+            talk = await connect(address, patience, Showing.of(server.upstream))
         except UpstreamUnavailable as error:
             if number == len(known):
                 raise
@@ -163,7 +164,7 @@ def _describe(upstream: Upstream, found: Findings, side: ssl.SSLObject) -> None:
 
 async def _unverified(server: Server, tls: UpstreamTls, address: Address) -> str:
     """What the server shows when nothing is checked, on a connection of its own over which nothing is said."""
-    talk = await connect(address, server.upstream.connect_timeout)
+    talk = await connect(address, server.upstream.connect_timeout, Showing.of(server.upstream))
     try:
         if server.upstream.tls == "starttls":
             speaker = _speaker(server, talk)

@@ -105,9 +105,20 @@ def extensions(offer: Reply) -> dict[str, list[str]]:
     return found
 
 
-async def interrogate(smtp: Smtp, found: Findings, local_domains: Sequence[str], auth: bool) -> None:
-    """Ask all there is to ask, behind greeting and TLS.  auth: whether popgate passes AUTH on."""
+async def interrogate(smtp: Smtp, found: Findings, local_domains: Sequence[str], auth: bool, xclient: bool) -> None:
+    """Ask all there is to ask, behind greeting and TLS.
+
+    auth: whether popgate passes AUTH on; xclient: whether it says XCLIENT.
+    """
     offers = await _extensions(smtp, found)
+    if xclient:
+        found.about("XCLIENT")
+        if "ADDR" in offers.get("XCLIENT", []):
+            found.ok("takes clients' addresses from popgate")
+        else:
+            found.fail(
+                "xclient = true, but it does not offer that to popgate (Postfix: smtpd_authorized_xclient_hosts)"
+            )
     mechanisms = _auth(found, offers, auth)
     domain = next((one.rstrip(".") for one in local_domains if one.isascii() and not one.startswith(".")), "")
     await _local(smtp, found, domain, bool(local_domains))

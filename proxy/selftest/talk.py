@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from ..config.schema import Endpoint
+    from ..net.showing import Showing
     from ..net.tls import UpstreamTls
 
 T = TypeVar("T")
@@ -156,17 +157,20 @@ async def addresses(server: Endpoint, patience: float) -> list[Address]:
     return list(dict.fromkeys(Address(family, str(target[0]), server.port) for family, _, _, _, target in infos))
 
 
-async def connect(address: Address, patience: float, *, source: str = "", first: bytes = b"") -> Talk:
-    """Connect, from the address `source` if one is given, and say `first`; UpstreamUnavailable with the reason."""
-    local = (source, 0) if source else None
+async def connect(address: Address, patience: float, showing: Showing, *, probe: bool = False) -> Talk:
+    """Connect as popgate does for a client that is not announced; UpstreamUnavailable with the reason.
+
+    `probe`: tell a server that takes PROXY headers that there is no client.
+    """
+    source = (showing.source_of(None), 0) if showing.source_of(None) else None
+    target: tuple[str, int] | str = (address.host, address.port)
     async with _awaiting("connection", patience):
         if address.family == socket.AF_UNIX:
-            reader, writer = await asyncio.open_unix_connection(address.host)
+            target = address.host
+            reader, writer = await asyncio.open_unix_connection(target)
         else:
-            reader, writer = await asyncio.open_connection(
-                address.host, address.port, family=address.family, local_addr=local
-            )
-    writer.write(first)
+            reader, writer = await asyncio.open_connection(*target, family=address.family, local_addr=source)
+    writer.write(showing.header(None, writer.get_extra_info("socket"), target, probe=probe))
     return Talk(reader, writer, patience)
 
 

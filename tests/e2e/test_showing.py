@@ -194,3 +194,12 @@ def test_the_right_to_foreign_addresses_is_all_that_is_kept_of_root(house: House
                 status = dict(line.split(":", 1) for line in lines)
                 assert status["Uid"].split() == [str(NOBODY)] * 4
                 assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == CAP_NET_RAW
+
+
+@ways
+def test_selftest_finds_nothing_wrong(house: House, dovecot: Dovecot, way: str) -> None:
+    with Popgate(settings(house, dovecot, way)) as gate:
+        done = gate.command("selftest")
+        lines = [line for line in done.stdout.splitlines() if "upstream." in line]
+        assert lines
+        assert not [line for line in lines if line.startswith("FAIL")], done.stdout

@@ -13,12 +13,15 @@ import pytest
 
 from proxy.certificates import make, read
 from proxy.selftest import servers
+from proxy.wire import proxyheader
+from proxy.wire.address import packed
 from tests.support.legacy import Call, Legacy, greets, silent
 from tests.support.selftest import pop3, smtp, visited
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from proxy.wire.proxyheader import ProxyHeader
     from tests.support.legacy import Play
 
 SHORT = 0.3  # seconds of connect_timeout for servers that never answer
@@ -253,3 +256,23 @@ def test_a_unix_socket(tmp_path: Path) -> None:
     ((level, line),) = findings.lines()
     assert level == "FAIL"
     assert line.endswith("reachable     no connection: No such file or directory")
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_S12_a_server_that_expects_a_header_gets_popgate_s_own_address(version: str) -> None:
+    heard: list[ProxyHeader | None] = []
+
+    async def play(call: Call) -> None:
+        data = b""
+        while (header := proxyheader.read(data)) is None:
+            data += await call.reader.read(1)
+        heard.append(header)
+        await smtp()(call)
+
+    with Legacy(play) as old:
+        found = visited(old, send_proxy=version, source="127.9.8.7")
+        assert found["greeting"][0].startswith("ok")
+    assert heard[0] is not None
+    assert heard[0].source is not None
+    assert heard[0].source[0] == packed("127.9.8.7")
+    assert heard[0].destination == (packed("127.0.0.1"), old.address[1])

@@ -202,3 +202,17 @@ def test_what_the_server_says_is_escaped_and_cut() -> None:
     (line,) = found["greeting"]
     assert re.fullmatch(r'ok "220 \\x1b\[31m\\xffx+" \.\.\.', line)
     assert len(line) < 140
+
+
+@pytest.mark.parametrize(
+    ("offer", "text"),
+    [
+        (b"250-old\r\n250 XCLIENT NAME ADDR\r\n", "ok takes clients' addresses from popgate"),
+        (b"250-old\r\n250 XCLIENT NAME\r\n", "FAIL xclient = true, but it does not offer that to popgate"),
+        (b"250 old\r\n", "FAIL xclient = true, but it does not offer that to popgate"),
+    ],
+)
+def test_S12_whether_it_takes_xclient(offer: bytes, text: str) -> None:
+    with Legacy(smtp({b"EHLO": offer})) as old:
+        assert visited(old, xclient=True)["XCLIENT"][0].startswith(text)
+        assert "XCLIENT" not in visited(old)
