@@ -13,17 +13,17 @@ The command line becomes `user` too before it touches a store that no daemon has
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pwd
 import resource
+import struct
 from typing import TYPE_CHECKING, Final
 
 from .errors import ConfigError
 from .net.transparent import is_permitted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 
 def raise_descriptors() -> None:
@@ -48,7 +48,7 @@ def become(user: str, *, keep_net_raw: bool = False) -> None:
     if os.geteuid() == entry.pw_uid:
         return
     if keep_net_raw and os.geteuid() == 0:
-        _call(_libc.prctl, _PR_SET_KEEPCAPS, 1, 0, 0, 0)
+        _keep_over_the_change()
     try:
         os.initgroups(user, entry.pw_gid)
         os.setgid(entry.pw_gid)
@@ -66,31 +66,31 @@ def demand_net_raw(keys: Sequence[str]) -> None:
         raise ConfigError([f'{key}: "client" needs CAP_NET_RAW; {cure}' for key in keys])
 
 
-# Capabilities, linux/capability.h and prctl(2); Python has no call for them.
+# Capabilities: prctl(2) and capset(2), for which Python has no calls of its own.
 
 _PR_SET_KEEPCAPS: Final = 8
-_VERSION_3: Final = 0x20080522
+_VERSION_3: Final = 0x20080522  # linux/capability.h
 _CAP_NET_RAW: Final = 1 << 13
-_libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
-class _Header(ctypes.Structure):
-    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
-
-
-class _Sets(ctypes.Structure):
-    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+def _keep_over_the_change() -> None:
+    """Let what is permitted stay so when the user changes; the flag itself ends with that."""
+    _call("prctl", _PR_SET_KEEPCAPS, 1, 0, 0, 0)
 
 
 def _reduce_to_net_raw() -> None:
-    """Of what was kept over the change of user, keep one capability, and use it from now on."""
-    header = _Header(_VERSION_3, 0)
-    sets = (_Sets * 2)(_Sets(_CAP_NET_RAW, _CAP_NET_RAW, 0), _Sets(0, 0, 0))
-    _call(_libc.capset, ctypes.byref(header), sets)
+    """Of what was kept, keep one capability, and use it from now on."""
+    sets = struct.pack(
+        "=6I", _CAP_NET_RAW, _CAP_NET_RAW, 0, 0, 0, 0
+    )  # effective, permitted, inheritable; twice 32 bits
+    _call("capset", struct.pack("=Ii", _VERSION_3, 0), sets)
 
 
-def _call(function: Callable[..., int], *arguments: object) -> None:
-    """A call of the C library; OSError if it fails."""
-    if function(*arguments) != 0:
+def _call(name: str, *arguments: int | bytes) -> None:
+    """A function of the C library; OSError if it fails."""
+    import ctypes  # only here: its import makes executable memory, which a hardened unit denies
+
+    library = ctypes.CDLL(None, use_errno=True)
+    if getattr(library, name)(*arguments) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

@@ -31,8 +31,9 @@ _PERL = {"perl": ("Net::POP3", "Net::SMTP"), "ssleay": ("Net::SSLeay",)}
 def need(*tools: str) -> list[str]:
     """The paths of `tools`; skips or fails the calling test, naming what is missing.
 
-    "root" stands for the right to start Postfix, to make devices and to change the root folder; "perl" for Perl with
-    Net::POP3 and Net::SMTP, "ssleay" for its TLS, without which swaks has none.
+    "root" stands for the right to start Postfix, to make devices and to change the root folder, "namespaces" for that
+    to make networks (a container may be root without it); "perl" for Perl with Net::POP3 and Net::SMTP, "ssleay" for
+    its TLS, without which swaks has none.
     """
     found = {tool: _find(tool) for tool in tools}
     missing = [tool for tool, path in found.items() if not path]
@@ -47,6 +48,9 @@ def need(*tools: str) -> list[str]:
 def _find(tool: str) -> str:
     if tool == "root":
         return "/" if os.geteuid() == 0 else ""
+    if tool == "namespaces":
+        made = os.geteuid() == 0 and subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False)
+        return "/" if made and made.returncode == 0 else ""
     if tool in _UNPACKED:
         place = LAB / _UNPACKED[tool]
         return str(place) if place.exists() else ""

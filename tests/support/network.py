@@ -33,7 +33,7 @@ class Network:
     """A context manager; leaving it takes the namespaces away."""
 
     def __init__(self) -> None:
-        need("root", "ip", "nft")
+        need("namespaces", "ip", "nft")
         self._names = {name: f"popgate-{os.getpid()}-{name}" for name in ("clients", "gate", "appliance")}
 
     def __enter__(self) -> Network:

@@ -141,7 +141,8 @@ def test_every_configuration_loads_on_top_of_the_shipped_one(text: str, tmp_path
 def test_the_configurations_load_together(tmp_path: Path) -> None:
     config = load(shipped_with(tmp_path, *blocks("toml")))
     assert config.user == "popgate"
-    assert set(config.listeners) == {"pop3", "pop3s", "smtp", "smtps", "submission"}
+    gateway = {"gateway-pop3", "gateway-smtp"}
+    assert set(config.listeners) == {"pop3", "pop3s", "smtp", "smtps", "submission"} | gateway
 
 
 @pytest.fixture
