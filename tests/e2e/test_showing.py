@@ -161,6 +161,19 @@ def test_S12_under_starttls(house: House, dovecot: Dovecot, certificate: Path, w
         house.expect(rf"client=\S*\[{source}\]", since)
 
 
+@ways
+def test_probes_are_taken_as_they_should_be(house: House, dovecot: Dovecot, way: str) -> None:
+    whole = settings(house, dovecot, way)
+    for upstream in whole["upstream"].values():
+        upstream["health_interval"] = "1s"
+    since, told = house.told, len(dovecot.process.lines)
+    with Popgate(whole) as gate:
+        for _ in range(2):
+            since = house.postfix.process.lines.index(house.expect(r"disconnect from .* quit=1", since), since) + 1
+        dovecot.process.expect(r"Disconnected.*rip=127", told)
+        assert "upstream-down" not in gate.process.output
+
+
 def test_an_appliance_that_takes_no_xclient_is_told_with_the_cure(house: House, dovecot: Dovecot) -> None:
     whole = config(dovecot.endpoint, house.endpoint("plain"), upstream={"smtp": {"xclient": True}})
     with Popgate(whole) as gate:

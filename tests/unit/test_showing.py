@@ -10,7 +10,7 @@ import pytest
 from proxy.config.schema import CLIENT
 from proxy.net.showing import Announcement, Showing, endpoint
 from proxy.wire.address import packed
-from proxy.wire.proxyheader import read, tls_tlv
+from proxy.wire.proxyheader import LOCAL_V2, read, tls_tlv
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -69,6 +69,15 @@ def test_a_unix_socket_has_no_address_of_its_own(version: Literal["v1", "v2"]) -
         header = read(Showing(proxy=version).header(ANNOUNCED, sock, "/run/up"))
         assert header is not None
         assert header.source == SOURCE
+
+
+def test_a_probe_is_for_no_client_where_servers_take_that() -> None:
+    """Postfix refuses version 1's UNKNOWN."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as sock:
+        name = server.getsockname()
+        assert Showing(proxy="v2").header(None, sock, name, probe=True) == LOCAL_V2
+        assert Showing(proxy="v1").header(None, sock, name, probe=True).startswith(b"PROXY TCP4 127.0.0.1 127.0.0.1 ")
+        assert Showing().header(None, sock, name, probe=True) == b""
 
 
 def test_the_client_s_tls_is_in_version_2() -> None:
