@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxy.net.arrival import FORGOTTEN
+from proxy.wire.proxyheader import LOCAL_V2
 
+from ..support.appliance import SampleAppliance
 from ..support.dialogue import Dialogue, pop_login, send
 from ..support.haproxy import HAProxy, from_readme
 from ..support.popgate import Popgate, config
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ..support.appliance import SampleAppliance
     from ..support.popgate import Config
 
 FRIEND = b"friend@example.org"
@@ -113,6 +114,23 @@ def test_N1_health_checks_go_up_and_leave_no_line(gate: Popgate, appliance: Samp
                 gate.process.expect(rf"{name[:4]} probe balancer={BALANCER} .*listener={name} .*why=answered")
         assert not [line for line in haproxy.process.lines if "failed" in line or "DOWN" in line]
     assert above_debug(gate) == []
+
+
+def test_N1_checks_go_down_with_the_appliance(certificate: Path) -> None:
+    """Behind the last server nobody is left: a check is told so, and the balancer sends no client any more."""
+    soon = {"health_interval": "1s"}
+    with contextlib.ExitStack() as life:
+        appliance = life.enter_context(SampleAppliance())
+        whole = settings(appliance, certificate, *NAMES, upstream={"pop3": soon, "smtp": soon})
+        with Popgate(whole) as gate, HAProxy(readme(gate)) as haproxy:
+            life.close()
+            for name in haproxy.doors:
+                haproxy.process.expect(f"Server {name}/one is DOWN")
+            told = "Layer7 (invalid response|wrong status), .*(421|-ERR|SYS/TEMP|not available)"
+            haproxy.process.expect(f"Health check for server smtp/one failed, reason: {told}")
+            with Dialogue(gate.address("pop3"), BALANCER) as probe:
+                probe.say(LOCAL_V2)
+                assert probe.rest().startswith(b"-ERR [SYS/TEMP] ")
 
 
 @pytest.mark.parametrize("version", ["send-proxy", "send-proxy-v2"])
