@@ -54,10 +54,10 @@ class Appliance:
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()  # one a connection
 
-    async def start(self, host: str = "127.0.0.1") -> None:
-        """Listens on two free ports of `host`."""
-        for handler in (self._pop3, self._smtp):
-            self._servers.append(await asyncio.start_server(handler, host, 0, limit=1 << 20, backlog=1024))
+    async def start(self, host: str = "127.0.0.1", ports: tuple[int, int] = (0, 0)) -> None:
+        """Listens on two ports of `host`, for POP3 and SMTP; 0 is any free one."""
+        for handler, port in zip((self._pop3, self._smtp), ports, strict=True):
+            self._servers.append(await asyncio.start_server(handler, host, port, limit=1 << 20, backlog=1024))
         self.pop3, self.smtp = (server.sockets[0].getsockname()[:2] for server in self._servers)
 
     async def close(self) -> None:

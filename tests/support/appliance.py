@@ -21,10 +21,14 @@ WAIT = 20.0  # seconds for a message that is on its way
 
 
 class SampleAppliance:
-    """A context manager; `appliance.relayed` and `.mailboxes` may be read at any time."""
+    """A context manager; `appliance.relayed` and `.mailboxes` may be read at any time.
 
-    def __init__(self) -> None:
+    host, ports: where it listens, for POP3 and SMTP; to bring one back that was closed.
+    """
+
+    def __init__(self, host: str = "127.0.0.1", ports: tuple[int, int] = (0, 0)) -> None:
         self.appliance = Appliance(dict.fromkeys(USERS, PASSWORD))
+        self._where = (host, ports)
         self._loop = asyncio.new_event_loop()
         self._over = asyncio.Event()
         self._ready = threading.Event()
@@ -38,8 +42,18 @@ class SampleAppliance:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join(WAIT)
+        self.close()
+
+    def close(self) -> None:
+        """Ends all connections and listens no more; may come twice."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._over.set)
+            self._thread.join(WAIT)
+
+    def again(self) -> SampleAppliance:
+        """Another one where this one was."""
+        host, port = self.appliance.pop3
+        return SampleAppliance(host, (port, self.appliance.smtp[1]))
 
     @property
     def relayed(self) -> list[Message]:
@@ -53,7 +67,7 @@ class SampleAppliance:
         self._loop.close()
 
     async def _serve(self, ready: Callable[[], None]) -> None:
-        await self.appliance.start()
+        await self.appliance.start(*self._where)
         ready()
         await self._over.wait()
         await self.appliance.close()

@@ -62,3 +62,10 @@ def test_a_failure_counts_for_as_long_as_probes_may_take(tmp_path: Path) -> None
     text = '[upstream.smtp]\nconnect_timeout = "10s"\nhealth_interval = '
     assert forgiven(loaded(tmp_path, text + '"4s"\n').upstreams["smtp"]) == 22.0
     assert forgiven(loaded(tmp_path, text + '"0s"\n').upstreams["smtp"]) == 5.0
+
+
+def test_servers_that_clients_name_themselves_are_one_line_and_healthy(tmp_path: Path) -> None:
+    config = loaded(tmp_path, "[listener.smtp]\ntransparent = true\n[upstream.smtp]\nservers = []\n")
+    board = board_of(config)
+    assert [(one["server"], one["state"]) for one in status(config, board, 100.0)] == [("original:0", "unknown")]
+    assert healthy(config, board, 100.0)

@@ -17,7 +17,7 @@ from proxy.net.pool import Pools
 from proxy.net.scoreboard import Scoreboard, keys_of
 from proxy.net.showing import Announcement, Showing
 from proxy.net.tls import upstream_context
-from proxy.net.upstream import NOT_SHOWN, Exhausted, Server, Upstream
+from proxy.net.upstream import NOT_SHOWN, ORIGINAL, Address, Exhausted, Server, Upstream
 from proxy.wire.address import packed
 
 from ..support.needs import need
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from proxy.net.leg import Leg
     from proxy.net.tls import UpstreamTls
-    from proxy.net.upstream import Address
 
     from ..support.workshop import Peer
 
@@ -499,3 +498,26 @@ def test_where_too_many_wait_one_more_is_told_at_once(bench: Bench, monkeypatch:
     bench.start()
     bench.start(more=True)
     assert (bench.failed, bench.said) == (1, [("up", "max_connections: too many wait for a place")])
+
+
+def test_a_server_that_one_client_named_is_no_trouble_of_the_others(bench: Bench) -> None:
+    """Where listeners are transparent; whoever wants what does not exist must not take the node for down."""
+    upstream = bench.upstream = bench.made([ORIGINAL], NOT_SHOWN)
+    nowhere = Address(socket.AF_INET, ("127.0.0.1", refused_port()), "", "there")
+    upstream.original = lambda client, wanted: [nowhere]  # type: ignore[method-assign]
+    end = (packed("192.0.2.7"), 25)
+    bench.workshop.run(
+        lambda: Dialling(
+            upstream,
+            bench.workshop.poller,
+            bench.workshop.deadlines,
+            found=lambda leg, data: None,
+            failed=bench._fail,
+            said=lambda server, why: bench.said.append((server, why)),
+            ends=(end, end),
+        )
+    )
+    bench.workshop.until(lambda: bench.failed)
+    assert bench.said == [("there", "Connection refused")]
+    assert bench.states() == ["unknown"]
+    assert places(bench) == 0

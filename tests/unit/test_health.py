@@ -14,7 +14,7 @@ from proxy.net.pool import Pools
 from proxy.net.scoreboard import Scoreboard, keys_of
 from proxy.net.showing import Showing
 from proxy.net.tls import upstream_context
-from proxy.net.upstream import NOT_SHOWN, Server, Upstream
+from proxy.net.upstream import NOT_SHOWN, ORIGINAL, Server, Upstream
 from proxy.wire.proxyheader import LOCAL_V2
 
 from ..support.legacy import Legacy, greets, silent
@@ -341,3 +341,11 @@ def test_intervals_vary_by_a_tenth(workshop: Workshop, monkeypatch: pytest.Monke
             workshop.until(lambda: not watcher.busy())
     assert all(90 <= pause <= 110 for pause in pauses)
     assert len(set(pauses)) > 1
+
+
+def test_where_each_client_names_its_server_nobody_is_probed(workshop: Workshop) -> None:
+    watcher = Watcher(workshop, ORIGINAL)
+    watcher.tick()
+    watcher.tick(100)
+    assert list(watcher.prober._watches) == []
+    assert watcher.upstream.healthy
