@@ -15,6 +15,7 @@ from .leases import history, observations
 from .leases.clock import Clock
 from .leases.table import LeaseTable
 from .privileges import become
+from .runtime import open_store
 from .wire.address import packed, shown
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def _ask_store(config: Config, question: Answer) -> Answer:
         problem = questions.unremembered(None if path is None else config.store.history)
         if problem is not None:
             return problem
+    if config.store.redis is not None:
+        return questions.ask_alone(open_store(config, Clock()), question)
     if path is None:
         raise PopgateError("popgate does not run, and leases in memory: live only in the running program")
     if os.geteuid() == 0:

@@ -1,11 +1,13 @@
 """What the command line asks about leases, and its answers, as JSON objects.
 
-A running popgate answers from the store of one of its workers (`ask`); without one, lookup.py opens the table itself
-and words its answers by the same functions.  An `error` in an answer is a sentence for the administrator.
+A running popgate answers from the store of one of its workers (`ask`).  Without one, lookup.py asks a shared store by
+itself (`ask_alone`), or opens the table of SQLite and words its answers by the same functions.  An `error` in an answer
+is a sentence for the administrator.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
@@ -89,6 +91,23 @@ def ask(store: LeaseStore, question: Answer, then: Callable[[Answer], None]) -> 
             then({"error": f"unknown question {kind!r}"})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         then({"error": f"not a question: {error}"})
+
+
+def ask_alone(store: LeaseStore, question: Answer) -> Answer:
+    """As `ask`, of a store that nobody has started, and wait for the answer."""
+
+    async def answered() -> Answer:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Answer] = loop.create_future()
+        store.start(loop)
+        try:
+            ask(store, question, answer.set_result)
+            return await answer
+        finally:
+            store.close()
+            await asyncio.sleep(0)  # the loop lets go of the connection
+
+    return asyncio.run(answered())
 
 
 def granting(question: Answer) -> tuple[bytes, str, str, float]:

@@ -33,10 +33,12 @@ from .wire.recipients import LocalDomains
 from .wire.sasl import PasswordExchange
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import ssl
+    from collections.abc import Callable, Mapping
 
     from .config import Config, Gate, Listener
     from .config import Upstream as UpstreamConfig
+    from .config.redis_url import RedisUrl
     from .leases.base import Arrears, LeaseStore
     from .patience import Patience
 
@@ -44,12 +46,50 @@ Bound = frozenset[tuple[str, int]]
 """Addresses and ports at which popgate listens."""
 
 
-def open_store(config: Config, clock: Clock, arrears: Arrears | None = None) -> LeaseStore:
-    """The lease store, not yet started (leases/base.py); `arrears`: what all workers of the node owe it."""
+def open_store(
+    config: Config, clock: Clock, arrears: Arrears | None = None, news: Callable[[str, str], None] | None = None
+) -> LeaseStore:
+    """The lease store, not yet started (leases/base.py); `arrears`: what all workers of the node owe it; `news` is told
+    an event and a reason when a shared store is lost or comes back.
+
+    Raises ConfigError for a shared store that can't be used here: the extra or a TLS file is missing.
+    """
     store = config.store
+    if store.redis is not None:
+        return _open_redis(config, store.redis, clock, arrears, news)
     if store.path is None:
         return MemoryStore(clock)
     return SqliteStore(store.path, clock, store.timeout, arrears, store.history)
+
+
+def _open_redis(
+    config: Config, url: RedisUrl, clock: Clock, arrears: Arrears | None, news: Callable[[str, str], None] | None
+) -> LeaseStore:
+    try:
+        # Here and not above: it needs an extra.  The supervisor comes by before it becomes `user`, and its workers
+        # have what it imported.
+        from .leases.redis import RedisStore
+        from .leases.redis_line import Server
+    except ImportError as error:
+        cure = 'its Python packages are missing; run: pip install "popgate[redis]"'
+        raise ConfigError([f"store.url: redis: {cure} ({error})"]) from error
+    window = max([config.gate.window, *[listener.gate.window for listener in config.listeners.values()]])
+    server = Server(url.host, url.port, url.database, url.user, url.password, _redis_tls(url) if url.tls else None)
+    return RedisStore(server, clock, config.store.timeout, arrears, window, news)
+
+
+def _redis_tls(url: RedisUrl) -> ssl.SSLContext:
+    try:
+        context = upstream_context(tls_ca=url.ca).context
+        if url.certificate is not None:
+            context.load_cert_chain(url.certificate, url.key)
+    except ConfigError as error:
+        raise ConfigError(
+            [f"store.url: {problem.replace('tls_ca', 'ssl_ca_certs')}" for problem in error.problems]
+        ) from error
+    except OSError as error:  # SSLError too
+        raise ConfigError([f"store.url: ssl_certfile: {url.certificate}: {error.strerror or error}"]) from error
+    return context
 
 
 def make_tls(config: Config) -> dict[str, ServerTls]:

@@ -106,7 +106,7 @@ class Worker:
         self._log = _open(config)
         clock = Clock()
         self._clock = clock.now
-        self._store = open_store(config, clock, outfit.census.arrears(outfit.number))
+        self._store = open_store(config, clock, outfit.census.arrears(outfit.number), self._store_news)
         self._poller = Poller(loop)
         self._deadlines = Deadlines(self._clock)
         self._renewals = Renewals(self._store, self._clock)
@@ -156,6 +156,7 @@ class Worker:
             if self._prober is not None:
                 await self._prober.close()
             self._store.close()
+            await asyncio.sleep(0)  # the loop lets go of what the store has closed
             self._poller.shut()
             self._log.flush()
 
@@ -196,6 +197,15 @@ class Worker:
     def _leased(self, link: Link, key: Key) -> None:
         service = link.service
         self._renewals.begin(link, key, service.policy.window, service.max_age)
+
+    def _store_news(self, event: str, why: str) -> None:
+        words = ("worker", self._outfit.number), ("why", why)
+        if event == "store-back":
+            self._log.line("info", "popgate", "store-back", *words)
+        elif event == "store-emptied":
+            self._log.line("error", "popgate", "store-emptied", *words)
+        else:
+            self._log.line("error", "popgate", "store-down", *words)
 
     # Time
 

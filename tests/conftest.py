@@ -13,6 +13,7 @@ import pytest
 from .support.appliance import SampleAppliance
 from .support.dovecot import Dovecot
 from .support.postfix import Postfix
+from .support.redis import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +49,21 @@ def postfix() -> Iterator[Postfix]:
     server = Postfix()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A private Redis; `emptied_redis` is what tests take."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def emptied_redis(redis_server: RedisServer) -> RedisServer:
+    """The private Redis, with nothing in it."""
+    with redis_server.client() as client:
+        client.flushall()
+    return redis_server
 
 
 @pytest.fixture

@@ -1,15 +1,17 @@
 """The effective configuration as TOML that loads again to an equal `Config`: what `popgate check` prints.
 
 Every key is written, with its default where nobody set it; of [listener.NAME.gate] only what differs from [gate].
-Durations are written in their largest whole unit, paths absolute.  The configuration holds no secrets.
+Durations are written in their largest whole unit, paths absolute.  The one secret that a configuration may hold, the
+password in a redis URL, is masked, and then `load` takes the URL no more.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
+from .redis_url import masked
 from .schema import Admin, Config, Endpoint, Gate, Limits, Listener, Log, Store, Tls, Upstream
 from .values import duration_text
 
@@ -19,7 +21,7 @@ def dump(config: Config) -> str:
     lines = [f"# read from {', '.join(str(file) for file in config.files) or 'nowhere'}"]
     lines += [f"{name} = {_toml(getattr(config, name))}" for name in ("workers", "user", "drain_timeout")]
     lines += _table("gate", config.gate)
-    lines += _table("store", config.store)
+    lines += _table("store", replace(config.store, url=masked(config.store.url)))
     for listener in config.listeners.values():
         where = f"listener.{listener.name}"
         lines += _table(where, listener, leave_out={"name", "gate"})

@@ -2,7 +2,7 @@
 
 Such a value is taken, because it says what happens; any other is an error: a key never does nothing in silence.  A
 feature that arrives takes its line out of here and its key into schema.py.  Values of known keys that do not exist yet
-(auth = "pop3", a redis:// store) are told by their parsers in load.py.
+(auth = "pop3") are told by their parsers in load.py.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
+from . import redis_url
 from .schema import CLIENT, MEMORY, SQLITE, Endpoint
 from .values import Parser, Wrong, line, quoted
 
@@ -183,18 +184,19 @@ def log_file(base: Path) -> Parser[str]:
 
 
 def store_url(base: Path) -> Parser[str]:
-    """ "memory:" or "sqlite:PATH", the path made absolute."""
+    """ "memory:", "sqlite:PATH", "redis://..." or "rediss://...", paths made absolute.  A redis URL is never quoted."""
 
     def parse(value: object) -> str:
         text = line(value)
         if text == MEMORY:
             return text
-        if text.startswith(("redis:", "rediss:")):
-            raise Wrong('redis is not built yet; take "sqlite:leases.db"')
+        if text.startswith(redis_url.SCHEMES):
+            return redis_url.parse(text, base).text()
         place = text.removeprefix(SQLITE)
         if place in ("", text, MEMORY) or place.startswith((":", "//")):
             raise Wrong(
-                f'{quoted(text)} is not a lease store; take "memory:" or "sqlite:PATH", like "sqlite:leases.db"'
+                f"{quoted(redis_url.masked(text))} is not a lease store; "
+                'take "memory:", "sqlite:PATH", like "sqlite:leases.db", or "redis://HOST:PORT/DB"'
             )
         return f"{SQLITE}{base / place}"
 

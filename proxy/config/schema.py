@@ -14,7 +14,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+from . import redis_url
+
+if TYPE_CHECKING:
+    from .redis_url import RedisUrl
 
 TlsMode = Literal["off", "starttls", "implicit"]
 TlsVersion = Literal["TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"]
@@ -120,14 +125,20 @@ class Gate:
 class Store:
     """[store]: where leases are kept."""
 
-    url: str = "sqlite:leases.db"  # "memory:" or "sqlite:PATH"; from `load`, PATH is absolute
+    # "memory:", "sqlite:PATH" or redis_url.py's; from `load`, paths in it are absolute.  It may hold a password.
+    url: str = field(default="sqlite:leases.db", repr=False)
     timeout: float = 0.5
     history: float = 2_592_000.0  # what has ended is remembered so long; 0: not at all
 
     @property
     def path(self) -> Path | None:
-        """The SQLite file; None: the leases are in memory."""
+        """The SQLite file; None: the leases are elsewhere."""
         return Path(self.url.removeprefix(SQLITE)) if self.url.startswith(SQLITE) else None
+
+    @property
+    def redis(self) -> RedisUrl | None:
+        """The shared store; None: the leases are elsewhere."""
+        return redis_url.parse(self.url) if self.url.startswith(redis_url.SCHEMES) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from ..leases.file import StoreBusy
 from ..leases.table import LeaseTable
 from ..net.tls import ServerTls
 from ..wire.address import packed, shown
+from . import shared
 from .findings import Findings
 from .servers import SOON, days
 
@@ -78,6 +79,10 @@ def _running(config: Config) -> tuple[Findings, bool]:
 def _store(config: Config) -> Findings:
     found = Findings("store")
     path = config.store.path
+    if config.store.redis is not None:
+        found.about("redis")
+        shared.inspect(config, found)
+        return found
     found.about("memory" if path is None else "sqlite")
     if path is None:
         found.ok("leases are forgotten at every restart")

@@ -353,7 +353,7 @@ def test_all_problems_are_told_at_once_with_file_and_key(tmp_path: Path) -> None
         ("[gate]\ntrusted_networks = ['x']", 'gate.trusted_networks: "x" is not a network'),
         ("[gate]\nnever_lease = ['x']", 'gate.never_lease: "x" is not a network'),
         ("[gate]\nunsafe = 1", "gate.unsafe: must be true or false"),
-        ("[store]\nurl = 'redis://h'", "store.url: redis is not built yet"),
+        ("[store]\nurl = 'redis://h:0'", "store.url: the redis URL has port 0"),
         ("[store]\ntimeout = 0", "store.timeout: is too short"),
         (
             "[listener.smtp]\nprotocol = 'imap'",

@@ -215,8 +215,3 @@ def test_the_store_is_memory_or_a_file() -> None:
 )
 def test_what_is_no_store_is_refused(text: str) -> None:
     assert "is not a lease store" in said(store_url(BASE), text)
-
-
-@pytest.mark.parametrize("text", ["redis://h:6379/0", "rediss://h"])
-def test_redis_is_told_to_be_missing(text: str) -> None:
-    assert said(store_url(BASE), text) == 'redis is not built yet; take "sqlite:leases.db"'

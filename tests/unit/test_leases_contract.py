@@ -12,13 +12,18 @@ import pytest
 from proxy.errors import StoreUnavailable
 from proxy.leases.base import Lease, LeaseStore
 from proxy.leases.memory import MemoryStore
+from proxy.leases.redis import RedisStore
 from proxy.leases.sqlite import SqliteStore
 from tests.support.clocks import LOOPS, PATIENCE, FakeClock, answer
+from tests.support.redis import ServerClock, let_go, turn_by_hand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.support.redis import RedisServer
+
+TIMEOUT = 5.0  # s: no answer here may be "not in time" because the machine that tests is loaded
 HOME = b"\xc0\x00\x02\x01"
 OFFICE = b"\xc0\x00\x02\x02"
 SIX = bytes.fromhex("20010db8000000000000000000000001")
@@ -86,14 +91,39 @@ def loop(request: pytest.FixtureRequest) -> Iterator[asyncio.AbstractEventLoop]:
     assert errors == []
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def house(request: pytest.FixtureRequest, tmp_path: Path, loop: asyncio.AbstractEventLoop) -> Iterator[House]:
+@pytest.fixture
+def memory(loop: asyncio.AbstractEventLoop) -> Iterator[House]:
     clock = FakeClock()
-    # 5 s: no answer here may be "not in time" because the machine that tests is loaded.
-    store: LeaseStore = MemoryStore(clock) if request.param == "memory" else SqliteStore(tmp_path / "l.db", clock, 5.0)
+    yield from opened(MemoryStore(clock), clock, loop)
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path, loop: asyncio.AbstractEventLoop) -> Iterator[House]:
+    clock = FakeClock()
+    yield from opened(SqliteStore(tmp_path / "l.db", clock, TIMEOUT), clock, loop)
+
+
+@pytest.fixture
+def redis(
+    emptied_redis: RedisServer, loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[House]:
+    turn_by_hand(monkeypatch)
+    clock = ServerClock(emptied_redis)
+    yield from opened(RedisStore(emptied_redis.server, clock, TIMEOUT), clock, loop)
+    clock.close()
+
+
+def opened(store: LeaseStore, clock: FakeClock, loop: asyncio.AbstractEventLoop) -> Iterator[House]:
     store.start(loop)
     yield House(store, clock, loop)
     store.close()
+    let_go(loop)
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+def house(request: pytest.FixtureRequest, loop: asyncio.AbstractEventLoop) -> House:
+    found: House = request.getfixturevalue(request.param)
+    return found
 
 
 def test_an_empty_store_finds_nothing(house: House) -> None:

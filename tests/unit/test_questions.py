@@ -11,7 +11,7 @@ from proxy import questions
 from proxy.errors import StoreUnavailable
 from proxy.leases.history import Tenancy
 from proxy.leases.memory import MemoryStore
-from proxy.questions import Answer, ask, granting, listed
+from proxy.questions import Answer, ask, ask_alone, granting, listed
 from proxy.wire.address import packed
 
 from ..support.clocks import FakeClock
@@ -191,3 +191,9 @@ def test_nonsense_about_history_is_an_answer_too(monkeypatch: pytest.MonkeyPatch
 def test_a_store_whose_history_is_off_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     store = Memories(kept=0.0).store(monkeypatch)
     assert "off" in answer(store, {"do": "history"})["error"]
+
+
+def test_a_store_that_nobody_has_started_is_asked_and_closed() -> None:
+    store = MemoryStore(FakeClock())
+    assert ask_alone(store, {"do": "grant", "address": "192.0.2.7", "window": 60}) == {"granted": "192.0.2.7"}
+    assert "error" in answer(store, {"do": "leases"}), "closed"

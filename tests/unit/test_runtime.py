@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from proxy import certificates
 from proxy.errors import ConfigError
 from proxy.leases.memory import MemoryStore
+from proxy.leases.redis import RedisStore
+from proxy.leases.redis_line import Server
 from proxy.leases.sqlite import SqliteStore
 from proxy.net.showing import Showing
 from proxy.runtime import build_services, make_tls, needs_restart, open_store
@@ -53,6 +56,34 @@ def test_the_store_that_the_configuration_names(tmp_path: Path) -> None:
     memory = loaded(tmp_path, 'workers = 1\n[store]\nurl = "memory:"\n')
     assert isinstance(open_store(memory, FakeClock()), MemoryStore)
     assert not (tmp_path / "leases.db").exists(), "nothing is opened before the fork"
+
+
+def test_a_shared_store_lives_as_long_as_the_longest_window(tmp_path: Path) -> None:
+    text = '[store]\nurl = "redis://al:pw@h:7/3"\ntimeout = "1s"\n[listener.smtp.gate]\nwindow = "2h"\n'
+    store = open_store(loaded(tmp_path, PLAIN + text), FakeClock())
+    assert isinstance(store, RedisStore)
+    assert (store._window, store._server) == (7200.0, Server("h", 7, 3, "al", "pw"))
+
+
+def test_the_missing_extra_is_named_with_its_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "proxy.leases.redis", None)
+    with pytest.raises(ConfigError, match=re.escape('run: pip install "popgate[redis]"')):
+        open_store(loaded(tmp_path, '[store]\nurl = "redis://h"\n'), FakeClock())
+
+
+def test_tls_files_of_a_shared_store_are_read_and_what_is_wrong_with_them_said(tmp_path: Path) -> None:
+    made = certificates.make(["h"], tmp_path, file="ok.pem")
+    (tmp_path / "bad.pem").write_text("no certificate")
+    good = open_store(
+        loaded(tmp_path, f'[store]\nurl = "rediss://h?ssl_ca_certs={made}&ssl_certfile={made}"\n'), FakeClock()
+    )
+    assert isinstance(good, RedisStore)
+    assert good._server.tls is not None
+    assert good._server.tls.check_hostname
+    for option, name in (("ssl_ca_certs", "bad.pem"), ("ssl_ca_certs", "none"), ("ssl_certfile", "none")):
+        text = f'[store]\nurl = "rediss://h?{option}={name}"\n'
+        with pytest.raises(ConfigError, match=f"store.url: {option}: {tmp_path}/{name}: "):
+            open_store(loaded(tmp_path, text), FakeClock())
 
 
 def test_a_service_for_each_listener(tmp_path: Path) -> None:

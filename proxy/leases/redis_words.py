@@ -1,0 +1,119 @@
+"""How leases are said to the scripts of `redis_scripts.py`, and what they answer.
+
+Addresses are text, so that an administrator can read the keys; logins are octets; times are whole microseconds, and
+lengths of time, never instants (RULES G8), but for `granted`, which is for people.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from ..wire.address import packed, shown
+from .base import Lease, login_octets, login_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from .base import Term
+    from .clock import Clock
+
+    Arguments = Sequence[str | bytes | int]
+
+STATE: Final = 3
+"""Items that every answer begins with: the store's id, whether it was emptied of late, revocations so far."""
+ANY: Final = "*"
+"""Instead of an address or a login: all of them."""
+_ITEMS = 5  # of a lease in an answer
+_BATCH = 500  # leases in one command: some 4 ms of the server's time
+
+
+def micro(seconds: float) -> int:
+    """Microseconds; at least one, since nothing lasts no time."""
+    return max(1, round(seconds * 1_000_000))
+
+
+def seconds(microseconds: int) -> float:
+    return microseconds / 1_000_000
+
+
+def name(source: str, login: str) -> bytes:
+    """A lease's name at its address.  Raises what `login_octets` raises."""
+    return source.encode() + b":" + login_octets(login)
+
+
+def whom(address: bytes | None, login: str | None) -> Arguments:
+    """Whose leases are to be revoked."""
+    return (
+        ANY if address is None else shown(address),
+        ANY if login is None else b"=" + login_octets(login),
+    )
+
+
+def whom_back(address: bytes, login: bytes) -> tuple[bytes | None, str | None]:
+    """The other way."""
+    return (
+        None if address == ANY.encode() else packed(address.decode()),
+        None if login == ANY.encode() else login_text(login[1:]),
+    )
+
+
+def renewals(terms: Iterable[Term], clock: Clock) -> Arguments:
+    """Of those that have not ended."""
+    now = clock.now()
+    words: list[str | bytes | int] = []
+    for term in terms:
+        address, login, source = term.key
+        if term.deadline > now:
+            words += (shown(address), name(source, login), micro(term.deadline - now))
+    return words
+
+
+def grants(terms: Iterable[Term], clock: Clock) -> Arguments:
+    """Of those that have not ended: what is left of them, and how long ago they began."""
+    now, wall = clock.now(), clock.wall()
+    words: list[str | bytes | int] = []
+    for term in terms:
+        left = min(term.deadline - now, term.length)
+        if left > 0:
+            address, login, source = term.key
+            age = micro(max(wall - term.granted, 0.0))
+            words += (shown(address), name(source, login), micro(left), age, term.limit)
+    return words
+
+
+def in_batches(
+    of: Callable[[Sequence[Term], Clock], Arguments], terms: Sequence[Term], clock: Clock
+) -> list[Arguments]:
+    """`grants` or `renewals`, so few at a time that others need not wait for the server."""
+    return [of(terms[start : start + _BATCH], clock) for start in range(0, len(terms), _BATCH)]
+
+
+def leases(address: bytes, items: Sequence[Any], clock: Clock) -> list[Lease]:
+    """Of an answer's items, without its state.  Any: what is a number and what octets is by its place."""
+    wall = clock.wall()
+    found = []
+    for start in range(0, len(items), _ITEMS):
+        named, left, granted, messages, recipients = items[start : start + _ITEMS]
+        source, _, login = named.partition(b":")
+        found.append(
+            Lease(
+                address=address,
+                login=login_text(login),
+                source=source.decode(),
+                granted=seconds(granted),
+                expires=wall + seconds(left),
+                left=seconds(left),
+                messages=messages,
+                recipients=recipients,
+            )
+        )
+    return found
+
+
+def listed(items: Sequence[Any], clock: Clock) -> list[Lease]:
+    """Of one step of a list: the address stands before the other items of each lease."""
+    found = []
+    for start in range(0, len(items), 1 + _ITEMS):
+        address = packed(items[start].decode())
+        found += leases(address, items[start + 1 : start + 1 + _ITEMS], clock)
+    return found
