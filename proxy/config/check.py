@@ -183,6 +183,9 @@ def _password_check(listener: Listener, config: Config) -> Iterator[Impossible]:
         yield Impossible((*keys, "upstream"), text)
     elif gate.auth_upstream not in config.upstreams:
         yield Impossible((*keys, "upstream"), f"there is no upstream {quoted(gate.auth_upstream)}; name another")
+    elif not config.upstreams[gate.auth_upstream].servers:
+        text = f"{quoted(gate.auth_upstream)} has no server of its own; name an upstream with one"
+        yield Impossible((*keys, f"upstream.{gate.auth_upstream}.servers"), text)
     elif any(one.upstream == gate.auth_upstream and one.protocol == "smtp" for one in config.listeners.values()):
         yield Impossible((*keys, "upstream"), f"{quoted(gate.auth_upstream)} speaks SMTP; name an upstream for POP3")
 

@@ -5,8 +5,9 @@ client of SMTP that may relay when it connects gets an unannounced connection, e
 server's own rule is a second lock then.  Whether it may is asked once, here; a store that is down means "announced".
 If it may later, the session asks to be moved (session/smtp_moving.py).
 
-With `show_client = "always"` everyone is announced; by XCLIENT with the login of its lease, where it has one.  To POP3
-servers everyone is announced: they relay nothing.
+With `show_client = "always"` everyone is announced; by XCLIENT with the login of its lease, where it has one.  In mode
+"shadow" everyone is, too: there the server decides, as if popgate were not there (G12).  To POP3 servers everyone is
+announced: they relay nothing.
 
 How an upstream is shown an address: net/showing.py.  Where that is not configured nothing is asked.
 """
@@ -36,8 +37,8 @@ def ends(
 
     `header`: a load balancer's, which knows both ends of the client's own connection.
     """
-    upstream = service.upstream
-    if not upstream.showing.announces and not upstream.is_original:
+    upstreams = [upstream for upstream in (service.upstream, service.password_upstream) if upstream is not None]
+    if not any(upstream.showing.announces or upstream.is_original for upstream in upstreams):
         return None
     if header is not None and header.source is not None and header.destination is not None:
         return header.source, header.destination
@@ -50,14 +51,18 @@ def ends(
 
 def find_upstream(link: Link) -> None:
     """Find out whether the client is to be announced, and dial."""
-    upstream = link.service.upstream
+    upstream, policy = link.service.upstream, link.service.policy
     showing = upstream.showing
     if not showing.announces:
         _dial(link, None)
-    elif upstream.protocol == "pop3" or (showing.always and not showing.xclient):
-        _dial(link, _announcement(link))
+    elif upstream.protocol == "pop3":
+        _dial(link, announcement(link))
+    elif showing.always and showing.xclient:
+        policy.look(link.address, lambda verdict: _looked(link, verdict))
+    elif showing.always or policy.gate.mode == "shadow":
+        _dial(link, announcement(link))
     else:
-        link.service.policy.look(link.address, lambda verdict: _looked(link, verdict))
+        policy.look(link.address, lambda verdict: _looked(link, verdict))
 
 
 def _looked(link: Link, verdict: Verdict) -> None:
@@ -65,12 +70,12 @@ def _looked(link: Link, verdict: Verdict) -> None:
         return
     may_relay = verdict.outcome is Outcome.ALLOW
     if link.service.upstream.showing.always:
-        _dial(link, _announcement(link, verdict.login if may_relay else ""))
+        _dial(link, announcement(link, verdict.login if may_relay else ""))
     elif may_relay:
         _dial(link, None)
     else:
         link.smtp().announced = True
-        _dial(link, _announcement(link))
+        _dial(link, announcement(link))
 
 
 def _dial(link: Link, announcement: Announcement | None) -> None:
@@ -78,7 +83,8 @@ def _dial(link: Link, announcement: Announcement | None) -> None:
     link.dial(link.found_upstream, link.no_upstream, announcement)
 
 
-def _announcement(link: Link, login: str = "") -> Announcement:
+def announcement(link: Link, login: str = "") -> Announcement:
+    """What is said of the client; `login`: whose lease it has, if that is to be told."""
     assert link.ends is not None
     client, destination = link.ends
     version, _, cipher = link.tls.partition(":")

@@ -16,7 +16,7 @@ from ..session import smtp_auth
 from ..session.events import LoggedIn, LoginFailed, Password, PasswordGiven, Refused, RelayAsked, Relayed
 from ..session.pop3 import PopSession
 from ..session.pop3_login import PopLogin
-from . import account
+from . import account, announcing
 from .password import PasswordCheck
 
 if TYPE_CHECKING:
@@ -154,7 +154,12 @@ def _password_given(link: Link, login: str) -> None:
     octets = login_octets(login)
     attempt = PopLogin(*smtp_auth.take_password(link.smtp()), lambda: shared.census.logins.of(octets) > 0)
     check = PasswordCheck(
-        shared, upstream, attempt, lambda result: _password_checked(link, login, result), link.upstream_failed
+        shared,
+        upstream,
+        attempt,
+        lambda result: _password_checked(link, login, result),
+        link.upstream_failed,
+        announcing.announcement(link) if link.ends is not None else None,
     )
     link.call_off = check.stop
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..session.pop3_login import PopLogin
     from .leg import Leg
     from .service import Shared
+    from .showing import Announcement
     from .timers import Queue
     from .upstream import Upstream
 
@@ -36,8 +37,9 @@ class PasswordCheck:
         login: PopLogin,
         then: Callable[[Password], None],
         said: Callable[[str, str], None],
+        announcement: Announcement | None = None,
     ) -> None:
-        """`said(server, why)` for each server that does not serve."""
+        """`said(server, why)` for each server that does not serve; `announcement`: of the client, where it is shown."""
         self.deadlines: Queue | None = None
         self._shared, self._upstream, self._login = shared, upstream, login
         self._then: Callable[[Password], None] | None = then
@@ -50,6 +52,7 @@ class PasswordCheck:
             found=self._found,
             failed=lambda: self._end(Password.UNKNOWN),
             said=said,
+            announcement=announcement,
         )
 
     def stop(self) -> None:

@@ -5,7 +5,9 @@ The appliance relays for popgate's address, 127.0.0.1, and for no other; clients
 
 from __future__ import annotations
 
+import base64
 import os
+import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -130,6 +132,30 @@ def test_S12_a_login_in_mid_session_is_moved_and_nobody_notices(house: House, do
         house.expect(rf"disconnect from \S*\[{source}\].* quit=1", since)
         end = gate.process.expect(rf"\bend\b.*client={source} .*announced=no").string
         assert "msgs=1" in end
+
+
+@ways
+def test_S12_G15_who_authenticates_by_pop3_is_shown_there_and_moved_here(
+    house: House, dovecot: Dovecot, certificate: Path, way: str
+) -> None:
+    plain = settings(house, dovecot, way)
+    whole = config("", "", certificate, gate={"auth": "pop3", "auth_upstream": "pop3"}, upstream=plain["upstream"])
+    context = ssl.create_default_context(cafile=str(certificate))
+    with Popgate(whole) as gate:
+        source, since, told = client_host(), house.told, len(dovecot.process.lines)
+        with Dialogue(gate.address("smtps"), source, context) as client:
+            client.expect(b"220")
+            client.ask(b"EHLO client.example.net", b"250")
+            client.ask(b"AUTH PLAIN " + base64.b64encode(b"\0carol\0secret"), b"235")
+            client.ask(b"MAIL FROM:<sender@example.com>", b"250")
+            client.ask(b"RCPT TO:<friend@example.org>", b"250")
+            client.ask(b"DATA", b"354")
+            client.say(stuffed(b"Subject: authenticated\r\n\r\nx\r\n"))
+            client.expect(b"250")
+            client.ask(b"QUIT", b"221")
+        house.expect(r"client=\S*\[127\.0\.0\.1\]", since)
+        if way != "xclient":
+            dovecot.process.expect(rf"Login: user=<carol>.* rip={source},", told)
 
 
 @pytest.mark.parametrize("way", ["v1", "v2", "source"])

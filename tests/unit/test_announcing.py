@@ -141,6 +141,17 @@ def test_S12_always_announces_everyone_and_never_moves(smtp: Gate) -> None:
 
 
 @pytest.mark.parametrize("leased", [True, False])
+def test_S12_G12_in_shadow_the_server_decides_as_if_popgate_were_not_there(smtp: Gate, leased: bool) -> None:
+    smtp.rules["mode"] = "shadow"
+    if leased:
+        grant(smtp)
+    assert connect(smtp)[0] == packed(CLIENT)
+    smtp.say_ehlo()
+    smtp.start_mail()
+    smtp.talk(("C", FOREIGN), (">U", FOREIGN))
+
+
+@pytest.mark.parametrize("leased", [True, False])
 def test_S12_always_with_xclient_tells_the_login_of_a_lease(smtp: Gate, leased: bool) -> None:
     smtp.showing = Showing(xclient=True, always=True)
     if leased:
