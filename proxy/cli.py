@@ -25,12 +25,13 @@ from .lookup import ask
 from .net.own import listens_there
 from .privileges import known
 from .runtime import build_services, make_tls, open_store
-from .why import explain
-from .wire.address import packed
+from .why import explain, places
+from .wire.address import cut, packed, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .config import Config
 
 GOOD: Final = 0
 FAILED: Final = 1
@@ -138,7 +139,8 @@ def _leases(options: argparse.Namespace) -> int:
 def _history(options: argparse.Namespace) -> int:
     config = load(options.config)
     since, until = options.at or (None, None)
-    question = {"do": "history", "addresses": [options.address] if options.address else [], "since": since}
+    addresses = places(config, packed(options.address)) if options.address else []
+    question = {"do": "history", "addresses": addresses, "since": since}
     found = ask(config, question | {"until": until})["history"]
     print(json.dumps(found, indent=1) if options.json else tables.history(found))
     return GOOD
@@ -155,32 +157,34 @@ def _report(options: argparse.Namespace) -> int:
 def _grant(options: argparse.Namespace) -> int:
     config = load(options.config)
     window = options.window if options.window is not None else config.gate.window
-    question = {"do": "grant", "address": options.address, "login": options.login, "window": window}
+    question = {"do": "grant", "address": _place(config, options.address), "login": options.login, "window": window}
     answer = ask(config, question)
     print(f"{answer['granted']} may relay for {window:.0f} s")
     return GOOD
 
 
 def _revoke(options: argparse.Namespace) -> int:
+    config = load(options.config)
     question: dict[str, Any] = {"do": "revoke"}
     try:
-        packed(options.whom)
+        question["address"] = _place(config, options.whom)
     except ValueError:
         question["login"] = options.whom
-    else:
-        question["address"] = options.whom
-    answer = ask(load(options.config), question)
+    answer = ask(config, question)
     print(f"{answer['revoked']} {'lease' if answer['revoked'] == 1 else 'leases'} ended")
     return GOOD if answer["revoked"] else FAILED
 
 
 def _why(options: argparse.Namespace) -> int:
     config = load(options.config)
+    address = packed(options.address)
     try:
-        leases: list[dict[str, Any]] | str = ask(config, {"do": "leases"})["leases"]
+        about: dict[str, Any] | str = ask(
+            config, {"do": "why", "address": options.address, "places": places(config, address)}
+        )
     except PopgateError as error:
-        leases = str(error)
-    explanations = explain(config, packed(options.address), options.recipient, leases)
+        about = str(error)
+    explanations = explain(config, address, options.sender, options.recipient, about)
     if options.json:
         print(json.dumps([{"listener": e.listener, "verdict": e.verdict, "reasons": e.reasons} for e in explanations]))
     else:
@@ -223,6 +227,11 @@ def _make_certificate(options: argparse.Namespace) -> int:
     return GOOD
 
 
+def _place(config: Config, address: str) -> str:
+    """What a lease of the address is for, by [gate] (RULES G2); raise ValueError for what is no address."""
+    return shown(cut(packed(address), config.gate.ipv6_prefix))
+
+
 def _address(text: str) -> str:
     try:
         packed(text)
@@ -235,6 +244,10 @@ def _login(text: str) -> str:
     if not text or len(login_octets(text)) > MAX_LOGIN:
         raise argparse.ArgumentTypeError(f"a login has 1 to {MAX_LOGIN} octets")
     return text
+
+
+def _sender(text: str) -> str:
+    return text.removeprefix("<").removesuffix(">")
 
 
 def _seconds(text: str) -> float:
@@ -310,6 +323,7 @@ def _parser() -> argparse.ArgumentParser:
     revoke.set_defaults(command=_revoke)
     why = command("why", _why, "may an address relay, and why (exit 0 if it may, 1 if not)", configured, as_json)
     why.add_argument("address", type=_address, metavar="ADDRESS")
+    why.add_argument("--sender", type=_sender, help='from whom ("<>" is the empty sender); without it: from anybody')
     why.add_argument("--recipient", default="", help="to whom; without it: to the world")
     report = command("report", _report, "who still needs POP before SMTP, clear text, old TLS", configured, as_json)
     report.add_argument("--since", type=_seconds, metavar="30d", help="seen within; default store.history")

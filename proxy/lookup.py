@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from . import control, questions
+from . import control, known, questions
 from .errors import PopgateError, StoreUnavailable
 from .leases import history, observations
 from .leases.clock import Clock
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .config import Config
     from .questions import Answer
 
-_NOTHING: Answer = {"leases": [], "revoked": 0, "history": [], "report": []}
+_NOTHING: Answer = {"leases": [], "revoked": 0, "history": [], "report": [], **known.UNKNOWN}
 
 
 def ask(config: Config, question: Answer) -> Answer:
@@ -43,26 +43,28 @@ def _ask_store(config: Config, question: Answer) -> Answer:
         if problem is not None:
             return problem
     if config.store.redis is not None:
-        return questions.ask_alone(open_store(config, Clock()), question)
+        return questions.ask_alone(open_store(config, Clock()), question, known.ask if kind == "why" else questions.ask)
     if path is None:
         raise PopgateError("popgate does not run, and leases in memory: live only in the running program")
     if os.geteuid() == 0:
         become(config.user)  # what root made here would be closed to the popgate that starts next
     if kind != "grant" and not os.path.lexists(path):
-        return _NOTHING
+        return _NOTHING | {"remembered": config.store.history}
     try:
         read_only = kind not in ("grant", "revoke")
         table = LeaseTable(path, Clock(), read_only=read_only, kept=config.store.history)
         try:
-            return _answer(table, question)
+            return _answer(table, question, config.store.history)
         finally:
             table.close()
     except StoreUnavailable as problem:
-        return questions.down(problem)
+        return known.UNKNOWN | {"down": str(problem)} if kind == "why" else questions.down(problem)
 
 
-def _answer(table: LeaseTable, question: Answer) -> Answer:
+def _answer(table: LeaseTable, question: Answer, remembered: float) -> Answer:
     kind = question["do"]
+    if kind == "why":
+        return known.look(table, question, remembered)
     if kind == "leases":
         return questions.listed(table.all())
     if kind == "history":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,8 +19,6 @@ from .leases.sqlite import SqliteStore
 from .wire.address import packed, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .leases.base import Lease, LeaseStore
     from .leases.history import Tenancy
     from .leases.observations import Observation
@@ -93,15 +92,19 @@ def ask(store: LeaseStore, question: Answer, then: Callable[[Answer], None]) -> 
         then({"error": f"not a question: {error}"})
 
 
-def ask_alone(store: LeaseStore, question: Answer) -> Answer:
-    """As `ask`, of a store that nobody has started, and wait for the answer."""
+Asking = Callable[["LeaseStore", Answer, Callable[[Answer], None]], None]
+"""`ask`, or another of its kind (known.py)."""
+
+
+def ask_alone(store: LeaseStore, question: Answer, asking: Asking = ask) -> Answer:
+    """As `asking`, of a store that nobody has started, and wait for the answer."""
 
     async def answered() -> Answer:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Answer] = loop.create_future()
         store.start(loop)
         try:
-            ask(store, question, answer.set_result)
+            asking(store, question, answer.set_result)
             return await answer
         finally:
             store.close()

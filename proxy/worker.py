@@ -17,6 +17,7 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from . import known
 from .channel import MAX, Frames, config_of, packed
 from .errors import ConfigError
 from .health import Prober
@@ -44,7 +45,7 @@ except ImportError:
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from .channel import Message
     from .config import Config
@@ -257,7 +258,13 @@ class Worker:
             self._reload(config_of(message["config"]))
         elif order == "ask":
             tag = message["tag"]
-            ask(self._store, message["question"], lambda answer: self._tell({"tag": tag, "answer": answer}))
+            self._asked(message["question"], lambda answer: self._tell({"tag": tag, "answer": answer}))
+
+    def _asked(self, question: Message, then: Callable[[Message], None]) -> None:
+        if question.get("do") == "why":
+            known.ask(self._store, question, then, self._outfit.failures.of)
+        else:
+            ask(self._store, question, then)
 
     def _tell(self, message: Message) -> None:
         """Say something to the supervisor; it reads all the time, so what the socket does not take is waited for."""

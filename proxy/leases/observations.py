@@ -7,6 +7,9 @@ One row for each (address, login, protocol, need): how often, first and last see
 - "TLSv1", "TLSv1.1": the same under a TLS that RFC 8996 has ended;
 - "refused": a recipient that would have been refused, if mode were "enforce" and not "shadow".
 
+A login that was right and yet made no lease, for a reason of its own, is kept in the same way, as "no lease: " and the
+reason; `popgate why` tells it, the report does not.
+
 `Notes` gathers them in a worker; what it gathered goes to the store in one batch now and then, never on the way of a
 session.  A batch that meets a store that is down is lost: the next message of the same client says the same.
 
@@ -38,6 +41,9 @@ SHOWN: Final = 10_000
 OLD_TLS: Final = ("TLSv1", "TLSv1.1")
 """RFC 8996; as ssl.SSLObject.version names them."""
 
+UNLEASED: Final = "no lease: "
+"""Begins what is no need but a login without a lease."""
+
 Which: TypeAlias = tuple[bytes, str, str, str]
 """Binary address, login, protocol, need."""
 
@@ -47,8 +53,11 @@ VALUES (:address, :login, :protocol, :need, :times, :first, :last)
 ON CONFLICT (address, login, protocol, need) DO UPDATE SET
     times = times + excluded.times, first = min(first, excluded.first), last = max(last, excluded.last)"""
 _SEEN = """
-SELECT address, login, protocol, need, times, first, last FROM observation WHERE last >= :since
-ORDER BY last DESC LIMIT :limit"""
+SELECT address, login, protocol, need, times, first, last FROM observation
+WHERE last >= :since AND need NOT LIKE 'no lease: %' ORDER BY last DESC LIMIT :limit"""
+_UNLEASED = """
+SELECT address, login, protocol, need, times, first, last FROM observation
+WHERE address = :address AND need LIKE 'no lease: %' ORDER BY last DESC LIMIT :limit"""
 _KEY = "address, login, protocol, need"
 _OLD = f"""
 DELETE FROM observation WHERE ({_KEY}) IN
@@ -96,6 +105,10 @@ class Notes:
         """A recipient that mode "shadow" let pass (RULES G12)."""
         self._add((address, login, protocol, "refused"))
 
+    def unleased(self, address: bytes, login: str, protocol: str, why: str) -> None:
+        """A login was right and made no lease."""
+        self._add((address, login, protocol, UNLEASED + why))
+
     def take(self) -> list[Observation]:
         """The next batch, what came first first; it waits no more."""
         keys = list(itertools.islice(self._waiting, BATCH))
@@ -131,10 +144,19 @@ def enter(file: StoreFile, batch: Iterable[Observation]) -> None:
 
 
 def seen(file: StoreFile, since: float, limit: int = SHOWN) -> list[Observation]:
-    """At most `limit` of those seen at `since` (epoch seconds) or later, the last seen first."""
+    """At most `limit` needs seen at `since` (epoch seconds) or later, the last seen first."""
+    return _observations(file.rows(_SEEN, {"since": since, "limit": limit}))
+
+
+def unleased(file: StoreFile, address: bytes, limit: int) -> list[Observation]:
+    """At most `limit` logins from an address that made no lease, the last first."""
+    return _observations(file.rows(_UNLEASED, {"address": address, "limit": limit}))
+
+
+def _observations(rows: Iterable[tuple[bytes, bytes, str, str, int, float, float]]) -> list[Observation]:
     return [
         Observation(address, login_text(login), protocol, need, times, first, last)
-        for address, login, protocol, need, times, first, last in file.rows(_SEEN, {"since": since, "limit": limit})
+        for address, login, protocol, need, times, first, last in rows
     ]
 
 

@@ -176,6 +176,12 @@ class SqliteStore:
         """What clients needed at `since` (epoch seconds) or later; `observations.seen`."""
         self._ask(Question(lambda table: observations.seen(table, since), then, writes=False))
 
+    def unleased(
+        self, address: bytes, limit: int, then: Callable[[list[Observation] | StoreUnavailable], None]
+    ) -> None:
+        """Logins from there that made no lease; `observations.unleased`."""
+        self._ask(Question(lambda table: observations.unleased(table, address, limit), then, writes=False))
+
     def close(self) -> None:
         """Waits for the thread to write what it was asked to: usually a moment, at most about three timeouts."""
         if self._writer is None:

@@ -104,6 +104,8 @@ def _granted(link: Link, login: str, logins: int | StoreUnavailable) -> None:
 def _no_lease(link: Link, login: str, why: str) -> None:
     level = "warning" if link.shared.log.is_hourly((link.address, why)) else "debug"
     link.say(level, "no-lease", ("login", login), ("why", why))
+    if not link.service.policy.unleasable(link.address, "", 0):  # it is this login's, not the address's: worth a note
+        link.shared.notes.unleased(link.address, login, link.service.protocol, why)
     _go_on(link)
 
 

@@ -126,6 +126,50 @@ def test_under_tls_with_a_trusted_network_there_is_nothing_to_retire(
         assert [(one["login"], one["need"]) for one in asked(gate, "report")] == [("", "clear")]
 
 
+def why(gate: Popgate, *words: str) -> str:
+    """What is said of 127.0.0.1, in one line."""
+    done = gate.command("why", "127.0.0.1", *words)
+    assert (len(done.stdout.splitlines()), done.stderr) == (1, "")
+    return done.stdout
+
+
+def failed_login(gate: Popgate) -> None:
+    with Dialogue(gate.address("pop3")) as pop:
+        pop.expect(b"+OK")
+        pop.ask(b"USER alice", b"+OK")
+        pop.ask(b"PASS wrong", b"-ERR")
+
+
+def test_why_has_a_word_for_everything_that_can_be(appliance: SampleAppliance) -> None:
+    gate_keys = {
+        "sender": "match",
+        "max_messages": 2,
+        "no_relay_logins": ["bob"],
+        "lease_after_failures": 3,
+        "patience": "0s",
+    }
+    with Popgate(config(appliance.pop3, appliance.smtp, workers=2, gate=gate_keys)) as gate:
+        assert "refuse: no lease; never logged in" in why(gate)
+        pop_login(gate.address("pop3"), "bob")
+        until(lambda: "bob logged in" in why(gate))
+        assert "and got no lease: no_relay_logins" in why(gate)
+        pop_login(gate.address("pop3"), "alice")
+        assert "allow: lease of alice (pop3), " in why(gate, "--sender", "alice@example.com")
+        assert "refuse: lease of alice" in why(gate, "--sender", "eve@example.com")
+        assert "; sender does not match: " in why(gate, "--sender", "eve@example.com")
+        for _ in range(2):
+            deliver(gate)
+        until(lambda: "defer: " in why(gate))
+        assert "2 messages to 2 recipients sent; budget spent: at most 2 messages in 30 min" in why(gate)
+        gate.command("leases", "revoke", "alice")
+        assert "refuse: no lease; revoked " in why(gate)
+        for _ in range(3):
+            failed_login(gate)
+        said = why(gate)
+        assert "a login from this address makes no lease: failed logins before it" in said
+        assert "3 failed logins within ten minutes" in said
+
+
 def test_a_local_message_and_a_refused_one_are_nobody_s_need(pair: Popgate) -> None:
     assert send(pair.address("smtp"), [b"bob@example.com"]).startswith(b"250 ")
     assert send(pair.address("smtp"), [FRIEND]).startswith(b"554 ")

@@ -335,7 +335,7 @@ def test_who_still_needs_what_is_to_be_retired(popgate: Shell) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("10.1.2.3",), GOOD, "allow: the address is in trusted_networks"),
+        (("10.1.2.3",), GOOD, "allow: trusted network: the address is in trusted_networks"),
         (("192.0.2.7",), GOOD, "allow: lease of (admin) (admin)"),
         (("192.0.2.8",), FAILED, "refuse: no lease"),
         (("192.0.2.8", "--recipient", "bob@example.com"), GOOD, "allow: the recipient is local"),
@@ -353,10 +353,38 @@ def test_why(popgate: Shell, words: tuple[str, ...], code: int, said: str) -> No
     assert answer["reasons"]
 
 
+def test_why_with_a_sender(popgate: Shell) -> None:
+    popgate.configure(PLAIN + 'sender = "match"\n')
+    popgate("leases", "grant", "192.0.2.7", "--login", "alice")
+    for sender, code in (("alice@example.com", GOOD), ("<>", GOOD), ("", GOOD), ("eve@example.com", FAILED)):
+        assert popgate("why", "192.0.2.7", "--sender", sender) == code
+    assert "sender does not match: 'eve@example.com'" in popgate.out
+
+
+def test_why_tells_what_was(popgate: Shell) -> None:
+    assert popgate("why", "192.0.2.7") == FAILED
+    assert "no lease; never logged in" in popgate.out
+    popgate("leases", "grant", "192.0.2.7", "--login", "alice")
+    popgate("leases", "revoke", "192.0.2.7")
+    assert popgate("why", "192.0.2.7") == FAILED
+    assert "s ago: the lease of alice (admin)" in popgate.out
+    assert "no lease; revoked " in popgate.out
+
+
+def test_G2_an_ipv6_address_is_its_network(popgate: Shell) -> None:
+    popgate.configure(PLAIN + "ipv6_prefix = 64\n")
+    assert popgate("leases", "grant", "2001:db8::7", "--login", "alice") == GOOD
+    assert popgate("why", "2001:db8::8") == GOOD
+    assert popgate("why", "2001:db8:0:1::7") == FAILED
+    assert popgate("leases", "revoke", "2001:db8::9") == GOOD
+    assert popgate("leases", "history", "2001:db8::a", "--json") == GOOD
+    assert [(one["address"], one["how"]) for one in json.loads(popgate.out)] == [("2001:db8::", "revoked")]
+
+
 def test_why_defers_when_the_store_is_down(popgate: Shell) -> None:
     (popgate.folder / "leases.db").write_bytes(b"x" * 4096)
     assert popgate("why", "192.0.2.7") == FAILED
-    assert "defer: the lease store is down" in popgate.out
+    assert "defer: store down: " in popgate.out
     assert popgate("why", "10.1.2.3") == GOOD
 
 

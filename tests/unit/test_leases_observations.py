@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.leases import observations
-from proxy.leases.observations import Notes, Observation, seen
+from proxy.leases.observations import Notes, Observation, seen, unleased
 from proxy.leases.table import LeaseTable
 from tests.support.clocks import FakeClock
 
@@ -105,6 +105,23 @@ def test_those_seen_since_the_last_first_and_a_bound(table: LeaseTable) -> None:
     enter(table, *[one(str(number), at=number) for number in range(5)])
     assert [o.login for o in seen(table, START + 2)] == ["4", "3", "2"]
     assert [o.login for o in seen(table, 0, limit=1)] == ["4"]
+
+
+def test_logins_without_a_lease_are_told_of_their_address_and_not_in_the_report(
+    table: LeaseTable, clock: FakeClock
+) -> None:
+    notes = Notes(clock.wall)
+    notes.unleased(HOME, "al", "pop3", "no_relay_logins")
+    clock.advance(10)
+    notes.unleased(HOME, "bo", "pop3", "failed logins before it")
+    notes.unleased(b"\xc0\x00\x02\x02", "cy", "pop3", "no_relay_logins")
+    enter(table, *notes.take())
+    assert seen(table, 0) == []
+    assert [(o.login, o.need) for o in unleased(table, HOME, 3)] == [
+        ("bo", "no lease: failed logins before it"),
+        ("al", "no lease: no_relay_logins"),
+    ]
+    assert len(unleased(table, HOME, 1)) == 1
 
 
 def test_what_was_not_seen_for_long_is_forgotten(table: LeaseTable, clock: FakeClock) -> None:

@@ -69,6 +69,26 @@ def test_a_login_and_a_relayed_message_are_noted_for_the_report(workshop: Worksh
 
 
 @pytest.mark.parametrize(
+    ("rules", "never", "noted"),
+    [
+        ({"no_relay_logins": ("anna",)}, [], ["clear", "no lease: no_relay_logins"]),
+        ({"no_relay_logins": ("anna",)}, [CLIENT], ["clear"]),
+    ],
+    ids=["the login's reason", "the address's reason"],
+)
+def test_G13_a_login_that_made_no_lease_is_noted_for_why(
+    workshop: Workshop, rules: dict[str, tuple[str, ...]], never: list[str], noted: list[str]
+) -> None:
+    """Not if any login from there makes none: a balancer without its header would fill the store with them."""
+    gate = Gate(workshop, "pop3")
+    gate.rules, gate.never = {**rules}, never
+    gate.greet()
+    gate.log_in()
+    gate.gets(gate.client, b"+OK logged in\r\n")
+    assert [one.need for one in gate.notes.take()] == noted
+
+
+@pytest.mark.parametrize(
     ("trusted", "reply", "noted"),
     [
         (False, b"250 queued", [("anna", "lease"), ("anna", "clear")]),
