@@ -44,9 +44,9 @@ class Made:
                 self._terms[oldest] = looked_at
 
     def renewed(self, term: Term) -> None:
-        """It will end later; nothing if we did not make it."""
+        """It will end later; nothing if we did not make it, or if it has ended."""
         made = self._terms.get(term.key)
-        if made is not None and made.deadline < term.deadline:
+        if made is not None and self._clock.now() < made.deadline < term.deadline:
             self._terms[term.key] = replace(made, length=max(made.length, term.length), deadline=term.deadline)
 
     def forget(self, unwanted: Callable[[Term], bool] | None = None) -> None:

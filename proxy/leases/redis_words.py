@@ -28,8 +28,8 @@ _BATCH = 500  # leases in one command: some 4 ms of the server's time
 
 
 def micro(seconds: float) -> int:
-    """Microseconds; at least one, since nothing lasts no time."""
-    return max(1, round(seconds * 1_000_000))
+    """Microseconds."""
+    return round(seconds * 1_000_000)
 
 
 def seconds(microseconds: int) -> float:

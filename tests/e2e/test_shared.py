@@ -42,6 +42,7 @@ def nodes(appliance: SampleAppliance, redis: RedisServer) -> Iterator[tuple[Popg
         appliance.pop3,
         appliance.smtp,
         workers=2,
+        gate={"patience": "0s"},
         store={"url": redis.url(), "timeout": f"{TIMEOUT * 1000:.0f}ms"},
     )
     with Popgate(settings) as one, Popgate(settings) as other:
@@ -125,10 +126,29 @@ def test_promise_3_without_redis_relaying_waits_and_mail_is_read_and_nothing_is_
     assert "store-down" in one.process.output or trouble == "frozen"
 
 
+def test_G9_who_waits_on_one_node_is_let_through_by_a_login_on_the_other(
+    appliance: SampleAppliance, redis: RedisServer
+) -> None:
+    settings = config(appliance.pop3, appliance.smtp, gate={"patience": "15s"}, store={"url": redis.url(3)})
+    source = client_host()
+    with Popgate(settings) as one, Popgate(settings) as other, Dialogue(one.address("smtp"), source) as smtp:
+        smtp.reply()
+        smtp.ask(b"HELO client", b"250")
+        smtp.ask(b"MAIL FROM:<alice@example.com>", b"250")
+        with redis.client() as client:
+            smtp.say(b"RCPT TO:<friend@example.org>\r\n")
+            eventually(lambda: client.pubsub_numsub("popgate:granted:3")[0][1] == 1, "somebody who waits")
+            begun = time.monotonic()
+            pop_login(other.address("pop3"), source=source)
+            assert smtp.reply().startswith(b"250")
+            assert time.monotonic() - begun < SLACK
+            eventually(lambda: client.pubsub_numsub("popgate:granted:3")[0][1] == 0, "that nobody waits any more")
+
+
 def test_a_node_starts_without_redis_and_finds_it_later(appliance: SampleAppliance, redis: RedisServer) -> None:
     redis.kill()
     source = client_host()
-    settings = config(appliance.pop3, appliance.smtp, store={"url": redis.url(1)})
+    settings = config(appliance.pop3, appliance.smtp, gate={"patience": "0s"}, store={"url": redis.url(1)})
     with Popgate(settings) as node:
         node.process.expect("store-down")
         pop_login(node.address("pop3"), source=source)
@@ -140,7 +160,8 @@ def test_a_node_starts_without_redis_and_finds_it_later(appliance: SampleApplian
 
 def test_a_restarted_node_finds_all_leases_there(appliance: SampleAppliance, redis: RedisServer) -> None:
     source = client_host()
-    with Popgate(config(appliance.pop3, appliance.smtp, store={"url": redis.url(2)})) as node:
+    settings = config(appliance.pop3, appliance.smtp, gate={"patience": "0s"}, store={"url": redis.url(2)})
+    with Popgate(settings) as node:
         pop_login(node.address("pop3"), source=source)
         node.restart()
         assert rcpt(node, source) == b"250"

@@ -1,5 +1,6 @@
 """The lease stores as a state machine against a dictionary: whatever is granted, renewed and revoked in whatever order,
-while time passes, clocks are set and (SQLite) the program and the machine start anew, the store says what the model
+while time passes, clocks are set and (SQLite) the program and the machine start anew, and (Redis) nodes
+come and go and the server is emptied, the store says what the model
 says.
 """
 
@@ -11,14 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from proxy.leases.base import Lease
 from proxy.leases.memory import MemoryStore
+from proxy.leases.redis import RedisStore
 from proxy.leases.sqlite import SqliteStore
 from tests.support.clocks import FakeClock, answer
+from tests.support.redis import RedisServer, ServerClock, let_go, turn_by_hand
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,6 +136,7 @@ class MemoryLeases(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.store.close()
+        let_go(self.loop)
         self.loop.close()
 
 
@@ -171,6 +176,78 @@ class SqliteLeases(MemoryLeases):
     def teardown(self) -> None:
         super().teardown()
         self.folder.cleanup()
+
+
+class OneWall(ServerClock):
+    """Nobody sets a node's wall clock: that the server does not care is shown in tests/unit/test_leases_redis.py."""
+
+    def step_wall(self, seconds: float) -> None:
+        pass
+
+
+class RedisLeases(MemoryLeases):
+    """And those of a store that outlives its nodes, and may be emptied while they live."""
+
+    server: RedisServer  # one for all examples
+
+    def __init__(self) -> None:
+        self.patch = pytest.MonkeyPatch()
+        turn_by_hand(self.patch)
+        with self.server.client() as client:
+            client.flushall()
+        self.ours: set[Key] = set()  # granted by the node as it lives now
+        super().__init__()
+
+    def opened(self) -> LeaseStore:
+        if not isinstance(self.clock, OneWall):
+            self.clock = OneWall(self.server)
+        return RedisStore(self.server.server, self.clock, 30.0)
+
+    @rule(address=addresses, login=logins, source=sources, window=seconds, limit=st.sampled_from([0, 0, 1, 2]))
+    def grant(self, address: bytes, login: str, source: str, window: float, limit: int) -> None:
+        super().grant(address, login, source, window, limit)
+        made = self.model.get((address, login, source))
+        if made is not None and made.granted == self.clock.wall():
+            self.ours.add((address, login, source))
+
+    @rule()
+    def another_node_takes_over(self) -> None:
+        self.store.close()
+        let_go(self.loop)
+        self.store = self.opened()
+        self.store.start(self.loop)
+        self.ours.clear()
+
+    @rule()
+    def the_store_is_emptied(self) -> None:
+        """Right after a question, so that it is known to the node."""
+        assert isinstance(self.store, RedisStore)
+        self.ask(self.store.all)
+        with self.server.client() as client:
+            client.flushall()
+        assert isinstance(self.clock, OneWall)
+        self.clock.advance(0)
+        self.store._notice()
+        for _ in range(3):  # what happened; what was brought back; and that is answered
+            self.ask(self.store.all)
+        self.model = {key: entry for key, entry in self.live().items() if key in self.ours}
+        with self.server.client() as client:
+            client.hset("popgate:state", "until", 0)  # the time of doubt is not what is looked at here
+
+    def teardown(self) -> None:
+        super().teardown()
+        assert isinstance(self.clock, OneWall)
+        self.clock.close()
+        self.patch.undo()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _server(redis_server: RedisServer) -> None:
+    RedisLeases.server = redis_server
+
+
+class TestG1G4G7G8RedisLeases(RedisLeases.TestCase):  # type: ignore[misc, name-defined]
+    settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
 
 
 class TestG1G4G8MemoryLeases(MemoryLeases.TestCase):  # type: ignore[misc, name-defined]

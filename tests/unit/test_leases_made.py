@@ -50,6 +50,9 @@ def test_a_renewal_lengthens_what_we_made_and_nothing_else() -> None:
     (found,) = made.live()
     assert (found.deadline - clock.now(), found.length) == (50.0, 50.0)
     assert found.granted == clock.wall()
+    clock.advance(50.0)
+    made.renewed(term(clock, "al", 50.0))
+    assert made.live() == []
 
 
 def test_what_has_ended_goes_by_itself() -> None:
