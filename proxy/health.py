@@ -69,13 +69,15 @@ class Prober:
         self._look_at = 0.0
 
     def watch(self, upstreams: Iterable[Upstream]) -> None:
-        """Watch the servers of these from now on, and no others; what is known of them stays."""
+        """Watch the servers of these from now on, and no others; what is known of them stays.  One may come twice."""
         watches: dict[tuple[str, str], _Watch] = {}
         for upstream in upstreams:
             if upstream.is_original:
                 continue  # there is a server for each client
             for number, server in enumerate(upstream.servers):
                 key = upstream.name, str(server)
+                if key in watches:
+                    continue  # several listeners have this upstream
                 watch = watches[key] = self._watches.pop(key) if key in self._watches else _Watch(upstream, number)
                 watch.upstream, watch.number = upstream, number
         for left in self._watches.values():

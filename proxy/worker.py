@@ -45,7 +45,7 @@ except ImportError:
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from .channel import Message
     from .config import Config
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from .net.census import Census
     from .net.failures import Failures
     from .net.tls import ServerTls
+    from .net.upstream import Upstream
     from .sockets import ListeningSocket
     from .wire.proxyheader import ProxyHeader
 
@@ -137,7 +138,7 @@ class Worker:
         services = build_services(config, self._store, outfit.tls, outfit.bound, self._pools, self._patience)
         self._prober = Prober(self._log, self._clock, loop) if outfit.number == 0 else None
         if self._prober is not None:
-            self._prober.watch(service.upstream for service in services.values())
+            self._prober.watch(_upstreams(services))
         self._listeners = [self._listen(one.sock, services[one.listener]) for one in outfit.sockets]
         self._frames = Frames()
         self._store.start(loop)
@@ -297,7 +298,7 @@ class Worker:
         self._log = self._shared.log = log
         if self._prober is not None:
             self._prober.log = log
-            self._prober.watch(service.upstream for service in services.values())
+            self._prober.watch(_upstreams(services))
         limits = config.limits
         for one, listener in zip(outfit.sockets, self._listeners, strict=True):
             listener.adopt(services[one.listener], limits.connections, limits.connections_per_client)
@@ -327,6 +328,14 @@ class Worker:
         arriving = any(listener.arrivals for listener in self._listeners)
         if (not (self._links or arriving) or now >= until + LINGER) and not self._done.done():
             self._done.set_result(0)
+
+
+def _upstreams(services: Mapping[str, Service]) -> Iterator[Upstream]:
+    """All that are used, some of them several times."""
+    for service in services.values():
+        yield service.upstream
+        if service.password_upstream is not None:
+            yield service.password_upstream
 
 
 def _open(config: Config) -> Log:

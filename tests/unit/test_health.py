@@ -291,23 +291,26 @@ def test_a_probe_takes_a_place_and_a_full_server_is_not_probed(workshop: Worksho
         assert calls(server) == 1
 
 
-def test_N7_a_reload_keeps_what_is_known_and_forgets_who_left(workshop: Workshop) -> None:
-    nobody = Server("127.0.0.1", refused_port())
+def test_N7_a_reload_keeps_what_is_known(workshop: Workshop) -> None:
+    watcher = Watcher(workshop, Server("127.0.0.1", refused_port()))
+    watcher.prober.watch([watcher.upstream, watcher.upstream])  # of two listeners
+    watcher.tick()
+    for _ in range(2):
+        watcher.prober.watch([watcher.upstream, watcher.upstream])
+        watcher.tick(5)
+    assert len(workshop.log.of("upstream-down")) == 1
+
+
+def test_N7_a_reload_forgets_who_left(workshop: Workshop) -> None:
+    stays = Server("127.0.0.1", refused_port())
     with Legacy(silent) as server:
-        watcher = Watcher(workshop, nobody, at(server))
+        watcher = Watcher(workshop, stays, at(server))
         workshop.run(watcher.prober.tick)
         workshop.until(lambda: server.calls)
-        workshop.clock.advance(1)
-        workshop.run(watcher.prober.tick)
-        assert len(workshop.log.of("upstream-down")) == 1
-        other = Watcher(workshop, nobody)
-        workshop.run(lambda: watcher.prober.watch([other.upstream]))
-        assert bytes(server.call().received) == b""
-        server.call().ended.wait(10)
-        workshop.clock.advance(1)
-        watcher.tick()
-    assert len(workshop.log.of("upstream-down")) == 1
-    assert list(watcher.prober._watches) == [("up", str(nobody))]
+        workshop.run(lambda: watcher.prober.watch([Watcher(workshop, stays).upstream]))
+        workshop.until(lambda: server.call().ended.is_set())
+    assert list(watcher.prober._watches) == [("up", str(stays))]
+    assert watcher.pool.condition(1).state == "unknown", "its probe was broken off by us"
 
 
 def test_it_can_be_closed_in_the_midst_of_a_probe(workshop: Workshop) -> None:
