@@ -204,8 +204,8 @@ def _alone(name: str, servers: Sequence[Server]) -> Pool:
 def dial(address: Address, source: str = "", *, foreign: bool = False) -> socket.socket:
     """Begin a connection; raise UpstreamUnavailable if that fails at once.
 
-    `source`: the address to connect from, "": the system's choice; `foreign`: it is not this machine's
-    (net/transparent.py).
+    `source`: the address to connect from, "": the system's choice; `foreign`: it is a client's (net/transparent.py).  A
+    client on this machine comes from this machine's address: nothing from loopback leaves it.
     """
     try:
         sock = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -215,7 +215,7 @@ def dial(address: Address, source: str = "", *, foreign: bool = False) -> socket
         if address.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            if source:
+            if source and not (foreign and _is_loopback(source) and not _is_loopback(str(address.target[0]))):
                 _bind(sock, source, foreign)
         sock.connect(address.target)
     except BlockingIOError:
@@ -241,6 +241,10 @@ def _bind(sock: socket.socket, source: str, foreign: bool) -> None:
         make_transparent(sock)
     sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)  # the port is chosen with the target: more are free
     sock.bind((source, 0))
+
+
+def _is_loopback(host: str) -> bool:
+    return host.startswith("127.") or host == "::1"
 
 
 def _our_name() -> str:

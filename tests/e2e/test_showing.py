@@ -135,6 +135,23 @@ def test_S12_a_login_in_mid_session_is_moved_and_nobody_notices(house: House, do
 
 
 @ways
+def test_S12_G9_who_sends_while_it_fetches_is_moved(house: House, dovecot: Dovecot, way: str) -> None:
+    with Popgate(settings(house, dovecot, way)) as gate:
+        source, since = client_host(), house.told
+        with Dialogue(gate.address("smtp"), source) as client:
+            client.expect(b"220")
+            client.ask(b"EHLO client.example.net", b"250")
+            client.ask(b"MAIL FROM:<sender@example.com>", b"250")
+            client.say(b"RCPT TO:<friend@example.org>\r\n")
+            pop_login(gate.address("pop3"), "alice", source)
+            client.expect(b"250")
+            client.ask(b"RSET", b"250")
+            client.ask(b"QUIT", b"221")
+        house.expect(rf"disconnect from \S*\[{source}\].* quit=1", since)
+        house.expect(r"disconnect from \S*\[127\.0\.0\.1\] ehlo=1 mail=1 rcpt=1 rset=1 quit=1", since)
+
+
+@ways
 def test_S12_G15_who_authenticates_by_pop3_is_shown_there_and_moved_here(
     house: House, dovecot: Dovecot, certificate: Path, way: str
 ) -> None:

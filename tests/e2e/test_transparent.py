@@ -120,6 +120,21 @@ def test_S12_the_appliance_sees_the_client_s_address(site: Site) -> None:
         assert site.send(smtp, FRIEND, STRANGER).startswith(b"554")
 
 
+def test_a_client_on_the_gate_s_own_machine(site: Site) -> None:
+    """A webmail there, say: it comes from the gate's address."""
+    site.script("up")
+    whole = config(
+        site.dovecot.endpoint, site.postfix.endpoint,
+        listener={"pop3": {"bind": [f"0.0.0.0:{POP}"]}}, upstream={"pop3": {"source": "client"}},
+    )  # fmt: skip
+    with site.gate(whole), site.network.inside("gate"):
+        for host in ("127.0.0.1", GATE):
+            told = len(site.dovecot.process.lines)
+            pop_login((host, POP), "bob")
+            seen = INNER if host == "127.0.0.1" else GATE
+            site.dovecot.process.expect(rf"Login: user=<bob>.* rip={seen}, lip={APPLIANCE}", told)
+
+
 @pytest.mark.parametrize("source", ["", "client"])
 def test_clients_that_know_only_the_appliance(site: Site, source: str) -> None:
     site.intercept()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxy.errors import UpstreamUnavailable
+from proxy.net import upstream
 from proxy.net.tls import upstream_context
 from proxy.net.upstream import ORIGINAL, REMEMBER, Address, Server, Upstream, dial
 from proxy.session.opening import PopOpening, SmtpOpening
@@ -136,6 +137,21 @@ def test_N2_dialling_does_not_wait_and_sets_nodelay(workshop: Workshop) -> None:
     assert sock.getblocking() is False
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     assert workshop.accepted(server)
+
+
+@pytest.mark.parametrize(
+    ("source", "foreign", "bound"),
+    [("127.0.0.1", True, False), ("127.0.0.1", False, True), ("192.0.2.7", True, True), ("192.0.2.7", False, True)],
+)
+def test_a_client_on_this_machine_comes_from_its_address(
+    monkeypatch: pytest.MonkeyPatch, source: str, foreign: bool, bound: bool
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(upstream, "make_transparent", lambda _: None)
+    monkeypatch.setattr(socket.socket, "bind", lambda _, name: asked.append(name))
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: None)
+    dial(address(("203.0.113.9", 25)), source, foreign=foreign).close()
+    assert asked == ([(source, 0)] if bound else [])
 
 
 def test_dialling_what_fails_at_once(tmp_path: Path) -> None:
