@@ -13,7 +13,7 @@ import pytest
 from proxy.children import STALLED
 from proxy.cli import USAGE, _parser
 from proxy.config import load
-from proxy.supervisor import _GRACE
+from proxy.supervisor import _GRACE, ANNOUNCE
 
 from ..support.needs import need
 
@@ -58,7 +58,7 @@ def test_what_it_runs_is_a_command_line_of_popgate(key: str) -> None:
 
 
 def test_N6_systemd_waits_longer_than_a_drain_takes() -> None:
-    assert seconds("TimeoutStopSec") >= load(ROOT / "conf.d").drain_timeout + _GRACE
+    assert seconds("TimeoutStopSec") >= ANNOUNCE + load(ROOT / "conf.d").drain_timeout + _GRACE
 
 
 def test_N5_the_watchdog_is_slower_than_a_worker_is_called_stuck() -> None:
