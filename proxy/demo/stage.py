@@ -31,6 +31,7 @@ workers = 1
 
 [gate]
 window = "{window}"
+patience = "0s"
 local_domains = ["example.com"]
 
 [store]

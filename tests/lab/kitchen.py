@@ -111,7 +111,7 @@ def gate_config(houses: list[House]) -> Config:
         listeners[f"{house.name}-reject"] = {**common, "gate": {"bare_newline": "reject"}}
     return {
         "workers": 1,
-        "gate": {"local_domains": [HOSTED]},
+        "gate": {"local_domains": [HOSTED], "patience": "0s"},
         "limits": {"connections_per_client": 5000},
         "listener": listeners,
         "upstream": {house.name: {"servers": ["{}:{}".format(*house.address)]} for house in houses},

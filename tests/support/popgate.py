@@ -30,8 +30,8 @@ _COMMAND = (sys.executable, "-m", "proxy")
 
 
 def config(pop3: str, smtp: str, certificate: Path | None = None, **changes: Any) -> Config:
-    """One worker, a SQLite store with more time than a loaded machine takes, example.com local, listeners "pop3" and
-    "smtp".
+    """One worker, a SQLite store with more time than a loaded machine takes, example.com local, no patience, listeners
+    "pop3" and "smtp".
 
     pop3, smtp: the upstreams as the configuration writes them.  With `certificate` they offer STLS and STARTTLS, and
     there are "pop3s" and "smtps".  changes: tables to merge in, `gate={"window": "2s"}`.
@@ -43,7 +43,7 @@ def config(pop3: str, smtp: str, certificate: Path | None = None, **changes: Any
     whole: Config = {
         "workers": 1,
         "drain_timeout": "10s",
-        "gate": {"local_domains": ["example.com"]},
+        "gate": {"local_domains": ["example.com"], "patience": "0s"},
         "store": {"url": "sqlite:leases.db", "timeout": "5s"},
         "listener": {
             name: {"protocol": protocol, "bind": ["127.0.0.1:0"], "tls": kind, "upstream": protocol}
