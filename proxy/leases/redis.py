@@ -32,10 +32,10 @@ from ..wire.address import shown
 from . import redis_scripts as scripts
 from . import redis_words as words
 from .base import Arrears, Key, Lease, Term, check_revocation, in_order
-from .late import RETRY, Late
+from .late import Late
 from .made import Made
 from .pending import Pending, Question
-from .redis_line import PAUSE_LAST, Line, Server
+from .redis_line import CONNECT, Line, Server
 from .redis_watch import Watch
 from .redis_words import STATE, micro
 
@@ -50,10 +50,10 @@ if TYPE_CHECKING:
 
     Commands = list[tuple[Script, Arguments]]
 
-GRACE: Final = 1.0 + PAUSE_LAST + RETRY
-"""Seconds: until every node has noticed, is connected again and has written what is late."""
 _BEAT = 1.0  # s between two questions for the state of the store
 _DEAD = 2.0  # s without an answer to it: the connection is given up
+GRACE: Final = _BEAT + _DEAD + CONNECT
+"""Seconds until every node has noticed that the store was away, is connected again and has written what is late."""
 _STEP = 500  # keys that a step of `all` looks at
 
 

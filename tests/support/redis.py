@@ -36,12 +36,13 @@ _NAMES = [name for name, value in vars(redis_scripts).items() if isinstance(valu
 
 
 class RedisServer:
-    """A context manager.  certificate: TLS, and nothing else, on `port`.  options: more of its configuration."""
+    """A context manager.  certificate: TLS, and nothing else, on `port`.  host: an address of `server_host`.  options:
+    more of its configuration."""
 
-    def __init__(self, *options: str, password: str = "", certificate: Path | None = None) -> None:
+    def __init__(self, *options: str, password: str = "", certificate: Path | None = None, host: str = "") -> None:
         (self._program,) = need("redis-server")
         self._folder = Folder("redis")
-        self.host = server_host()
+        self.host = host or server_host()
         self.port = free(self.host)
         self.password = password
         self._certificate = certificate

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proxy import certificates
 from proxy.config import Config, Store
 from proxy.errors import StoreUnavailable
 from proxy.leases import late as late_module
@@ -22,9 +23,11 @@ from proxy.leases.base import Arrears, Lease, Term
 from proxy.leases.clock import Clock
 from proxy.leases.redis import RedisStore
 from proxy.leases.redis_line import Server
+from proxy.runtime import open_store
 from proxy.selftest import shared
 from proxy.selftest.findings import Findings
 from tests.support.clocks import LOOPS, PATIENCE, answer
+from tests.support.configuration import loaded
 from tests.support.needs import need
 from tests.support.ports import free, server_host
 from tests.support.process import Process
@@ -489,7 +492,7 @@ def test_G3_a_late_grant_is_bound_to_its_limit_and_the_first_come_is_served_firs
         node.store._late.grant_failed(Term.starting(Clock(), HOME, login, "pop3", WINDOW, limit=2))
     node.store._late.grant_failed(Term.starting(Clock(), HOME, "al", "admin", WINDOW, limit=2))
     node.store._late.retry()
-    node.until(lambda: node.store.late == 0)
+    node.until(lambda: node.store._pending.asked == 0)
     assert other.find(HOME) == ["al", "al", "bo"]
     assert node.grant(HOME, "dy", limit=2) == 3
 
@@ -624,6 +627,22 @@ def test_tls_with_an_authority_of_its_own(start: Start, certificate: Path) -> No
         strict = ssl.create_default_context()
         assert "TLS: " in str(start(Server(secret.host, secret.port, tls=strict)).find(HOME))
         assert isinstance(start(secret.server, timeout=0.5).find(HOME), StoreUnavailable), "no TLS against TLS"
+
+
+def test_tls_as_the_configuration_names_it(loop: asyncio.AbstractEventLoop, tmp_path: Path) -> None:
+    host = server_host()
+    made = certificates.make([host], tmp_path, file="redis.pem")
+    with RedisServer(certificate=made, host=host, password="p@/?s") as secret:
+        url = secret.url(2).replace("p@/?s", "p%40%2F%3Fs")
+        store = open_store(loaded(tmp_path, f'[store]\nurl = "{url}"\ntimeout = "20s"\n'), Clock())
+        store.start(loop)
+        assert answer(loop, lambda then: store.grant(HOME, "al", "pop3", WINDOW, then)) == 1
+        with secret.client() as client:
+            client.select(2)
+            assert client.exists("popgate:lease:192.0.2.1")
+        store.close()
+        let_go(loop)
+        loop.run_until_complete(asyncio.sleep(0.1))  # TLS says goodbye
 
 
 # Emptied
