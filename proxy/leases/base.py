@@ -4,7 +4,8 @@ Promises of every store:
 - `find` answers with a lease only while it is live: `left > 0`, a half-open interval, so at exactly its end it is gone.
 - `grant` answers None only when the lease is in the store, visible to every other user of that store (RULES G5).
 - Every `then` is called exactly once, from the thread of the loop, perhaps before the method returns, and no later than
-  the store's timeout (RULES G7).  A question that can't be answered is `StoreUnavailable`, never "no lease".
+  the store's timeout (RULES G7; `all` may take it several times).  A question that can't be answered is
+  `StoreUnavailable`, never "no lease".
 - The number of leases, of waiting questions and of late grants has a bound.
 
 Callbacks instead of coroutines because a look-up takes a few microseconds and a task would cost more than the look-up.
