@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.cli import _parser, main
+from proxy.cli import main, parser_of_all
 from proxy.config import load
 from proxy.supervisor import _GRACE, ANNOUNCE
 
@@ -69,7 +69,7 @@ def test_it_installs_extras_that_exist() -> None:
 def test_it_is_not_root_and_runs_commands_of_popgate() -> None:
     assert re.findall(r"^USER (.+)$", DOCKERFILE, re.MULTILINE) == ["popgate"]
     for words in (["run"], ["status"]):
-        assert callable(_parser().parse_args(words).command)
+        assert callable(parser_of_all().parse_args(words).command)
     assert 'ENTRYPOINT ["popgate"]' in DOCKERFILE
     assert 'CMD ["run"]' in DOCKERFILE
     assert 'CMD ["popgate", "status"]' in DOCKERFILE

@@ -20,7 +20,7 @@ import pytest
 from loguru import logger
 
 from proxy import __version__
-from proxy.cli import _parser
+from proxy.cli import parser_of_all
 from proxy.config import load, schema
 from proxy.log import LEVELS, Log
 from proxy.session import pop3_texts, smtp_texts
@@ -66,7 +66,7 @@ LOG_LINES = "".join(blocks("log")).splitlines()
 @pytest.mark.parametrize("command", sorted(set(COMMANDS)))
 def test_every_command_line_is_one(command: str) -> None:
     words = [PLACEHOLDERS.get(word, word) for word in shlex.split(command)]
-    assert callable(_parser().parse_args(words).command)
+    assert callable(parser_of_all().parse_args(words).command)
 
 
 def test_every_command_is_told() -> None:

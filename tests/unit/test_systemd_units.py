@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from proxy.children import STALLED
-from proxy.cli import USAGE, _parser
+from proxy.cli import USAGE, parser_of_all
 from proxy.config import load
 from proxy.supervisor import _GRACE, ANNOUNCE
 
@@ -52,7 +52,7 @@ def test_the_sockets_are_the_binds_of_the_shipped_listeners() -> None:
 def test_what_it_runs_is_a_command_line_of_popgate(key: str) -> None:
     program, *words = shlex.split(*SERVICE[key])
     assert program == INSTALLED
-    options = _parser().parse_args(words)
+    options = parser_of_all().parse_args(words)
     assert callable(options.command)
     assert options.config == Path("/etc/popgate/conf.d")
 

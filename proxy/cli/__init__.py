@@ -1,0 +1,62 @@
+"""The command line (DESIGN 7).  Exit codes: 0 good, 1 it failed while running, 2 usage or configuration.
+
+Errors are one line each on stderr.  What a command does is elsewhere; here are its words and its exit code: serving.py,
+gate.py, running.py, files.py.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigError, PopgateError
+from . import files, gate, running, serving
+from .parser import FAILED, GOOD, USAGE, Commands
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+
+__all__ = ["FAILED", "GOOD", "USAGE", "main", "parser_of_all"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a login may hold what the terminal can't show
+    options = parser_of_all().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        code = command(options)
+        print(end="", flush=True)  # here, where a reader that has gone is no bug
+    except ConfigError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return USAGE
+    except (PopgateError, OSError) as error:
+        if not isinstance(error, BrokenPipeError):  # `popgate leases | head` is no error to tell
+            print(f"popgate: {error}", file=sys.stderr)
+        _let_go_of_output()
+        return FAILED
+    except KeyboardInterrupt:
+        return FAILED
+    return code
+
+
+def parser_of_all() -> argparse.ArgumentParser:
+    """Every command, in the order in which --help tells them."""
+    commands = Commands()
+    for part in (serving, gate, running, files):
+        part.add(commands)
+    return commands.parser
+
+
+def _let_go_of_output() -> None:
+    """Python flushes once more at its end, and would complain of the same again."""
+    try:
+        print(end="", flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

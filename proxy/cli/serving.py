@@ -1,0 +1,87 @@
+"""`popgate run`, and what comes before it: `check`, `selftest`, `demo`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from ..config import dump, load, showing
+from ..errors import ConfigError
+from ..leases.clock import Clock
+from ..net.own import listens_there
+from ..privileges import known
+from ..runtime import build_services, make_tls, open_store
+from .parser import GOOD
+
+if TYPE_CHECKING:
+    import argparse
+
+    from .parser import Commands
+
+
+def add(to: Commands) -> None:
+    to.add("run", _run, "serve; SIGHUP reloads, SIGTERM drains and stops", to.configured)
+    to.add("check", _check, "print the whole effective configuration, or every error in it", to.configured)
+    to.add("selftest", _selftest, "find out what the mail servers are and whether they relay for us", to.configured)
+    demo = to.add("demo", _demo, "play the story with a sample appliance on this machine")
+    demo.add_argument("--once", action="store_true", help="end when the story is told")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from ..supervisor import Supervisor
+
+    config = load(options.config)
+    return Supervisor(config, options.config).run()
+
+
+def _check(options: argparse.Namespace) -> int:
+    config = load(options.config)
+    bound = frozenset(
+        [(end.host, end.port) for listener in config.listeners.values() for end in listener.bind if end.port]
+    )
+    problems: list[str] = []
+    tls = {}
+    try:
+        if config.user:
+            known(config.user)
+    except ConfigError as error:
+        problems += error.problems
+    try:
+        tls = make_tls(config)
+    except ConfigError as error:
+        problems += error.problems
+    try:
+        build_services(config, open_store(config, Clock()), tls, bound)
+    except ConfigError as error:
+        problems += error.problems
+    problems += [
+        f"upstream.{name}: {server} is popgate itself: a loop; give the mail server's own address"
+        for name, upstream in config.upstreams.items()
+        for server in upstream.servers
+        if not server.path and listens_there(server.host, server.port, bound)
+    ]
+    if problems:
+        raise ConfigError(problems)
+    print(dump(config), end="")
+    for side in tls.values():
+        for certificate in side.certificates:
+            if certificate.expired(time.time()):
+                print(f"warning: {certificate.path}: the certificate has expired", file=sys.stderr)
+    if config.tls.min_version in ("TLSv1", "TLSv1.1") and tls:
+        print(f"warning: tls.min_version = {config.tls.min_version!r} lets everyone use broken TLS", file=sys.stderr)
+    for warning in showing.warnings(config):
+        print(f"warning: {warning}", file=sys.stderr)
+    return GOOD
+
+
+def _selftest(options: argparse.Namespace) -> int:
+    from ..selftest import run
+
+    return run(load(options.config), sys.stdout)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from ..demo import play
+
+    return play(not options.once, sys.stdout)
