@@ -51,7 +51,9 @@ STATES = {
 def test_G8_a_thousand_resets_in_every_state(appliance: SampleAppliance, listener: str, waits: bool) -> None:
     appliance.appliance.mailboxes["alice"].append(b"Subject: x\r\n\r\n" + b"x" * 300_000 + b"\r\n")
     states = STATES[listener]
-    with Popgate(config(appliance.pop3, appliance.smtp)) as gate:
+    # Who waits for the 554 would wait for patience each time; who does not, resets while it is held.
+    patience = {"patience": "0s" if waits else "100ms"}
+    with Popgate(config(appliance.pop3, appliance.smtp, gate=patience)) as gate:
         vitals = Vitals(gate)
         with HonestUser(gate):
             for number in range(1000):
