@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import selectors
 import socket
-import stat
 import struct
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from .errors import ConfigError, PopgateError
+from .errors import PopgateError
+from .unix import listen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +61,7 @@ class ControlServer:
         self._asked = asked
         self._clock = clock
         self._askers: set[Asker] = set()
-        self._sock = _listening(path)
+        self._sock = listen("admin.control", path, 0o600, _MAX_ASKERS)
         selector.register(self._sock, selectors.EVENT_READ, self._accept)
 
     def answer(self, asker: Asker, answer: Message) -> None:
@@ -141,27 +140,6 @@ class ControlServer:
         asker.sock.close()
 
 
-def _listening(path: Path) -> socket.socket:
-    if _answers(path):
-        raise ConfigError([f"admin.control: a popgate is running already at {path}"])
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            if stat.S_ISSOCK(path.lstat().st_mode):  # of one that was killed; any other file stays, and bind fails
-                path.unlink()
-        before = os.umask(0o177)
-        try:
-            sock.bind(str(path))
-        finally:
-            os.umask(before)
-        sock.listen(_MAX_ASKERS)
-    except OSError as error:
-        sock.close()
-        why = "a file that is no socket is there" if path.is_file() else f"{error.strerror}; check the folder"
-        raise ConfigError([f"admin.control: can't make {path}: {why}"]) from error
-    return sock
-
-
 def _parsed(line: bytes) -> Message | None:
     try:
         question = json.loads(line)
@@ -197,16 +175,3 @@ def ask(path: Path, question: Message) -> dict[str, Any]:
     if answer is None:
         raise PopgateError(f"popgate hung up at {path} without an answer")
     return answer
-
-
-def _answers(path: Path) -> bool:
-    """Whether somebody listens at `path`, and be it someone who is stopped."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.setblocking(False)
-        try:
-            sock.connect(str(path))
-        except BlockingIOError:  # its queue is full
-            return True
-        except OSError:
-            return False
-    return True

@@ -5,14 +5,16 @@ books what was sent.  A store that does not answer means "can't tell" (451), nev
 promise 3).  Of several leases the one with most time left counts, among those whose login may use the sender (G10) and
 has something left of its budget (G11).
 
-"No lease", or none that this sender may use, may wait for a login from the same address (G9, patience.py).
+"No lease", or none that this sender may use, is first put to other servers, if there are any: their yes holds for that
+transaction and makes no lease.  Then it may wait for a login from the same address (G9, patience.py).
 Recipients that are local never come here (session/smtp.py), nor do sessions that AUTH opened, unless senders are bound.
 Times are the store's (leases/clock.py): what comes back is seconds left.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
 
 from .errors import StoreUnavailable
 from .senders import Senders
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from .config import Gate
     from .leases.base import Key, Lease, LeaseStore
     from .patience import Patience, Waiting
-
 
 FOREVER: Final = float("inf")
 _NOWHERE: Final = Networks(())
@@ -42,6 +43,25 @@ _SPENT: Final = Verdict(Outcome.SPENT, "budget spent")
 _ANYTHING: Final = RelayAsked("", "")  # on connecting there is no sender yet
 
 
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Somebody is logged in at the address, says another server."""
+
+    server: str
+    """Where it stands in the configuration: "udp:192.0.2.20:9876"."""
+    login: str
+
+
+class Others(Protocol):
+    """Servers beside us that know of logins, too (net/whoson_client.py)."""
+
+    def ask(self, address: bytes, then: Callable[[Elsewhere | StoreUnavailable | None], None]) -> None:
+        """Call `then` once, in time, with who is logged in there; None: nobody."""
+
+    def tell(self, address: bytes, login: str) -> None:
+        """Report a login; no answer."""
+
+
 class RelayPolicy:
     """The decisions for one listener."""
 
@@ -53,16 +73,19 @@ class RelayPolicy:
         is_own: Callable[[bytes], bool],
         balancers: Networks = _NOWHERE,
         patience: Patience | None = None,
+        others: Others | None = None,
     ) -> None:
         """`is_own(address)`: whether it is one of popgate's own, loopback apart (RULES G3).
 
         `balancers`: all of `accept_proxy_from`, of any listener: where one forgets its header, or where none is read,
         its address stands for all its clients.  `patience`: where refusals wait; None: they don't.
+        `others`: who is asked before refusing, and told of logins.
         """
         self.gate = gate
         self.window = gate.window
         self.store = store
         self.patience = patience if gate.patience else None
+        self.others = others
         self._trusted = Networks(gate.trusted_networks)
         self._shared = Networks(gate.shared_networks)
         self._never_lease = Networks(gate.never_lease)
@@ -81,19 +104,27 @@ class RelayPolicy:
         return _TRUSTED if address in self._trusted else None
 
     def judge(
-        self, address: bytes, question: RelayAsked, then: Callable[[Verdict, float], None], *, waits: bool = True
+        self,
+        address: bytes,
+        question: RelayAsked,
+        then: Callable[[Verdict, float], None],
+        *,
+        waits: bool = True,
+        asks: bool = True,
     ) -> Callable[[], None] | None:
         """Call `then` with the verdict and for how many seconds it holds; at once, or from the loop.
 
-        `waits`: whether "no lease" may be held for the gate's patience.  Returns what calls a question off that is not
-        answered yet, or None.
+        `waits`: whether "no lease" may be held for the gate's patience; `asks`: whether others may be asked.  Returns
+        what calls a question off that is not answered yet, or None.
         """
         if self._shadow:
             deciding, then = then, lambda verdict, seconds: deciding(_shadowed(verdict), seconds)
         if question.authenticated:
             then(self._authenticated(address, question), FOREVER)
             return None
-        judgement = _Judgement(self, self.place(address), address, question.sender, then, waits)
+        # Behind a balancer, or on our own machine, what others know of the address is true of nobody (RULES G3).
+        asks = asks and self.others is not None and not self.unleasable(address, "", 0)
+        judgement = _Judgement(self, self.place(address), address, question.sender, then, waits, asks)
         judgement.look(False)
         return None if judgement.done else judgement.call_off
 
@@ -124,13 +155,29 @@ class RelayPolicy:
             return Verdict(Outcome.ALLOW, f"lease of {lease.login}{remark}", lease.login, left, key), lease.left
         return _SPENT, FOREVER
 
+    def elsewhere(self, address: bytes, sender: str, answer: Elsewhere | StoreUnavailable | None) -> Verdict:
+        """What follows from what others say of an address; it holds for one transaction."""
+        if answer is None:
+            return _NO_LEASE
+        if isinstance(answer, StoreUnavailable):
+            return Verdict(Outcome.DEFER, f"whoson: {answer}")
+        if answer.login.lower() in self._no_relay:
+            return _NO_LEASE
+        bound = self.gate.sender == "match" or address in self._shared
+        matches = not self.binds_sender or self._senders.match(answer.login, sender)
+        if bound and not matches:
+            return _SENDER
+        remark = "" if matches else ", sender does not match"
+        why = f"whoson {answer.server}: {answer.login}{remark}"
+        return Verdict(Outcome.ALLOW, why, answer.login, 1 if bound and not sender else None)
+
     def look(self, address: bytes, then: Callable[[Verdict], None]) -> None:
         """Whether it may relay just now, when it connects: for what it is shown upstream (RULES S12), no decision."""
         standing = self.standing(address)
         if standing is not None:
             then(standing)
         else:
-            self.judge(address, _ANYTHING, lambda verdict, _: then(verdict), waits=False)
+            self.judge(address, _ANYTHING, lambda verdict, _: then(verdict), waits=False, asks=False)
 
     def _authenticated(self, address: bytes, question: RelayAsked) -> Verdict:
         bound = self.gate.sender == "match" or address in self._shared
@@ -183,11 +230,20 @@ class RelayPolicy:
         """Whether so many live logins at one address are too many: no lease was made for the last (RULES G3)."""
         return 0 < self.gate.max_logins_per_address < logins
 
-    def grant(self, address: bytes, login: str, then: Callable[[int | StoreUnavailable], None]) -> None:
-        """Make the lease of a POP login; `then` when it is in the store, or can't be, with how many live logins the
-        address has then (`is_crowded`)."""
+    def grant(
+        self, address: bytes, login: str, then: Callable[[int | StoreUnavailable], None], source: str = POP3
+    ) -> None:
+        """Make the lease of a login; `then` when it is in the store, or can't be, with how many live logins the
+        address has then (`is_crowded`).  Others are told of a POP login, never of what others told us."""
+
+        def granted(answer: int | StoreUnavailable) -> None:
+            leased = not isinstance(answer, StoreUnavailable) and not self.is_crowded(answer)
+            if leased and source == POP3 and self.others is not None:
+                self.others.tell(address, login)
+            then(answer)
+
         limit = self.gate.max_logins_per_address
-        self.store.grant(self.place(address), login, POP3, self.window, then, limit)
+        self.store.grant(self.place(address), login, source, self.window, granted, limit)
 
 
 def _shadowed(verdict: Verdict) -> Verdict:
@@ -200,7 +256,7 @@ def _shadowed(verdict: Verdict) -> Verdict:
 class _Judgement:
     """One question on its way: asked once, and again while it waits for a lease (RULES G9)."""
 
-    __slots__ = ("_address", "_place", "_policy", "_sender", "_then", "_waiting", "_waits", "done")
+    __slots__ = ("_address", "_asks", "_place", "_policy", "_sender", "_then", "_unknown", "_waiting", "_waits", "done")
 
     def __init__(
         self,
@@ -210,9 +266,11 @@ class _Judgement:
         sender: str,
         then: Callable[[Verdict, float], None],
         waits: bool,
+        asks: bool,
     ) -> None:
         self._policy, self._place, self._address, self._sender, self._then = policy, place, address, sender, then
-        self._waits = waits
+        self._waits, self._asks = waits, asks
+        self._unknown: Verdict | None = None  # instead of a refusal: others could not be asked
         self._waiting: Waiting | None = None
         self.done = False
 
@@ -224,10 +282,29 @@ class _Judgement:
         if self.done:
             return  # an earlier look has decided
         verdict, seconds = self._policy.verdict(self._address, self._sender, answer)
-        if (verdict is _NO_LEASE or verdict is _SENDER) and not last and self._waits and self._wait():
-            return
+        if verdict is _NO_LEASE or verdict is _SENDER:
+            if self._asks and self._policy.others is not None:
+                self._asks = False
+                self._policy.others.ask(self._address, self._heard)
+                return
+            if not last and self._waits and self._wait():
+                return
+            verdict = self._unknown or verdict
         self.call_off()
         self._then(verdict, seconds)
+
+    def _heard(self, answer: Elsewhere | StoreUnavailable | None) -> None:
+        """What others say."""
+        if self.done:
+            return
+        verdict = self._policy.elsewhere(self._address, self._sender, answer)
+        if verdict.outcome is Outcome.ALLOW:
+            self.call_off()
+            self._then(verdict, FOREVER)
+            return
+        if verdict.outcome is Outcome.DEFER:
+            self._unknown = verdict
+        self.look(False)  # a lease may have come since we asked the store
 
     def _wait(self) -> bool:
         """Wait, if there is patience and room; whether it does."""

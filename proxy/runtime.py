@@ -9,7 +9,7 @@ fork.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .config.schema import CLIENT
 from .errors import ConfigError
@@ -18,11 +18,14 @@ from .leases.memory import MemoryStore
 from .leases.sqlite import SqliteStore
 from .net.own import is_own, listens_there
 from .net.pool import FORGIVEN, Pools
+from .net.postfix import PolicyService
 from .net.scoreboard import Scoreboard, keys_of
 from .net.service import Service
 from .net.showing import Showing
 from .net.tls import ServerTls, upstream_context
 from .net.upstream import ORIGINAL, Server, Upstream
+from .net.whoson_client import WhosonClient
+from .net.whoson_server import WhosonServer
 from .policy import RelayPolicy
 from .session.events import Wait
 from .session.pop3 import PopSettings
@@ -40,10 +43,17 @@ if TYPE_CHECKING:
     from .config import Upstream as UpstreamConfig
     from .config.redis_url import RedisUrl
     from .leases.base import Arrears, LeaseStore
+    from .log import Log
+    from .net.doors import Answerer
     from .patience import Patience
+    from .policy import Others
 
 Bound = frozenset[tuple[str, int]]
 """Addresses and ports at which popgate listens."""
+
+WHOSON: Final = "whoson.listen"
+POSTFIX: Final = "postfix.policy"
+"""Names of the sockets where other servers ask: no listener's name has a dot in it."""
 
 
 def open_store(
@@ -126,10 +136,12 @@ def build_services(
     bound: Bound,
     pools: Pools | None = None,
     patience: Patience | None = None,
+    others: Others | None = None,
 ) -> dict[str, Service]:
     """One Service a listener, by name; raise ConfigError with every problem.
 
-    `patience`: where refusals wait; only a worker has one.  Without `pools`, only to see that it can be done.
+    `patience`, `others`: where refusals wait, and whom they ask; only a worker has these.  Without `pools`, only to see
+    that it can be done.
     """
     if pools is None:
         board = Scoreboard(1)
@@ -149,7 +161,7 @@ def build_services(
     if problems:
         raise ConfigError(problems)
     return {
-        name: _service(config, listener, upstreams, tls, policy_of(config, listener.gate, store, patience))
+        name: _service(config, listener, upstreams, tls, policy_of(config, listener.gate, store, patience, others))
         for name, listener in config.listeners.items()
     }
 
@@ -229,10 +241,31 @@ def _service(
     )
 
 
-def policy_of(config: Config, gate: Gate, store: LeaseStore, patience: Patience | None = None) -> RelayPolicy:
+def build_others(config: Config, log: Log) -> WhosonClient | None:
+    """The whoson servers that are asked before refusing, and told of logins; None: there are none."""
+    whoson = config.whoson
+    if not whoson.ask and not whoson.tell:
+        return None
+    return WhosonClient(whoson.ask, whoson.tell, config.store.timeout, log)
+
+
+def build_answerers(config: Config, store: LeaseStore, log: Log, others: Others | None) -> dict[str, Answerer]:
+    """Who answers other servers, by the name of the socket."""
+    policy, whoson = policy_of(config, config.gate, store, others=others), config.whoson
+    return {
+        WHOSON: WhosonServer(policy, Networks(whoson.allow), Networks(whoson.allow_login), log),
+        POSTFIX: PolicyService(policy, log),
+    }
+
+
+def policy_of(
+    config: Config, gate: Gate, store: LeaseStore, patience: Patience | None = None, others: Others | None = None
+) -> RelayPolicy:
     """The decisions by [gate], or by a listener's own."""
     balancers = {text for listener in config.listeners.values() for text in listener.accept_proxy_from}
-    return RelayPolicy(gate, store, is_own=is_own, balancers=Networks(sorted(balancers)), patience=patience)
+    return RelayPolicy(
+        gate, store, is_own=is_own, balancers=Networks(sorted(balancers)), patience=patience, others=others
+    )
 
 
 def spoofing_keys(config: Config) -> list[str]:
@@ -250,6 +283,8 @@ def needs_restart(old: Config, new: Config) -> list[str]:
             ("store.url", old.store.url, new.store.url),
             ("store.timeout", old.store.timeout, new.store.timeout),
             ("store.history", old.store.history, new.store.history),
+            ("whoson.listen", old.whoson.listen, new.whoson.listen),
+            ("postfix.policy", old.postfix.policy, new.postfix.policy),
             ("admin.control", old.admin.control, new.admin.control),
             ("admin.agent", old.admin.agent, new.admin.agent),
         )

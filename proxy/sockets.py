@@ -69,7 +69,7 @@ def bind_all(config: Config, given: Sequence[Inherited] = ()) -> list[ListeningS
                     else _taken(name, at, left)
                 )
             except OSError as error:
-                problems.append(f"listener.{name}: can't listen on {endpoint}: {error.strerror}; {_cure(error)}")
+                problems.append(f"listener.{name}: can't listen on {endpoint}: {error.strerror}; {cure(error)}")
     problems += _not_transparent(config, found)
     problems += [_unwanted(one, config.listeners) for one in left]
     if problems:
@@ -84,7 +84,7 @@ def listening(name: str, endpoint: Endpoint) -> ListeningSocket:
     try:
         return ListeningSocket(name, _listening(endpoint))
     except OSError as error:
-        raise ConfigError([f"{name}: can't listen on {endpoint}: {error.strerror}; {_cure(error)}"]) from error
+        raise ConfigError([f"{name}: can't listen on {endpoint}: {error.strerror}; {cure(error)}"]) from error
 
 
 def _taken(listener: str, one: Inherited, left: list[Inherited]) -> ListeningSocket:
@@ -141,10 +141,11 @@ def _set_options(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def _cure(error: OSError) -> str:
+def cure(error: OSError) -> str:
+    """What to do about a port that can't be bound."""
     if isinstance(error, PermissionError):
         return (
             "it takes root (popgate drops to `user` afterwards), or, for ports below 1024, CAP_NET_BIND_SERVICE, for "
             "transparent = true CAP_NET_RAW"
         )
-    return "`ss -ltnp` shows who has it" if error.errno == errno.EADDRINUSE else "check the address"
+    return "`ss -lntup` shows who has it" if error.errno == errno.EADDRINUSE else "check the address"

@@ -32,6 +32,7 @@ from .channel import Message, config_text
 from .children import Children
 from .config import load
 from .control import Asker, ControlServer
+from .doorways import Doorway, bind_paths, bind_ports
 from .errors import ConfigError
 from .inquiries import Inquiries
 from .leases.clock import Clock
@@ -74,15 +75,17 @@ class Supervisor:
         # to see that it can be done
         build_services(config, open_store(config, self._node_clock), self._tls, frozenset())
         self._sockets = bind_all(config, inherited(os.environ))
+        self._doorways: list[Doorway] = []
         with contextlib.ExitStack() as undo:
-            for one in self._sockets:
-                undo.callback(one.sock.close)
+            undo.callback(self._close_sockets)
             agent = listening("admin.agent", config.admin.agent) if config.admin.agent else None
             if agent is not None:
                 undo.callback(agent.sock.close)
+            self._doorways += bind_ports(config)
             spoofing = spoofing_keys(config)
             become(config.user, keep_net_raw=bool(spoofing))  # nothing below runs as root
             demand_net_raw(spoofing)
+            self._doorways += bind_paths(config)
             self._bound = frozenset([one.address() for one in self._sockets])
             raise_descriptors()
             self._log: Log = _opened(config)
@@ -123,6 +126,8 @@ class Supervisor:
         for one in self._sockets if self._agent is None else [*self._sockets, self._agent.socket]:
             words = (("listener", one.listener), ("address", str(one)), ("by", "systemd" if one.kept else ""))
             self._log.line("info", "popgate", "listening", *words)
+        for door in self._doorways:
+            self._log.line("info", "popgate", "listening", ("listener", door.name), ("address", str(door)))
         self._warn_of_files()
         self._children.start()
         while not self._draining or self._children.running():
@@ -156,7 +161,15 @@ class Supervisor:
 
     def _outfit(self, number: int, channel: socket.socket) -> Outfit:
         return Outfit(
-            number, self._config, self._sockets, self._bound, self._tls, self._census, self._failures, channel
+            number,
+            self._config,
+            self._sockets,
+            self._doorways,
+            self._bound,
+            self._tls,
+            self._census,
+            self._failures,
+            channel,
         )
 
     def _let_go(self) -> None:
@@ -205,6 +218,10 @@ class Supervisor:
         refused = "; the last reload was refused, see the log" if self._refused else ""
         return self._children.phrase() + refused
 
+    def _close_sockets(self) -> None:
+        for sock in [one.sock for one in self._sockets] + [one.sock for one in self._doorways]:
+            sock.close()
+
     # Signals
 
     def _signalled(self, wake: socket.socket) -> None:
@@ -244,8 +261,7 @@ class Supervisor:
         self._notify.stopping()
         self._children.restarting = False
         self._children.order({"order": "drain", "seconds": seconds})
-        for one in self._sockets:
-            one.sock.close()
+        self._close_sockets()
 
     def _reload(self) -> list[str]:
         """Read the configuration again, and tell systemd; return what is wrong with it, having changed nothing then."""

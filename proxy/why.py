@@ -110,6 +110,9 @@ def _judged(
     reasons.append(_said(gate, verdict.why, sender, here))
     if verdict.why == NO_LEASE:
         reasons += _before(known) + _barred(policy, address, known)
+        if config.whoson.ask:
+            servers = ", ".join([str(server) for server in config.whoson.ask])
+            reasons.append(f"before it is refused, the servers in whoson.ask are asked, not by this command: {servers}")
     if gate.mode == "shadow":
         reasons.append(f"shadow: {_WORDS[verdict.outcome]} only if enforced; but see no-shadow in the log")
         return "allow", reasons

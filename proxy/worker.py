@@ -26,17 +26,19 @@ from .leases.observations import Notes
 from .leases.renewals import Renewals
 from .leases.sqlite import SqliteStore
 from .log import Log, open_log
+from .net.doors import door
 from .net.leg import LINGER
 from .net.link import Link
 from .net.listener import Listener
 from .net.poller import Poller
 from .net.pool import Pools
 from .net.probe import Probe
+from .net.reminders import Reminders
 from .net.service import Service, Shared
 from .net.timers import TICK, Deadlines
 from .patience import Patience
 from .questions import ask
-from .runtime import Bound, build_services, open_store
+from .runtime import Bound, build_answerers, build_others, build_services, open_store
 
 try:  # here and not where it is used: by then we are `user`, to whom root's virtual environment may be closed
     import uvloop
@@ -49,11 +51,13 @@ if TYPE_CHECKING:
 
     from .channel import Message
     from .config import Config
+    from .doorways import Doorway
     from .leases.base import Key
     from .net.census import Census
     from .net.failures import Failures
     from .net.tls import ServerTls
     from .net.upstream import Upstream
+    from .net.whoson_client import WhosonClient
     from .sockets import ListeningSocket
     from .wire.proxyheader import ProxyHeader
 
@@ -69,6 +73,7 @@ class Outfit:
     number: int
     config: Config
     sockets: Sequence[ListeningSocket]
+    doorways: Sequence[Doorway]
     bound: Bound
     tls: Mapping[str, ServerTls]
     census: Census
@@ -112,6 +117,7 @@ class Worker:
         self._poller = Poller(loop)
         self._deadlines = Deadlines(self._clock)
         self._renewals = Renewals(self._store, self._clock)
+        self._reminders = Reminders(self._clock)
         self._notes = Notes(clock.wall)
         self._links: set[Link | Probe] = set()
         self._serial = 0
@@ -135,11 +141,14 @@ class Worker:
         self._pools = Pools(row, self._clock, lambda action: loop.call_soon(action))
         if row.wake_fd is not None:
             loop.add_reader(row.wake_fd, self._pools.woken)
-        services = build_services(config, self._store, outfit.tls, outfit.bound, self._pools, self._patience)
+        others = build_others(config, self._log)
+        services = self._build(config, others)
         self._prober = Prober(self._log, self._clock, loop) if outfit.number == 0 else None
         if self._prober is not None:
             self._prober.watch(_upstreams(services))
         self._listeners = [self._listen(one.sock, services[one.listener]) for one in outfit.sockets]
+        answerers = build_answerers(config, self._store, self._log, others)
+        self._doors = [door(one.sock, answerers[one.name], self._poller, self._log) for one in outfit.doorways]
         self._frames = Frames()
         self._store.start(loop)
         outfit.channel.setblocking(False)
@@ -154,6 +163,8 @@ class Worker:
             return await self._done
         finally:
             self._loop.remove_reader(self._outfit.channel.fileno())
+            for open_ in self._doors:
+                await open_.shut()
             self._hand_over_notes()
             if self._prober is not None:
                 await self._prober.close()
@@ -161,6 +172,10 @@ class Worker:
             await asyncio.sleep(0)  # the loop lets go of what the store has closed
             self._poller.shut()
             self._log.flush()
+
+    def _build(self, config: Config, others: WhosonClient | None) -> dict[str, Service]:
+        outfit = self._outfit
+        return build_services(config, self._store, outfit.tls, outfit.bound, self._pools, self._patience, others)
 
     def _listen(self, sock: socket.socket, service: Service) -> Listener:
         limits = self._config.limits
@@ -191,6 +206,7 @@ class Worker:
     def _closed(self, link: Link | Probe) -> None:
         self._links.discard(link)
         self._renewals.end(link)
+        self._reminders.end(link)
         census, number = self._outfit.census, self._outfit.number
         census.leave(number, link.address)
         if isinstance(link, Link) and link.open_login:
@@ -199,6 +215,9 @@ class Worker:
     def _leased(self, link: Link, key: Key) -> None:
         service = link.service
         self._renewals.begin(link, key, service.policy.window, service.max_age)
+        others = service.policy.others
+        if others is not None:
+            self._reminders.begin(link, lambda: others.tell(link.address, key[1]), service.max_age)
 
     def _store_news(self, event: str, why: str) -> None:
         words = ("worker", self._outfit.number), ("why", why)
@@ -218,6 +237,7 @@ class Worker:
         self._deadlines.tick()
         self._patience.tick()
         self._renewals.tick()
+        self._reminders.tick()
         self._pools.tick()
         if self._prober is not None:
             self._prober.tick()
@@ -287,7 +307,10 @@ class Worker:
         try:
             for tls in outfit.tls.values():
                 tls.reload(config.tls.certificates, config.tls.min_version)
-            services = build_services(config, self._store, outfit.tls, outfit.bound, self._pools, self._patience)
+            others = build_others(config, self._log)
+            services = build_services(
+                config, self._store, outfit.tls, outfit.bound, self._pools, self._patience, others
+            )
             self._log.flush()
             log = _open(config)
         except (ConfigError, OSError) as error:  # what the supervisor could read a moment ago
@@ -302,6 +325,11 @@ class Worker:
         limits = config.limits
         for one, listener in zip(outfit.sockets, self._listeners, strict=True):
             listener.adopt(services[one.listener], limits.connections, limits.connections_per_client)
+        if others is not None:
+            others.log = log
+        answerers = build_answerers(config, self._store, log, others)
+        for doorway, open_ in zip(outfit.doorways, self._doors, strict=True):
+            open_.adopt(answerers[doorway.name], log)
 
     def _drain(self, seconds: float) -> None:
         """Take no more work, finish what is under way, and cut the rest after `seconds` (RULES N6)."""
@@ -309,6 +337,9 @@ class Worker:
             for listener, one in zip(self._listeners, self._outfit.sockets, strict=True):
                 listener.drain(turn_away=not one.kept)
                 one.sock.close()  # with the last copy the port is free, for a popgate that is started meanwhile
+            for doorway, open_ in zip(self._outfit.doorways, self._doors, strict=True):
+                open_.close()
+                doorway.sock.close()
             self._drain_until = self._clock() + seconds
         else:
             self._drain_until = min(self._drain_until, self._clock() + seconds)

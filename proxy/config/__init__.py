@@ -6,7 +6,7 @@ like), `check` (what can't go together), `later` (what is not built yet), `files
 
 from .dump import dump
 from .load import load
-from .schema import Admin, Config, Endpoint, Gate, Limits, Listener, Log, Store, Tls, Upstream
+from .schema import Admin, Config, Endpoint, Gate, Limits, Listener, Log, Postfix, Store, Tls, Upstream, Whoson
 
 __all__ = [
     "Admin",
@@ -16,9 +16,11 @@ __all__ = [
     "Limits",
     "Listener",
     "Log",
+    "Postfix",
     "Store",
     "Tls",
     "Upstream",
+    "Whoson",
     "dump",
     "load",
 ]

@@ -42,6 +42,7 @@ def impossible(config: Config) -> Iterator[Impossible]:
         yield Impossible(("store.url", "workers"), text)
     yield from _gates(config)
     yield from _binds(config)
+    yield from _whoson(config)
     for listener in config.listeners.values():
         yield from _listener(listener, config)
         yield from _balancers(listener)
@@ -126,23 +127,42 @@ def _overlap(one: str, other: str) -> bool:
 
 def _binds(config: Config) -> Iterator[Impossible]:
     taken: list[tuple[str, Endpoint]] = []
-    for listener in config.listeners.values():
-        key = f"listener.{listener.name}.bind"
-        for endpoint in listener.bind:
-            for other, earlier in taken:
-                if _clash(endpoint, earlier):
-                    yield Impossible(
-                        (key, other), f'"{endpoint}" is taken by "{earlier}" of {other}; change one of them'
-                    )
-            taken.append((key, endpoint))
+    wanted = [(f"listener.{one.name}.bind", place) for one in config.listeners.values() for place in one.bind]
+    wanted += [("whoson.listen", place) for place in config.whoson.listen]
+    wanted += [("postfix.policy", place) for place in (config.postfix.policy,) if place is not None]
+    for key, endpoint in wanted:
+        for other, earlier in taken:
+            if _clash(endpoint, earlier):
+                yield Impossible((key, other), f'"{endpoint}" is taken by "{earlier}" of {other}; change one of them')
+        taken.append((key, endpoint))
 
 
 def _clash(one: Endpoint, other: Endpoint) -> bool:
     """Whether the system would refuse the second: same port, and the same address or one of them a wildcard."""
-    if one.port != other.port or one.port == 0:
+    if one.path or other.path:
+        return one.path == other.path
+    if one.port != other.port or one.port == 0 or (one.transport == "udp") != (other.transport == "udp"):
         return False
     here, there = ip_address(one.host), ip_address(other.host)
     return here.version == there.version and (here == there or here.is_unspecified or there.is_unspecified)
+
+
+def _whoson(config: Config) -> Iterator[Impossible]:
+    whoson = config.whoson
+    for key, servers in (("whoson.ask", whoson.ask), ("whoson.tell", whoson.tell)):
+        for server in servers:
+            if any(_is_same(server, ours) for ours in whoson.listen):
+                yield Impossible((key, "whoson.listen"), f'"{server}" is popgate itself; take it out')
+    if whoson.allow_login and not whoson.listen:
+        yield Impossible(("whoson.allow_login", "whoson.listen"), "does nothing while listen is empty; set that, too")
+
+
+def _is_same(server: Endpoint, ours: Endpoint) -> bool:
+    """Whether a question to `server` would come to `ours`, as far as can be told from here."""
+    if server.path or ours.path or server.transport != ours.transport or server.port != ours.port:
+        return bool(server.path) and server.path == ours.path
+    there, here = ip_address(server.host), ip_address(ours.host)
+    return there == here or (here.is_unspecified and there.is_loopback and there.version == here.version)
 
 
 def _listener(listener: Listener, config: Config) -> Iterator[Impossible]:

@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from .redis_url import masked
-from .schema import Admin, Config, Endpoint, Gate, Limits, Listener, Log, Store, Tls, Upstream
+from .schema import Admin, Config, Endpoint, Gate, Limits, Listener, Log, Postfix, Store, Tls, Upstream, Whoson
 from .values import duration_text
 
 
@@ -32,6 +32,8 @@ def dump(config: Config) -> str:
         lines += _table(f"upstream.{upstream.name}", upstream, leave_out={"name"})
     lines += _table("tls", config.tls)
     lines += _table("limits", config.limits)
+    lines += _table("whoson", config.whoson)
+    lines += _table("postfix", config.postfix)
     lines += _table("admin", config.admin)
     lines += _table("log", config.log)
     return "\n".join(lines) + "\n"
@@ -39,7 +41,7 @@ def dump(config: Config) -> str:
 
 def _table(
     name: str,
-    table: Gate | Store | Listener | Upstream | Tls | Limits | Admin | Log,
+    table: Gate | Store | Listener | Upstream | Tls | Limits | Whoson | Postfix | Admin | Log,
     leave_out: set[str] | frozenset[str] = frozenset(),
 ) -> list[str]:
     keys = [one.name for one in fields(table) if one.name not in leave_out]
@@ -47,7 +49,7 @@ def _table(
 
 
 def _toml(value: object) -> str:
-    """A value of the schema as TOML: `float` is always a duration there, and None an absent path."""
+    """A value of the schema as TOML: `float` is always a duration there, and None an absent path or address."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):

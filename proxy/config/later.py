@@ -27,16 +27,6 @@ LATER: Final[dict[str, dict[str, Off]]] = {
     "tls": {
         "old_clients": Off([], "min_version holds for everyone"),
     },
-    "whoson": {
-        "listen": Off([], "off"),
-        "allow": Off([], "nobody"),
-        "allow_login": Off([], "nobody"),
-        "ask": Off([], "nobody is asked"),
-        "tell": Off([], "nobody is told"),
-    },
-    "postfix": {
-        "policy": Off("", "off"),
-    },
     "admin": {
         "http": Off("", "off"),
     },

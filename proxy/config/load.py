@@ -20,8 +20,7 @@ from ..errors import ConfigError
 from . import places, schema
 from .check import impossible
 from .files import Table, find, read
-from .later import LATER
-from .schema import Config, Gate, Limits, Listener, Log, Store, Tls, Upstream
+from .schema import Config, Gate, Limits, Listener, Log, Postfix, Store, Tls, Upstream, Whoson
 from .section import Problems, Section
 from .values import Wrong, boolean, choice, count, duration, each, line, quoted, refusal
 
@@ -75,13 +74,13 @@ def _config(root: Section, base: Path, files: tuple[Path, ...]) -> Config:
         upstreams=_upstreams(root, base),
         tls=_tls(Section(root.inner("tls"), "tls", root.problems), base),
         limits=_limits(Section(root.inner("limits"), "limits", root.problems)),
+        whoson=_whoson(Section(root.inner("whoson"), "whoson", root.problems)),
+        postfix=_postfix(Section(root.inner("postfix"), "postfix", root.problems)),
         admin=_admin(Section(root.inner("admin"), "admin", root.problems), _directory("RUNTIME_DIRECTORY", base)),
         log=_log(Section(root.inner("log"), "log", root.problems), base),
         base=base,
         files=files,
     )
-    for sort in LATER.keys() & {"whoson", "postfix"}:  # tables of which nothing is built
-        Section(root.inner(sort), sort, root.problems).done()
     root.done()
     return config
 
@@ -283,6 +282,26 @@ def _limits(section: Section) -> Limits:
     )
     section.done()
     return limits
+
+
+def _whoson(section: Section) -> Whoson:
+    default = Whoson()
+    networks, servers = each(places.network), each(places.whoson_server)
+    whoson = Whoson(
+        listen=section.take("listen", each(places.whoson_bind), default.listen),
+        allow=section.take("allow", networks, default.allow),
+        allow_login=section.take("allow_login", networks, default.allow_login),
+        ask=section.take("ask", servers, default.ask),
+        tell=section.take("tell", servers, default.tell),
+    )
+    section.done()
+    return whoson
+
+
+def _postfix(section: Section) -> Postfix:
+    postfix = Postfix(policy=section.take("policy", places.socket_or_none, Postfix().policy))
+    section.done()
+    return postfix
 
 
 def _admin(section: Section, folder: Path) -> schema.Admin:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
 from . import redis_url
-from .schema import CLIENT, MEMORY, SQLITE, Endpoint
+from .schema import CLIENT, MEMORY, SQLITE, Endpoint, Transport
 from .values import Parser, Wrong, line, quoted
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 HOST_NAME: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
 MAX_LOGIN: Final = 256  # octets, as leases/base.py
 MAX_DOMAIN: Final = 255  # octets of a domain (RFC 5321 4.5.3.1.2)
+_TRANSPORTS: Final[tuple[Transport, ...]] = ("udp", "tcp")
 MAX_SOCKET_PATH: Final = 107  # octets: sockaddr_un.sun_path on Linux holds 108 with its end
 
 
@@ -113,6 +115,45 @@ def source(value: object) -> str:
     if text in ("", CLIENT) or address(text) is not None:
         return text
     raise Wrong(f'{quoted(text)} is not an IP address; write one of this machine, without a port, or "client"')
+
+
+def whoson_bind(value: object) -> Endpoint:
+    """Where to answer whoson questions: "udp:ADDRESS:PORT", "tcp:ADDRESS:PORT" or "unix:/path".
+
+    UDP at every address of the machine is not taken: the kernel chooses the address that an answer comes from, and
+    libwhoson takes none from another than it asked.
+    """
+    place = _whoson(value)
+    if place.transport == "udp" and ip_address(place.host).is_unspecified:
+        raise Wrong(f"{quoted(str(place))}: over UDP, answers could come from another address; name each one apart")
+    return place
+
+
+def whoson_server(value: object) -> Endpoint:
+    """A whoson server, written as for `whoson_bind`; no names, since a question to it must not wait for a resolver."""
+    place = _whoson(value)
+    if not place.path and place.port == 0:
+        raise Wrong(f"{quoted(str(place))} has port 0; write the port that the server listens on")
+    return place
+
+
+def _whoson(value: object) -> Endpoint:
+    text = line(value)
+    if text.startswith("unix:"):
+        return Endpoint("", 0, _unix_path(text))
+    given, _, rest = text.partition(":")
+    for transport in _TRANSPORTS:
+        if given == transport:
+            return replace(bind(rest), transport=transport)
+    raise Wrong(f'{quoted(text)} does not say how; write for example "udp:127.0.0.1:9876", "tcp:..." or "unix:/path"')
+
+
+def socket_or_none(value: object) -> Endpoint | None:
+    """Where to listen for other servers, "ADDRESS:PORT" or "unix:/path"; an empty text means nowhere."""
+    text = line(value)
+    if not text:
+        return None
+    return Endpoint("", 0, _unix_path(text)) if text.startswith("unix:") else bind(text)
 
 
 def _host_and_port(text: str) -> tuple[str, int]:

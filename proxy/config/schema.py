@@ -34,6 +34,7 @@ Mode = Literal["enforce", "shadow"]
 SenderRule = Literal["any", "log", "match"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
+Transport = Literal["", "tcp", "udp"]
 
 TLS_MODES: Final[tuple[TlsMode, ...]] = get_args(TlsMode)
 TLS_VERSIONS: Final[tuple[TlsVersion, ...]] = get_args(TlsVersion)
@@ -66,11 +67,13 @@ class Endpoint:
     host: str  # as written, an IPv6 address without its brackets; "" for a unix socket
     port: int  # 0 in a bind: the system chooses one
     path: str = ""
+    transport: Transport = ""  # where there is a choice, it is written in front: "udp:127.0.0.1:9876"
 
     def __str__(self) -> str:
         if self.path:
             return f"unix:{self.path}"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        place = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"{self.transport}:{place}" if self.transport else place
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +211,24 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Whoson:
+    """[whoson]: other servers ask us who is logged in and tell us, and we them."""
+
+    listen: tuple[Endpoint, ...] = ()
+    allow: tuple[str, ...] = ("127.0.0.0/8",)  # networks that may QUERY
+    allow_login: tuple[str, ...] = ()  # networks that may LOGIN and LOGOUT
+    ask: tuple[Endpoint, ...] = ()  # before refusing
+    tell: tuple[Endpoint, ...] = ()  # of POP logins
+
+
+@dataclass(frozen=True, slots=True)
+class Postfix:
+    """[postfix]: a Postfix beside the appliance asks us."""
+
+    policy: Endpoint | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Admin:
     """[admin]: how the command line reaches the running popgate."""
 
@@ -240,6 +261,8 @@ class Config:
     upstreams: dict[str, Upstream] = field(default_factory=dict)
     tls: Tls = Tls()
     limits: Limits = Limits()
+    whoson: Whoson = Whoson()
+    postfix: Postfix = Postfix()
     admin: Admin = Admin()
     log: Log = Log()
     base: Path = field(default=Path(), compare=False)  # relative paths were taken from here

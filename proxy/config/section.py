@@ -26,6 +26,8 @@ HOMES: Final = {
     "upstream.NAME": schema.Upstream,
     "tls": schema.Tls,
     "limits": schema.Limits,
+    "whoson": schema.Whoson,
+    "postfix": schema.Postfix,
     "admin": schema.Admin,
     "log": schema.Log,
 }

@@ -22,7 +22,7 @@ local_interfaces = {host}
 daemon_smtp_ports = {port}
 domainlist local_domains = {hosted}
 log_file_path = /var/log/exim4/%slog
-acl_smtp_rcpt = accept
+acl_smtp_rcpt = rcpt
 acl_smtp_etrn = accept
 acl_smtp_vrfy = accept
 host_lookup =
@@ -41,6 +41,9 @@ chunking_advertise_hosts = *
 tls_advertise_hosts =
 disable_ipv6 = true
 keep_environment =
+begin acl
+rcpt:
+  {rcpt}
 begin routers
 sink:
   driver = manualroute
@@ -69,7 +72,8 @@ class Exim:
     backlog = 100
     literal = b""
 
-    def __init__(self) -> None:
+    def __init__(self, rcpt: str = "accept") -> None:
+        """`rcpt`: the statements of the ACL for recipients."""
         need("root", "exim4")
         self._sink = Sink(server_host())
         host = server_host()
@@ -84,6 +88,7 @@ class Exim:
                 host=host,
                 port=self.address[1],
                 hosted=HOSTED,
+                rcpt=rcpt,
                 sink_host=self._sink.address[0],
                 sink_port=self._sink.address[1],
             )

@@ -37,6 +37,31 @@ POP3 = '[upstream.pop3]\nservers = ["a.example:110"]\n[listener.pop3]\nprotocol 
             LISTENER + 'upstream = "box"',
             'listener.smtp.upstream: there is no upstream "box" (there is: smtp); write [upstream',
         ),
+        (
+            '[whoson]\nlisten = ["udp:127.0.0.1:9876"]\nask = ["udp:127.0.0.1:9876"]',
+            'whoson.ask: "udp:127.0.0.1:9876" is popgate itself; ',
+        ),
+        (
+            '[whoson]\nlisten = ["tcp:0.0.0.0:9876"]\ntell = ["tcp:127.0.0.1:9876"]',
+            'whoson.tell: "tcp:127.0.0.1:9876" is popgate itself; ',
+        ),
+        (
+            '[whoson]\nlisten = ["unix:/x"]\ntell = ["unix:/x"]',
+            'whoson.tell: "unix:/x" is popgate itself; ',
+        ),
+        ('[whoson]\nallow_login = ["127.0.0.1"]', "whoson.allow_login: does nothing while listen is empty; "),
+        (
+            LISTENER + 'bind = ["0.0.0.0:25"]\n[postfix]\npolicy = "127.0.0.1:25"',
+            'postfix.policy: "127.0.0.1:25" is taken by "0.0.0.0:25" of listener.smtp.bind; ',
+        ),
+        (
+            '[whoson]\nlisten = ["tcp:127.0.0.1:9876"]\n[postfix]\npolicy = "127.0.0.1:9876"',
+            'postfix.policy: "127.0.0.1:9876" is taken by "tcp:127.0.0.1:9876" of whoson.listen; ',
+        ),
+        (
+            '[whoson]\nlisten = ["unix:/x"]\n[postfix]\npolicy = "unix:/x"',
+            'postfix.policy: "unix:/x" is taken by "unix:/x" of whoson.listen; ',
+        ),
         (POP3 + 'local = "gate"', 'listener.pop3.local: local = "gate" is about recipients, and POP3 has none; '),
         (POP3 + 'upstream = "smtp"', "upstream.smtp: serves listeners of two protocols, smtp (smtp) and pop3 (pop3); "),
         (UPSTREAM + 'tls_ca = "x"', 'upstream.smtp.tls_ca: does nothing with tls = "off"; '),
@@ -72,6 +97,10 @@ def test_the_impossible_is_told_with_the_cure(tmp_path: Path, text: str, problem
     "text",
     [
         "workers = 1\n" + MEMORY,
+        '[whoson]\nlisten = ["tcp:0.0.0.0:9876"]\nask = ["tcp:192.0.2.20:9876", "udp:127.0.0.1:9876", "unix:/x"]',
+        '[whoson]\nlisten = ["udp:127.0.0.1:9876", "tcp:127.0.0.1:9876", "unix:/x", "unix:/y", "udp:127.0.0.2:9876"]\n'
+        'allow_login = ["127.0.0.1"]\n[postfix]\npolicy = "unix:/z"',
+        LISTENER + 'bind = ["0.0.0.0:25"]\n[whoson]\nlisten = ["udp:127.0.0.1:25"]',
         '[tls]\ncertificates = []\n[listener.smtp]\ntls = "off"',
         LISTENER + 'tls = "implicit"\ntls_required = true\nlocal = "gate"',
         POP3,

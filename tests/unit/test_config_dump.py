@@ -10,7 +10,24 @@ from typing import Any, TypeVar
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config import Admin, Config, Endpoint, Gate, Limits, Listener, Log, Store, Tls, Upstream, dump, load, schema
+from proxy.config import (
+    Admin,
+    Config,
+    Endpoint,
+    Gate,
+    Limits,
+    Listener,
+    Log,
+    Postfix,
+    Store,
+    Tls,
+    Upstream,
+    Whoson,
+    dump,
+    load,
+    schema,
+)
+from proxy.config.places import whoson_server
 from proxy.config.values import LONGEST
 from tests.support.configuration import loaded
 
@@ -71,6 +88,9 @@ SERVERS = st.builds(Endpoint, st.sampled_from(["192.0.2.1", "2001:db8::1", "mail
 SOCKETS = st.sampled_from(["/run/x", "/ü \\"]).map(lambda path: Endpoint("", 0, path))
 BINDS = st.builds(Endpoint, st.sampled_from(["127.0.0.1", "::", "0.0.0.0"]), st.just(0))
 SHOWN = st.sampled_from([{}, {"send_proxy": "v1"}, {"send_proxy": "v2", "show_client": "always"}])
+NEIGHBOURS = st.builds(
+    Endpoint, st.sampled_from(["127.0.0.1", "::1"]), st.just(0), st.just(""), st.sampled_from(["udp", "tcp"])
+)
 COUNTS = st.integers(1, 10_000)
 
 
@@ -126,6 +146,14 @@ def upstreams(draw: st.DrawFn, name: str) -> Upstream:
 
 
 @st.composite
+def whosons(draw: st.DrawFn) -> Whoson:
+    listen = draw(some(st.one_of(NEIGHBOURS, SOCKETS)))
+    servers = some(st.sampled_from([whoson_server("udp:192.0.2.20:9876"), whoson_server("unix:/run/other")]))
+    allow_login = draw(some(NETWORKS)) if listen else ()
+    return Whoson(listen, draw(some(NETWORKS)), allow_login, draw(servers), draw(servers))
+
+
+@st.composite
 def configurations(draw: st.DrawFn) -> Config:
     certificates = draw(some(PATHS))
     gate = draw(gates())
@@ -157,6 +185,8 @@ def configurations(draw: st.DrawFn) -> Config:
             *(draw(durations()), draw(durations()), draw(durations()), draw(durations())),
             *(draw(COUNTS), draw(COUNTS), draw(COUNTS)),
         ),
+        draw(whosons()),
+        Postfix(draw(st.none() | BINDS | st.just(Endpoint("", 0, "/run/policy")))),
         Admin(draw(PATHS), draw(st.none() | BINDS)),
         Log(
             draw(st.sampled_from(schema.LOG_LEVELS)),

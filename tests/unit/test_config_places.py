@@ -18,8 +18,11 @@ from proxy.config.places import (
     path,
     path_or_none,
     server,
+    socket_or_none,
     socket_path,
     store_url,
+    whoson_bind,
+    whoson_server,
 )
 from proxy.config.values import Parser, Wrong
 
@@ -215,3 +218,38 @@ def test_the_store_is_memory_or_a_file() -> None:
 )
 def test_what_is_no_store_is_refused(text: str) -> None:
     assert "is not a lease store" in said(store_url(BASE), text)
+
+
+def test_whoson_places_say_by_which_way() -> None:
+    assert whoson_bind("udp:127.0.0.1:0") == Endpoint("127.0.0.1", 0, transport="udp")
+    assert whoson_bind("tcp:[::]:9876") == Endpoint("::", 9876, transport="tcp")
+    assert whoson_server("unix:/run/x") == Endpoint("", 0, "/run/x")
+    assert whoson_server("udp:[2001:db8::1]:9876") == Endpoint("2001:db8::1", 9876, transport="udp")
+    for text in ("udp:127.0.0.1:9876", "tcp:[::1]:9876", "unix:/run/x"):
+        assert str(whoson_bind(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "hint"),
+    [
+        (whoson_bind, "127.0.0.1:9876", "does not say how; write for example"),
+        (whoson_bind, "sctp:127.0.0.1:9876", "does not say how"),
+        (whoson_bind, "udp:0.0.0.0:9876", "name each one apart"),
+        (whoson_bind, "udp:[::]:9876", "name each one apart"),
+        (whoson_bind, "udp:127.0.0.1", 'has no port; write "127.0.0.1:PORT"'),
+        (whoson_bind, "tcp:mail:9876", "does not begin with an IP address"),
+        (whoson_bind, "unix:x", "needs the whole path"),
+        (whoson_server, "udp:mail.example.com:9876", "does not begin with an IP address"),
+        (whoson_server, "tcp:127.0.0.1:0", "has port 0"),
+        (socket_or_none, "10031", "has no port"),
+        (socket_or_none, "unix:policy", "needs the whole path"),
+    ],
+)
+def test_a_place_for_other_servers_is_refused_with_the_cure(parse: Parser[Any], text: str, hint: str) -> None:
+    assert hint in said(parse, text)
+
+
+def test_a_socket_may_be_nowhere() -> None:
+    assert socket_or_none("") is None
+    assert socket_or_none("127.0.0.1:10031") == Endpoint("127.0.0.1", 10031)
+    assert socket_or_none("unix:/run/x") == Endpoint("", 0, "/run/x")

@@ -24,6 +24,7 @@ FLOORS = {
     "supervisor": 6, "worker": 6, "control": 6, "admin": 6, "selftest": 6, "channel": 6, "questions": 6, "why": 6,
     "privileges": 6, "children": 6, "inquiries": 6, "activation": 6, "sockets": 6, "notify": 6,
     "known": 6, "lookup": 6, "tables": 6, "health": 6, "agent": 6, "conditions": 6, "shadow": 6,
+    "doorways": 6, "unix": 6,
     "cli": 7, "__main__": 7, "demo": 7,
 }  # fmt: skip
 APART = [("session", "leases"), ("leases", "session")]

@@ -43,6 +43,8 @@ TABLES = {
     "upstream.NAME": schema.Upstream,
     "tls": schema.Tls,
     "limits": schema.Limits,
+    "whoson": schema.Whoson,
+    "postfix": schema.Postfix,
     "admin": schema.Admin,
     "log": schema.Log,
 }

@@ -230,6 +230,7 @@ def test_N7_what_needs_a_restart_is_named(tmp_path: Path, change: str, named: st
         'drain_timeout = "7s"',
         '[gate]\nwindow = "7m"',
         "[limits]\nerrors = 7",
+        '[whoson]\nallow = ["10.0.0.1"]',
         '[log]\nlevel = "debug"',
         '[tls]\nmin_version = "TLSv1.3"',
         '[upstream.smtp]\nservers = ["192.0.2.11:25"]',

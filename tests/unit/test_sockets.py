@@ -81,7 +81,7 @@ def test_all_that_can_t_be_bound_is_named_with_its_cure(tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as caught:
             bind_all(loaded(tmp_path, f'[listener.smtp]\nbind = ["127.0.0.1:0", "127.0.0.1:{port}", "192.0.2.99:0"]\n'))
     in_use, foreign = caught.value.problems
-    assert in_use.startswith(f"listener.smtp: can't listen on 127.0.0.1:{port}: Address already in use; `ss -ltnp`")
+    assert in_use.startswith(f"listener.smtp: can't listen on 127.0.0.1:{port}: Address already in use; `ss -lntup`")
     assert foreign.startswith("listener.smtp: can't listen on 192.0.2.99:0: Cannot assign requested address; check")
 
 
