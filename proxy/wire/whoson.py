@@ -54,7 +54,6 @@ NOT_LOGGED_IN: Final = b"-Not logged in" + END
 NEVER_LEASED: Final = b"-LOGIN this address is not taken" + END
 DENIED: Final = b"*Access denied" + END
 UNAVAILABLE: Final = b"*Can't tell now, try again later" + END
-TOO_LONG: Final = b"*Request too long" + END
 
 _WORDS = re.compile(rb"[ \t]*([A-Za-z]+)(?:[ \t]+([^ \t]+)(?:[ \t]+(.*))?)?", re.DOTALL)
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
