@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-_NEEDS: Final = {"refused": "refused, if enforced", "lease": "POP before SMTP", "clear": "clear text"}
+_REFUSED: Final = "refused"  # only said where mode "shadow" saw some
+_NEEDS: Final = {_REFUSED: "refused, if enforced", "lease": "POP before SMTP", "clear": "clear text"}
 """In the order of the report; behind them versions of TLS, which name themselves."""
 
 
@@ -62,7 +63,8 @@ def report(found: Sequence[Row], since: float) -> str:
             for one in rows
         ],
     )  # fmt: skip
-    clients: dict[str, set[tuple[str, str]]] = {need: set() for need in _NEEDS.values()}
+    always = [words for need, words in _NEEDS.items() if need != _REFUSED]
+    clients: dict[str, set[tuple[str, str]]] = {words: set() for words in always}
     for one in rows:
         clients.setdefault(_need(one), set()).add((one["address"], one["login"]))
     counts = ", ".join([f"{need} {len(those)}" for need, those in clients.items()])

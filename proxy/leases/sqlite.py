@@ -242,7 +242,7 @@ class SqliteStore:
             self._answers.extend(answers)
             self._wake(self._deliver)
 
-    def _new_reader(self, reader: LeaseTable) -> None:
+    def _new_reader(self, reader: LeaseTable | None) -> None:
         self._wake(lambda: self._adopt(reader))
 
     def _wake(self, callback: Callable[[], None]) -> None:
@@ -252,12 +252,12 @@ class SqliteStore:
 
     # In the loop
 
-    def _adopt(self, reader: LeaseTable) -> None:
+    def _adopt(self, reader: LeaseTable | None) -> None:
         if self._reader is not None:
             self._reader.close()
         self._reader = reader
         self._watch.look_anew()
-        if self._writer is None:
+        if self._writer is None and reader is not None:
             reader.close()
             self._reader = None
 

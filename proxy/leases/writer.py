@@ -68,11 +68,11 @@ class Writer:
         clock: Clock,
         busy: float,
         deliver: Callable[[Answers], None],
-        adopt: Callable[[LeaseTable], None],
+        adopt: Callable[[LeaseTable | None], None],
         kept: float = 0.0,
     ) -> None:
         """`busy`: seconds to wait for another process's lock; `kept`: seconds of history (table.py).  `adopt` is given
-        each new reader for the loop."""
+        each new reader for the loop, and None when the last one is outdated."""
         self._kept = kept
         self._path = path
         self._clock = clock
@@ -186,6 +186,7 @@ class Writer:
     def _open(self) -> LeaseTable:
         if self._table is not None and (self._reopen or not self._table.is_current()):
             self._let_go()
+            self._adopt(None)  # the loop's reader holds the same file: what it says is of a store that is gone
         if self._table is None:
             self._reopen = False
             table = LeaseTable(self._path, self._clock, busy=self._busy, kept=self._kept)

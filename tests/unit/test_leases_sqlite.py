@@ -722,6 +722,17 @@ def test_a_store_that_was_removed_is_made_anew_for_all_workers(start: Start, pat
     two.until(lambda: isinstance(two.find(OFFICE), Lease))  # within a tick of its thread
 
 
+def test_G7_another_file_in_its_place_that_is_no_store_is_a_store_down(start: Start, path: Path) -> None:
+    """The old file is still open in the loop's reader, and knows nothing any more."""
+    worker = start()
+    worker.settled()
+    assert worker.find(HOME) is None
+    other = path.with_name("other")
+    other.write_bytes(b"no database " * 1000)
+    other.replace(path)
+    worker.until(lambda: isinstance(worker.find(HOME), StoreUnavailable))
+
+
 # Ends
 
 
