@@ -730,6 +730,8 @@ def test_G7_another_file_in_its_place_that_is_no_store_is_a_store_down(start: St
     other = path.with_name("other")
     other.write_bytes(b"no database " * 1000)
     other.replace(path)
+    for name in ("leases.db-wal", "leases.db-shm"):  # with them SQLite would mend the file
+        path.with_name(name).unlink(missing_ok=True)
     worker.until(lambda: isinstance(worker.find(HOME), StoreUnavailable))
 
 
