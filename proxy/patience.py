@@ -13,23 +13,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from .leases.base import LeaseStore
 
 PER_PLACE: Final = 5
 """RULES G9: a client has a few connections; a spammer's hundred must not take everybody's room."""
+_TOLD: Final = float("inf")
+"""When the time of one is over who has been told so, and waits for the store's last word."""
 
 
 class Waiting:
     """One who waits."""
 
-    __slots__ = ("due", "first", "look", "place")
+    __slots__ = ("due", "look", "place")
 
-    def __init__(self, place: bytes, due: float, look: Callable[[bool], None], first: bool) -> None:
+    def __init__(self, place: bytes, due: float, look: Callable[[bool], None]) -> None:
         self.place, self.due, self.look = place, due, look
-        self.first = first
-        """The watch began with this one: what was asked before may be outdated."""
 
 
 class Patience:
@@ -40,6 +40,9 @@ class Patience:
         self._store = store
         self._clock = clock
         self.maximum = maximum
+        self.news = 0
+        """Grows with all that the store tells, and when the watch begins: an answer to a question that was asked at
+        another figure may be outdated."""
         self._places: dict[bytes, list[Waiting]] = {}
         self._count = 0
 
@@ -55,10 +58,10 @@ class Patience:
         here = self._places.get(place, [])
         if self._count >= self.maximum or len(here) >= PER_PLACE:
             return None
-        first = not self._count
-        if first:
+        if not self._count:
+            self.news += 1
             self._store.watch(self._changed)
-        waiting = Waiting(place, self._clock() + seconds, look, first)
+        waiting = Waiting(place, self._clock() + seconds, look)
         self._places[place] = [*here, waiting]
         self._count += 1
         return waiting
@@ -76,14 +79,20 @@ class Patience:
             self._store.watch(None)
 
     def tick(self) -> None:
-        """Tell those whose time is over; call ten times a second."""
+        """Tell those whose time is over, once; call ten times a second."""
         if self._count:
             now = self._clock()
-            for waiting in [one for here in self._places.values() for one in here if one.due <= now]:
+            for waiting in self._present([one for here in self._places.values() for one in here if one.due <= now]):
+                waiting.due = _TOLD
                 waiting.look(True)
 
     def _changed(self, place: bytes | None) -> None:
         """The store has a new lease, for `place` or for whomever."""
+        self.news += 1
         whose = self._places.values() if place is None else [self._places.get(place, [])]
-        for waiting in [one for here in whose for one in here]:
+        for waiting in self._present([one for here in whose for one in here]):
             waiting.look(False)
+
+    def _present(self, those: list[Waiting]) -> Iterator[Waiting]:
+        """One after the other; who has left meanwhile is passed by."""
+        return (one for one in those if one in self._places.get(one.place, []))

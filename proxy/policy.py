@@ -256,7 +256,9 @@ def _shadowed(verdict: Verdict) -> Verdict:
 class _Judgement:
     """One question on its way: asked once, and again while it waits for a lease (RULES G9)."""
 
-    __slots__ = ("_address", "_asks", "_place", "_policy", "_sender", "_then", "_unknown", "_waiting", "_waits", "done")
+    __slots__ = (
+        "_address", "_asks", "_news", "_place", "_policy", "_sender", "_then", "_unknown", "_waiting", "_waits", "done",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -272,10 +274,13 @@ class _Judgement:
         self._waits, self._asks = waits, asks
         self._unknown: Verdict | None = None  # instead of a refusal: others could not be asked
         self._waiting: Waiting | None = None
+        self._news = 0  # as the patience counts them, when the store was asked
         self.done = False
 
     def look(self, last: bool) -> None:
         """Ask the store; `last`: the patience is over, whatever it answers is the verdict."""
+        if self._policy.patience is not None:
+            self._news = self._policy.patience.news
         self._policy.store.find(self._place, lambda answer: self._found(answer, last))
 
     def _found(self, answer: Sequence[Lease] | StoreUnavailable, last: bool) -> None:
@@ -311,8 +316,8 @@ class _Judgement:
         patience = self._policy.patience
         if self._waiting is None and patience is not None:
             self._waiting = patience.enter(self._place, self._policy.gate.patience, self.look)
-            if self._waiting is not None and self._waiting.first:
-                self.look(False)  # nobody watched until now: a lease may have come since we asked
+            if self._waiting is not None and patience.news != self._news:
+                self.look(False)  # a lease may have come since we asked
         return self._waiting is not None
 
     def call_off(self) -> None:

@@ -1,8 +1,8 @@
 """Which sender addresses a login may use (RULES G10).
 
 A login may send as itself, as itself at each local domain, and as what `sender_map` gives it: whole addresses, or
-"@example.com" for all of a domain.  Compared without regard to case: servers that tell Anna from anna are not among
-those that stand behind popgate.  The empty reverse-path is every login's: bounces and receipts (RFC 5321 4.5.5); how
+"@example.com" for all of a domain.  Compared without regard to the case of ASCII letters: servers that tell Anna from
+anna are not among those that stand behind popgate, and a KELVIN SIGN is no k, though its small letter is.  The empty reverse-path is every login's: bounces and receipts (RFC 5321 4.5.5); how
 many recipients it may have is the policy's.
 
 A login that could not be read (`?SCRAM-SHA-1`) may use none (RULES S10).
@@ -25,7 +25,8 @@ class Senders:
         """`senders`: login to addresses."""
         self._domains = LocalDomains(local_domains)
         self._given = {
-            login.lower(): frozenset([address.lower() for address in addresses]) for login, addresses in senders.items()
+            _folded(login): frozenset([_folded(address) for address in addresses])
+            for login, addresses in senders.items()
         }
 
     def match(self, login: str, sender: str) -> bool:
@@ -34,11 +35,15 @@ class Senders:
             return False
         if not sender:
             return True
-        login, sender = login.lower(), sender.lower()
-        if login == sender:
+        name, path = _folded(login), _folded(sender)
+        if name == path:
             return True
-        local, _, domain = sender.rpartition("@")
-        if local == login and self._domains.covers(domain.encode("utf-8", "surrogateescape"), True):
+        local, _, domain = path.rpartition(b"@")
+        if local == name and self._domains.covers(domain, True):
             return True
-        given = self._given.get(login)
-        return given is not None and (sender in given or f"@{domain}" in given)
+        given = self._given.get(name)
+        return given is not None and (path in given or b"@" + domain in given)
+
+
+def _folded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape").lower()

@@ -78,7 +78,7 @@ def _logged_in(link: Link, login: str) -> None:
     shared, policy = link.shared, link.service.policy
     link.open_login = login_octets(login)
     shared.census.logins.add(shared.worker, link.open_login)
-    if why := policy.unleasable(link.address, login, shared.failures.of(link.address)):
+    if why := policy.unleasable(link.address, login, shared.failures.of(policy.place(link.address))):
         _no_lease(link, login, why)
     else:
         policy.grant(link.address, login, lambda logins: _granted(link, login, logins))
@@ -122,7 +122,7 @@ def _go_on(link: Link) -> None:
 
 def _login_failed(link: Link, login: str) -> None:
     shared, limit = link.shared, link.service.failed_logins_per_address
-    count = shared.failures.note(shared.worker, link.address)
+    count = shared.failures.note(shared.worker, link.service.policy.place(link.address))
     link.say("info", "login-failed", ("login", login))
     over = count - limit
     if not limit or over <= 0 or link.service.policy.standing(link.address):  # a webmail host fails for many users

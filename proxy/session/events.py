@@ -64,8 +64,11 @@ class Password(Enum):
 
     RIGHT = "right"
     WRONG = "wrong"
+    IN_USE = "in use"
+    """The server says no and not why, and the mailbox is open: it may be right.  Counts as a failure all the same: else
+    an open mailbox would let everybody guess."""
     UNKNOWN = "unknown"
-    """It can't be told now: the mailbox is in use, or nobody answers."""
+    """It can't be told now: the server says that it is busy, or nobody answers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,4 +65,4 @@ class PopLogin:
         code = _CODE.match(line)
         if code is not None:
             return Password.UNKNOWN if code[1].upper() in _BUSY else Password.WRONG
-        return Password.UNKNOWN if self._is_open() else Password.WRONG
+        return Password.IN_USE if self._is_open() else Password.WRONG

@@ -77,12 +77,13 @@ def password_checked(session: SmtpSession, login: str, result: Password) -> None
     """The answer to `PasswordGiven`."""
     if session.state is CLOSED:
         return None
-    if result is Password.WRONG:
-        return session.login_failed(login, texts.AUTH_BAD)
+    if result in (Password.WRONG, Password.IN_USE):
+        return session.login_failed(login, texts.AUTH_BAD if result is Password.WRONG else texts.AUTH_UNKNOWN_NOW)
     session.synchronising = False
-    if result is Password.RIGHT:
-        session.authenticated, session.login = True, login
-    return session.inject(texts.AUTH_GOOD if result is Password.RIGHT else texts.AUTH_UNKNOWN_NOW)
+    if result is Password.UNKNOWN:
+        return session.error(texts.AUTH_UNKNOWN_NOW)  # counted: each try is a connection to the server
+    session.authenticated, session.login = True, login
+    return session.inject(texts.AUTH_GOOD)
 
 
 def _answer(session: SmtpSession, response: bytes | None) -> None:

@@ -138,19 +138,27 @@ def judged(session: SmtpSession, transaction: Transaction, line: bytes, path: Pa
     why = verdict.why
     if verdict.outcome is Outcome.ALLOW:
         if verdict.recipients is not None and transaction.relaying >= verdict.recipients:
-            why = f"{why}, {verdict.recipients} recipients at once"
-            return refuse(session, transaction, path, texts.BUDGET_SPENT, why)
+            return _spent(session, transaction, path, f"{why}, {verdict.recipients} recipients at once")
         if session.announced and not session.upstream_authenticated:
             return session.move(transaction, line, path)
         transaction.allowed = verdict
         return _forward(session, transaction, line, path, foreign=True)
     if verdict.outcome is Outcome.SPENT:
-        reply = texts.BUDGET_SPENT
-    elif verdict.outcome is Outcome.DEFER:
+        return _spent(session, transaction, path, why)
+    if verdict.outcome is Outcome.DEFER:
         reply = texts.DEFERRED
     else:
         reply = texts.refusal(session.settings.refusal, path.text, session.client, why)
     return refuse(session, transaction, path, reply, why)
+
+
+def _spent(session: SmtpSession, transaction: Transaction, path: Path, why: str) -> None:
+    """Over its budget (RULES G11): told in the log once a transaction.  Its other recipients are not counted either: a
+    client that was to be closed before its DATA would never get rid of those that were accepted."""
+    if transaction.over_budget:
+        return session.inject(texts.BUDGET_SPENT)
+    transaction.over_budget = True
+    return refuse(session, transaction, path, texts.BUDGET_SPENT, why)
 
 
 def refuse(session: SmtpSession, transaction: Transaction, path: Path, reply: bytes, why: str) -> None:

@@ -78,11 +78,12 @@ class PasswordExchange:
     MAX = 255
     """Octets of a login, and of a password (RULES G15)."""
 
-    __slots__ = ("_given", "_plain", "login", "password")
+    __slots__ = ("_given", "_plain", "_whom", "login", "password")
 
     def __init__(self, mechanism: bytes) -> None:
         self._plain = mechanism == b"PLAIN"
         self._given = 0
+        self._whom = b""  # the authorisation identity
         self.login = self.password = b""
 
     def answer(self, response: bytes | None) -> bytes | None:
@@ -95,9 +96,9 @@ class PasswordExchange:
         octets = b"" if response == b"=" else binascii.a2b_base64(response)
         if self._plain:
             parts = octets.split(b"\0")
-            if len(parts) != 3 or parts[0] not in (b"", parts[1]):
-                raise BadResponse  # to act for somebody else is not in a POP3 login's power
-            _, self.login, self.password = parts
+            if len(parts) != 3:
+                raise BadResponse
+            self._whom, self.login, self.password = parts
             return None
         self._given += 1
         if self._given == 1:
@@ -108,7 +109,10 @@ class PasswordExchange:
 
     @property
     def plausible(self) -> bool:
-        """Whether login and password may stand in POP3 commands (RULES G15)."""
+        """Whether login and password may stand in POP3 commands (RULES G15), for who says them and for nobody else: to
+        act for another is not in a POP3 login's power."""
+        if self._whom not in (b"", self.login):
+            return False
         both = (self.login, self.password)
         return all(0 < len(one) <= self.MAX and not _CONTROL.search(one) for one in both) and b" " not in self.login
 
