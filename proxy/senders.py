@@ -2,8 +2,9 @@
 
 A login may send as itself, as itself at each local domain, and as what `sender_map` gives it: whole addresses, or
 "@example.com" for all of a domain.  Compared without regard to the case of ASCII letters: servers that tell Anna from
-anna are not among those that stand behind popgate, and a KELVIN SIGN is no k, though its small letter is.  The empty reverse-path is every login's: bounces and receipts (RFC 5321 4.5.5); how
-many recipients it may have is the policy's.
+anna are not among those that stand behind popgate; and a KELVIN SIGN is no k, though its small letter is one.  The
+empty reverse-path is every login's: bounces and receipts (RFC 5321 4.5.5); how many recipients it may have is the
+policy's.
 
 A login that could not be read (`?SCRAM-SHA-1`) may use none (RULES S10).
 """

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from proxy.session.events import Event, Finished, LoginFailed, Outcome, Verdict
+from proxy.session import smtp_auth
+from proxy.session.events import Event, Finished, LoginFailed, Outcome, Password, Verdict
 from proxy.session.pop3 import PopSession, PopSettings
 from proxy.session.smtp import SmtpSession, SmtpSettings
 from proxy.wire.esmtp import EhloEditor
 from proxy.wire.recipients import LocalDomains
+from proxy.wire.sasl import PasswordExchange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -50,6 +52,17 @@ class Driver:
     def answer(self, verdict: Verdict) -> None:
         assert isinstance(self.session, SmtpSession)
         self.session.relay_answered(verdict)
+        self.settle()
+
+    def take_password(self) -> tuple[bytes, bytes]:
+        """What `PasswordGiven` is about, as the link takes it."""
+        assert isinstance(self.session, SmtpSession)
+        return smtp_auth.take_password(self.session)
+
+    def check_password(self, login: str, result: Password) -> None:
+        """The answer to `PasswordGiven`."""
+        assert isinstance(self.session, SmtpSession)
+        smtp_auth.password_checked(self.session, login, result)
         self.settle()
 
     def move(self, offer: bytes | None) -> None:
@@ -94,7 +107,7 @@ def new_session(protocol: str, words: Iterable[str] = ()) -> SmtpSession | PopSe
 
     Words: tls (implicit), starttls (POP3: stls), tls_required, announced, noauth, bare_newline=MODE,
     local=DOMAIN,DOMAIN (default local.test), ask_local, standing=OUTCOME, max_refusals=N, max_errors=N,
-    max_failed_logins=N.
+    max_failed_logins=N, auth=pop3, binds_sender.
     """
     given = dict(word.partition("=")[::2] for word in words)
 
@@ -110,19 +123,24 @@ def new_session(protocol: str, words: Iterable[str] = ()) -> SmtpSession | PopSe
         pop = PopSettings(stls=flag("stls"), tls_required=required, max_failed_logins=number("max_failed_logins", 5))
         session = PopSession(pop, tls=tls)
     else:
-        auth = not flag("noauth")
+        auth: Literal["upstream", "pop3", "off"] = "off" if flag("noauth") else "upstream"
+        if given.get("auth") == "pop3":
+            auth = "pop3"
+            del given["auth"]
         standing, announced = given.pop("standing", None), flag("announced")
         settings = SmtpSettings(
             LocalDomains(given.pop("local", "local.test").split(",")),
-            EhloEditor(auth),
+            EhloEditor(auth != "off", PasswordExchange.MECHANISMS if auth == "pop3" else frozenset()),
             REFUSAL,
             bare_newline="reject" if given.pop("bare_newline", "normalize") == "reject" else "normalize",
-            auth="upstream" if auth else "off",
+            auth=auth,
+            binds_sender=flag("binds_sender"),
             starttls=flag("starttls"),
             tls_required=required,
             ask_local=flag("ask_local"),
             max_refusals=number("max_refusals", 20),
             max_errors=number("max_errors", 20),
+            max_failed_logins=number("max_failed_logins", 5),
         )
         verdict = Verdict(Outcome(standing), "standing") if standing else None
         session = SmtpSession(settings, "192.0.2.7", b"[192.0.2.7]", tls=tls, standing=verdict)

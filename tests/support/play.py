@@ -19,6 +19,8 @@ from proxy.session.events import (
     LoggedIn,
     LoginFailed,
     Outcome,
+    Password,
+    PasswordGiven,
     Refused,
     RelayAsked,
     Relayed,
@@ -37,7 +39,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CUTS = 50  # random ones a transcript
-DEFAULTS = {Outcome.ALLOW: "", Outcome.REFUSE: "no lease", Outcome.DEFER: "store down"}
+DEFAULTS = {
+    Outcome.ALLOW: "",
+    Outcome.REFUSE: "no lease",
+    Outcome.DEFER: "store down",
+    Outcome.SPENT: "budget spent",
+}
 
 
 def whole(data: bytes) -> list[bytes]:
@@ -75,8 +82,11 @@ class Run:
 
     def __init__(self, transcript: Transcript, how: str, cut: Callable[[bytes], list[bytes]]) -> None:
         self._transcript, self._how, self._cut = transcript, how, cut
-        self._driver = Driver(new_session(transcript.protocol, transcript.settings))
+        words = [word for word in transcript.settings if word != "slow"]
+        self._driver = Driver(new_session(transcript.protocol, words))
+        self._driver.notes_failures = words == [*transcript.settings]
         self._place = ""
+        self._login = ""  # whose password is being checked
 
     def go(self) -> None:
         for step in self._transcript.steps:
@@ -135,6 +145,12 @@ class Run:
     def _answer(self, rest: str) -> None:
         self._driver.answer(_verdict(rest))
 
+    def _noted(self, rest: str) -> None:
+        self._driver.call(lambda: self._driver.session.failure_noted(rest == "close"))
+
+    def _checked(self, rest: str) -> None:
+        self._driver.check_password(self._login, Password(rest))
+
     def _moved(self, rest: str) -> None:
         self._driver.move(octets(rest) if rest else b"")
 
@@ -160,11 +176,22 @@ class Run:
         asked, _, answer = (part.strip() for part in rest.partition(" ! "))
         kind, _, about = asked.partition(" ")
         found = self._event(rest)
-        self._check_silence()
+        if answer or kind != "password":  # to take a password is no input, and its session may be over by then
+            self._check_silence()
         words = _text(about.strip())
         if kind == "relay" and isinstance(found, RelayAsked) and found.recipient == words:
             if answer:
                 self._driver.answer(_verdict(answer))
+        elif kind == "authenticated" and isinstance(found, RelayAsked) and found.authenticated:
+            if words != f"{found.login} {found.recipient}":
+                self._fail(words, found)
+            self._driver.answer(_verdict(answer))
+        elif kind == "password" and isinstance(found, PasswordGiven):
+            self._login = found.login
+            if about.strip().encode() != b" ".join(self._driver.take_password()):
+                self._fail(words, found)
+            if answer:
+                self._checked(answer)
         elif kind == "login" and isinstance(found, LoggedIn) and found.login == words:
             assert isinstance(self._driver.session, PopSession)
             self._driver.call(self._driver.session.lease_settled)
@@ -240,6 +267,8 @@ _INPUTS: dict[str, Callable[[Run, str], None]] = {
     "ANSWER": Run._answer,
     "MOVED": Run._moved,
     "STAYS": Run._stays,
+    "NOTED": Run._noted,
+    "CHECKED": Run._checked,
 }
 _EXPECTED: dict[str, Callable[[Run, str], None]] = {
     ">C": Run._to_client,
@@ -267,5 +296,6 @@ def _verdict(answer: str) -> Verdict:
     outcome = Outcome(word)
     rest = rest.strip() or DEFAULTS[outcome]
     if outcome is Outcome.ALLOW:
-        return Verdict(outcome, f"lease of {rest}" if rest else "allowed", rest)
+        login, _, most = rest.partition("/")
+        return Verdict(outcome, f"lease of {login}" if login else "allowed", login, int(most) if most else None)
     return Verdict(outcome, rest)

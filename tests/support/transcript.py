@@ -16,16 +16,20 @@ blanks and `# `.
     DRAIN      CUT                              draining has begun; its limit is over
 
     >C 250 ok                                   what the client got next; >U likewise for the upstream
-    ?  relay x@far.test     ! allow LOGIN       RelayAsked, and its answer: allow [LOGIN], refuse [WHY], defer [WHY]
+    ?  relay x@far.test     ! allow LOGIN       RelayAsked, and its answer: allow [LOGIN], refuse [WHY], defer [WHY],
+                                                spent [WHY]; allow LOGIN/2 is for two recipients at a time
     ?  relay x@far.test                         RelayAsked, and its answer comes later: ANSWER refuse [WHY]
     ?  login anna           ! ok                LoggedIn; the answer, ok or down, is lease_settled()
+    ?  authenticated anna x@far.test ! allow    the same of a session that anna's AUTH opened
+    ?  password anna secret ! right             PasswordGiven, and its answer: right, wrong, in use, unknown
+    ?  password anna secret                     the same, and its answer comes later: CHECKED right
     TLS                                         TlsAsked, and its answer
     MOVE EHLO c.test | MAIL FROM:<a@b>          UnannouncedAsked, with these lines; its answer comes later:
     MOVED 250-new | 250 SIZE                    the other connection is there; its reply to EHLO, if there is one
     STAYS                                       there is no other connection
     REFUSED x@far.test      [REPLY]             facts: Refused, Relayed, LoginFailed, UpstreamAborted
     RELAYED a@b -> x@far.test, y@far.test
-    FAILED anna
+    FAILED anna                                 ... noted at once; with `settings: slow` later: NOTED, NOTED close
     ABORT
     END clean      END cut WORDS                Finished; the words must be part of its `why`
     DONE U                                      `upstream_done` has been set
