@@ -7,7 +7,8 @@ its network, of each gate).  The answer:
 - "past": what held those places last, the newest first; "unleased": logins from the address that made no lease, the
   last first; both empty where nothing is remembered;
 - "remembered": how many seconds back they go; 0: nothing is remembered;
-- "failures": logins that failed from the address within the last ten minutes; 0 where no popgate runs.
+- "failures": logins that failed from the address, or its network, within the last ten minutes; 0 where no popgate
+  runs.
 
 `ask` asks the living store, one question after the other; `look` reads the table where no popgate runs.  What follows
 from it is why.py's.
@@ -62,7 +63,7 @@ def ask(
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         then({"error": f"not a question: {error}"})
         return
-    answer = UNKNOWN | {"failures": failures(address)}
+    answer = UNKNOWN | {"failures": max([failures(one) for one in (address, *places)])}  # counted by place, too
     _Asking(store, address, places, answer, then).next_place()
 
 

@@ -210,7 +210,7 @@ class RelayPolicy:
     def unleasable(self, address: bytes, login: str, failures: int) -> str:
         """Why this login makes no lease; empty when it does (RULES G3, G13).
 
-        `failures`: logins that failed from this address within the last ten minutes (net/failures.py).
+        `failures`: logins that failed from its `place` within the last ten minutes (net/failures.py).
         """
         if address in self._never_lease:
             return "never_lease"

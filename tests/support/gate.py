@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 from proxy.config.schema import Gate as Rules
 from proxy.leases.memory import MemoryStore
@@ -19,6 +20,7 @@ from proxy.session.smtp import SmtpSettings
 from proxy.wire.address import Networks, packed, shown
 from proxy.wire.esmtp import EhloEditor
 from proxy.wire.recipients import LocalDomains
+from proxy.wire.sasl import PasswordExchange
 
 if TYPE_CHECKING:
     import socket
@@ -103,6 +105,7 @@ class Gate:
         """Keys of [gate], beside those above."""
         self.patience: Patience | None = None
         self.failed_logins_per_address = 0
+        self.auth: Literal["upstream", "pop3", "off"] = "upstream"
         self.password_upstream: Upstream | None = None
         self.census = Census(1)
         self.failures = Failures(1, workshop.clock.now)
@@ -116,7 +119,15 @@ class Gate:
         if self.protocol == "pop3":
             return PopSettings(stls=self.stls)
         refusal = "554 5.7.1 <{recipient}>: Relay access denied"
-        return SmtpSettings(LocalDomains(["local.test"]), EhloEditor(True), refusal, starttls=self.stls)
+        own = PasswordExchange.MECHANISMS if self.auth == "pop3" else frozenset[bytes]()
+        return SmtpSettings(
+            LocalDomains(["local.test"]),
+            EhloEditor(self.auth != "off", own),
+            refusal,
+            auth=self.auth,
+            binds_sender=bool(self.rules.get("shared_networks")) or self.rules.get("sender", "any") != "any",
+            starttls=self.stls,
+        )
 
     def service(self) -> Service:
         upstream = Upstream(
@@ -184,18 +195,8 @@ class Gate:
             self.link = Link(shared, service, ours, binary, shown(binary), "1-1")
 
         workshop.run(welcome)
-        workshop.at_end.append(self._drop)
+        workshop.at_end.append(partial(drop, self.link))
         return self.client
-
-    def _drop(self) -> None:
-        """Close the sockets of a link that still lives."""
-        if self.link._dialling is not None:
-            self.link._dialling.stop()
-        if self.link._dialling is not None:
-            self.link._dialling.stop()
-        for leg in (self.link._client, self.link._upstream):
-            if leg is not None:
-                leg.close()
 
     def accepted(self, server: socket.socket | None = None) -> Peer:
         """The server's end of the link's next connection."""
@@ -254,3 +255,14 @@ class Gate:
         assert self.closed == [self.link], "closed once"
         (words,) = self.workshop.log.of("end")
         return words
+
+
+def drop(link: Link) -> None:
+    """Close the sockets of a link that still lives."""
+    if link.call_off is not None:
+        link.call_off()
+    if link._dialling is not None:
+        link._dialling.stop()
+    for leg in (link._client, link._upstream):
+        if leg is not None:
+            leg.close()

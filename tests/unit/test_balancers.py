@@ -17,7 +17,7 @@ from proxy.net.tls import ServerTls
 from proxy.wire.address import packed
 from proxy.wire.proxyheader import LOCAL_V2, made_v1, made_v2
 
-from ..support.gate import Gate
+from ..support.gate import Gate, drop
 from ..support.workshop import Peer, TlsPeer, Workshop
 from .test_link_tls import start_tls, trusting
 from .test_listener import Scarce
@@ -84,8 +84,7 @@ class Door:
             if isinstance(link, Probe):
                 link._leg.close()
             else:
-                self.gate.link = link
-                self.gate._drop()
+                drop(link)
 
     def connect(self, first: bytes = b"") -> Peer:
         self.gate.client = Peer(self.workshop.keep(socket.create_connection(self.sock.sock.getsockname())))

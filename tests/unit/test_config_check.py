@@ -18,6 +18,8 @@ LISTENER = "[listener.smtp]\n"
 UPSTREAM = "[upstream.smtp]\n"
 TRANSPARENT = "[listener.smtp]\ntransparent = true\n[upstream.smtp]\nservers = []\n"
 TLS_UPSTREAM = UPSTREAM + 'tls = "starttls"\n'
+LISTENER_GATE = "[listener.smtp.gate]\n"
+CHECKED = '[gate]\nauth = "pop3"\n'
 POP3 = '[upstream.pop3]\nservers = ["a.example:110"]\n[listener.pop3]\nprotocol = "pop3"\nbind = ["127.0.0.1:0"]\n'
 
 
@@ -79,6 +81,28 @@ POP3 = '[upstream.pop3]\nservers = ["a.example:110"]\n[listener.pop3]\nprotocol 
             POP3 + 'accept_proxy_from = ["10.0.0.0/8"]\n[listener.smtp.gate]\ntrusted_networks = ["10.1.1.1"]',
             'listener.smtp.gate.trusted_networks: "10.1.1.1" has a load balancer in it ("10.0.0.0/8", listener.pop3.ac',
         ),
+        ("[gate]\npatience_waiting = 0", 'gate.patience_waiting: nobody could wait; set patience = "0s" to be with'),
+        (LISTENER_GATE + "patience_waiting = 0", "listener.smtp.gate.patience_waiting: nobody could wait; "),
+        ('[gate]\nsender_map = "map"', 'gate.sender_map: does nothing with sender = "any"; set sender = "match" or '),
+        (POP3 + '[gate]\nauth_upstream = "pop3"', 'gate.auth_upstream: does nothing with auth = "upstream"; set auth'),
+        (POP3 + CHECKED + 'auth_upstream = "box"', 'gate.auth_upstream: there is no upstream "box"; name another'),
+        (
+            POP3 + CHECKED + 'auth_upstream = "smtp"',
+            'gate.auth_upstream: "smtp" speaks SMTP; name an upstream for POP3',
+        ),
+        (CHECKED, 'gate.auth_upstream: auth = "pop3" needs the name of the POP3 upstream that checks passwords; wr'),
+        (
+            POP3 + CHECKED + LISTENER + 'tls = "off"',
+            "listener.smtp.tls: offers AUTH under TLS only, and TLS is off here; ",
+        ),
+        (
+            POP3.replace('"a.example:110"', "") + "transparent = true\n" + CHECKED,
+            'gate.auth_upstream: "pop3" has no server of its own; name an upstream with one',
+        ),
+        (
+            POP3 + LISTENER_GATE + 'auth = "pop3"\nauth_upstream = "box"',
+            'listener.smtp.gate.auth_upstream: there is no upstream "box"; name another',
+        ),
         (TRANSPARENT + "max_connections = 5", "upstream.smtp.max_connections: is per server, and here each client"),
         (UPSTREAM + 'health_interval = "999ms"', "upstream.smtp.health_interval: is too short, for each probe"),
         (
@@ -88,6 +112,7 @@ POP3 = '[upstream.pop3]\nservers = ["a.example:110"]\n[listener.pop3]\nprotocol 
     ],
 )
 def test_the_impossible_is_told_with_the_cure(tmp_path: Path, text: str, problem: str) -> None:
+    (tmp_path / "map").write_text("anna anna@home.example\n")
     lines = problems(tmp_path, text + "\n")
     assert len(lines) == 1, lines
     assert lines[0].startswith(problem)
@@ -104,6 +129,14 @@ def test_the_impossible_is_told_with_the_cure(tmp_path: Path, text: str, problem
         '[tls]\ncertificates = []\n[listener.smtp]\ntls = "off"',
         LISTENER + 'tls = "implicit"\ntls_required = true\nlocal = "gate"',
         POP3,
+        "[gate]\npatience = 0\npatience_waiting = 0",
+        '[gate]\nsender_map = "map"\nshared_networks = ["192.0.2.0/24"]',
+        '[gate]\nsender_map = "map"\n[listener.smtp.gate]\nsender = "log"',
+        POP3 + CHECKED,
+        POP3 + CHECKED + 'auth_upstream = "pop3"',
+        POP3 + '[gate]\nauth_upstream = "pop3"\n[listener.smtp.gate]\nauth = "pop3"',
+        POP3 + CHECKED + LISTENER + 'tls = "implicit"',
+        POP3 + CHECKED + LISTENER + 'tls = "off"\n' + LISTENER_GATE + 'auth = "upstream"',
         TLS_UPSTREAM + "tls_verify = false",
         TLS_UPSTREAM + 'tls_verify = false\ntls_name = "x"',  # still the name to ask for (SNI)
         TLS_UPSTREAM + 'tls_ca = "x"\ntls_name = "x"',
@@ -115,6 +148,7 @@ def test_the_impossible_is_told_with_the_cure(tmp_path: Path, text: str, problem
     ],
 )
 def test_what_only_looks_odd_is_taken(tmp_path: Path, text: str) -> None:
+    (tmp_path / "map").write_text("anna anna@home.example\n")
     loaded(tmp_path, text + "\n")
 
 

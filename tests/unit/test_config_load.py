@@ -353,6 +353,25 @@ def test_all_problems_are_told_at_once_with_file_and_key(tmp_path: Path) -> None
         ("[gate]\ntrusted_networks = ['x']", 'gate.trusted_networks: "x" is not a network'),
         ("[gate]\nnever_lease = ['x']", 'gate.never_lease: "x" is not a network'),
         ("[gate]\nunsafe = 1", "gate.unsafe: must be true or false"),
+        ("[gate]\nmode = 'watch'", 'gate.mode: "watch" is not known here; take "enforce" or "shadow"'),
+        ("[gate]\nshared_networks = ['x']", 'gate.shared_networks: "x" is not a network'),
+        ("[gate]\nmax_logins_per_address = -1", "gate.max_logins_per_address: -1 is out of range"),
+        ("[gate]\nno_relay_logins = ['']", 'gate.no_relay_logins: "" is no login'),
+        ("[gate]\nno_relay_logins = ['" + "x" * 257 + "']", 'gate.no_relay_logins: "xxx'),
+        ("[gate]\nlease_after_failures = '3'", "gate.lease_after_failures: must be a whole number"),
+        ("[gate]\nrenew_on_use = 'yes'", "gate.renew_on_use: must be true or false"),
+        ("[gate]\nipv6_prefix = 31", "gate.ipv6_prefix: 31 is out of range"),
+        ("[gate]\nipv6_prefix = 129", "gate.ipv6_prefix: 129 is out of range"),
+        ("[gate]\npatience = '61s'", "gate.patience: is too long"),
+        ("[gate]\npatience_waiting = -1", "gate.patience_waiting: -1 is out of range"),
+        ("[gate]\nsender = 'bind'", 'gate.sender: "bind" is not known here'),
+        ("[gate]\nsender = 'match'\nsender_map = 'nowhere'", "gate.sender_map: "),
+        ("[gate]\nauth = 'ldap'", 'gate.auth: "ldap" is not known here'),
+        ("[gate]\nauth_upstream = 5", "gate.auth_upstream: must be a string"),
+        ("[gate]\nmax_messages = -1", "gate.max_messages: -1 is out of range"),
+        ("[gate]\nmax_recipients = 1.5", "gate.max_recipients: must be a whole number"),
+        ("[limits]\nfailed_logins_per_address = -1", "limits.failed_logins_per_address: -1 is out of range"),
+        ("[limits]\nfailed_logins = 0", "limits.failed_logins: 0 is out of range"),
         ("[store]\nurl = 'redis://h:0'", "store.url: the redis URL has port 0"),
         ("[store]\ntimeout = 0", "store.timeout: is too short"),
         (
@@ -424,6 +443,49 @@ def test_a_domains_file_is_told_of_by_line(tmp_path: Path) -> None:
         load(tmp_path / "conf.d")
     assert [line.partition(": ")[0] for line in caught.value.problems] == [f"{tmp_path}/domains"] * 2
     assert ["line 2: " in caught.value.problems[0], "line 4: " in caught.value.problems[1]] == [True, True]
+
+
+def test_a_sender_map_is_told_of_by_line(tmp_path: Path) -> None:
+    (tmp_path / "map").write_text("# them\nanna a@b.example\nbert\ncarl carl@b.example nonsense\n\n dora @b.example\n")
+    place = written(tmp_path, '[gate]\nsender = "match"\nsender_map = "map"\n')
+    with pytest.raises(ConfigError) as caught:
+        load(place)
+    form = "a login, then the addresses it may use (anna@example.com, or @example.com for all of a domain)"
+    assert caught.value.problems == [
+        f'{tmp_path}/map: line 3: "bert" is not: {form}',
+        f'{tmp_path}/map: line 4: "carl carl@b.example nonsense" is not: {form}',
+    ]
+
+
+def test_a_sender_map_may_come_in_lines(tmp_path: Path) -> None:
+    (tmp_path / "map").write_text("anna a@b.example # one\nanna c@d.example @e.example\n", encoding="utf-8")
+    gate = loaded(tmp_path, '[gate]\nsender = "log"\nsender_map = "map"\n').gate
+    assert gate.senders == {"anna": ("a@b.example", "c@d.example", "@e.example")}
+    assert loaded(tmp_path, "").gate.senders == {}
+
+
+POP3 = """
+[listener.pop3]
+protocol = "pop3"
+bind = ["127.0.0.1:0"]
+upstream = "box"
+[upstream.box]
+servers = ["192.0.2.10:110"]
+"""
+
+
+def test_auth_upstream_is_the_only_one_for_pop3_where_none_is_named(tmp_path: Path) -> None:
+    config = loaded(tmp_path, POP3 + '[gate]\nauth = "pop3"\n')
+    assert config.gate.auth_upstream == "box"
+    assert config.listeners["smtp"].gate.auth_upstream == "box"
+    config = loaded(tmp_path, POP3 + '[listener.smtp.gate]\nauth = "pop3"\n')
+    assert (config.gate.auth_upstream, config.listeners["smtp"].gate.auth_upstream) == ("", "box")
+    second = '[listener.other]\nprotocol = "pop3"\nbind = ["127.0.0.1:0"]\nupstream = "two"\n'
+    second += '[upstream.two]\nservers = ["192.0.2.11:110"]\n'
+    [line] = problems(tmp_path, POP3 + second + '[gate]\nauth = "pop3"\n')
+    assert line.startswith('gate.auth_upstream: auth = "pop3" needs the name of the POP3 upstream')
+    gate = '[gate]\nauth = "pop3"\nauth_upstream = "two"\n'
+    assert loaded(tmp_path, POP3 + second + gate).listeners["smtp"].gate.auth_upstream == "two"
 
 
 def test_a_single_file_is_enough(tmp_path: Path) -> None:

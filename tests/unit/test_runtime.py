@@ -140,6 +140,18 @@ refusal = "550 no"
     assert 21 in [getattr(pop3.settings, name) for name in PopSettings.__dataclass_fields__]
 
 
+def test_G15_passwords_are_checked_at_an_upstream_that_no_smtp_listener_has(tmp_path: Path, certificate: Path) -> None:
+    text = BOTH.replace('tls = "off"', 'tls = "starttls"', 1) + f'[tls]\ncertificates = ["{certificate}"]\n'
+    made = services(loaded(tmp_path, text + '[listener.smtp.gate]\nauth = "pop3"\nsender = "match"\n'))
+    settings, upstream = made["smtp"].settings, made["smtp"].password_upstream
+    assert isinstance(settings, SmtpSettings)
+    assert (settings.auth, settings.binds_sender) == ("pop3", True)
+    assert upstream is not None
+    assert (upstream.name, upstream.protocol) == ("pop3", "pop3")
+    assert upstream.pool is made["pop3"].upstream.pool, "its places and its health are the same"
+    assert made["pop3"].password_upstream is None
+
+
 def test_G3_the_balancers_of_any_listener_are_leased_at_none(tmp_path: Path) -> None:
     text = BOTH.replace("[listener.smtp]\n", '[listener.smtp]\naccept_proxy_from = ["198.51.100.0/28"]\n')
     made = services(loaded(tmp_path, text))

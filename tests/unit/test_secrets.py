@@ -14,16 +14,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxy.net import leg
-from proxy.session.events import LoginFailed
+from proxy.net.upstream import Server, Upstream
+from proxy.session import smtp_auth
+from proxy.session.events import LoginFailed, Password, PasswordGiven
 from proxy.session.pop3 import PopSession, PopSettings
 from proxy.session.smtp import SmtpSession, SmtpSettings
 from proxy.wire.esmtp import EhloEditor
 from proxy.wire.recipients import LocalDomains
+from proxy.wire.sasl import PasswordExchange
 
 from ..support.gate import Gate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from proxy.session.events import Event
 
     from ..support.workshop import Workshop
 
@@ -150,3 +155,126 @@ def test_promise_7_a_link_holds_no_password_when_its_login_is_over(workshop: Wor
     assert not bytes(leg._BUFFER[: len(line)]).startswith(b"PASS"), "overwritten by what was read next"
     assert secrets_in(workshop.log.lines) == []
     assert client is not up
+
+
+OWN_AUTHS = {
+    "plain": [("C", b"AUTH PLAIN %b\r\n" % PLAIN)],
+    "plain-later": [("C", b"AUTH PLAIN\r\n"), ("C", PLAIN + b"\r\n")],
+    "login": [("C", b"AUTH LOGIN\r\n"), ("C", b"YW5uYQ==\r\n"), ("C", CODED + b"\r\n")],
+    "login-with-name": [("C", b"AUTH LOGIN YW5uYQ==\r\n"), ("C", CODED + b"\r\n")],
+    "implausible": [("C", b"AUTH PLAIN " + base64.b64encode(b"\0an na\0" + SECRET) + b"\r\n")],
+    "another's": [("C", b"AUTH PLAIN " + base64.b64encode(b"bert\0anna\0" + SECRET) + b"\r\n")],
+    "no-plain": [("C", b"AUTH PLAIN " + base64.b64encode(b"anna\0" + SECRET) + b"\r\n")],
+    "cancelled": [("C", b"AUTH LOGIN YW5uYQ==\r\n"), ("C", b"*\r\n")],
+}
+
+
+def own_auth() -> SmtpSession:
+    """A session under TLS that checks passwords itself, behind EHLO."""
+    editor = EhloEditor(True, PasswordExchange.MECHANISMS)
+    session = SmtpSession(
+        SmtpSettings(LocalDomains(["local.test"]), editor, "554 no", auth="pop3"), "192.0.2.7", b"[192.0.2.7]", tls=True
+    )
+    spoken(session, ("U", b"220 u\r\n"), ("C", b"EHLO c\r\n"), ("U", b"250 u\r\n"))
+    return session
+
+
+@pytest.mark.parametrize("result", list(Password))
+@pytest.mark.parametrize("form", OWN_AUTHS)
+def test_promise_7_G15_a_password_that_popgate_checks_is_in_no_event_and_gone_once_it_is_taken(
+    form: str, result: Password
+) -> None:
+    session = own_auth()
+    events: list[Event] = []
+    for _, octets in OWN_AUTHS[form]:
+        session.client_bytes(octets)
+        events += session.events
+        assert secrets_in((session.events, session.to_client, session.to_upstream)) == []
+        session.to_client, session.events = [], []
+    if any(isinstance(event, PasswordGiven) for event in events):
+        assert smtp_auth.take_password(session) == (b"anna", SECRET)
+        assert secrets_in(session) == []
+        smtp_auth.password_checked(session, "anna", result)
+    events += session.events
+    if any(isinstance(event, LoginFailed) for event in events):
+        session.failure_noted(False)
+    assert secrets_in(events) == []
+    assert secrets_in(session) == []
+    assert not any(form in repr((session, session.facts(), session.doing, events)).encode() for form in FORMS)
+
+
+def test_promise_7_G15_half_an_exchange_shows_nothing() -> None:
+    """While the client still speaks, and where it ends in the middle."""
+    session = own_auth()
+    session.client_bytes(b"AUTH LOGIN YW5uYQ==\r\n")
+    session.client_bytes(CODED[:8])
+    session.client_eof()
+    assert not any(form in repr((session, session.facts(), session.doing, session.events)).encode() for form in FORMS)
+
+
+def test_promise_7_G15_who_talks_on_behind_its_password_ends_with_it_held_by_nobody() -> None:
+    session = own_auth()
+    session.client_bytes(b"AUTH PLAIN %b\r\nNOOP\r\n" % PLAIN)
+    assert [type(event).__name__ for event in session.events] == ["PasswordGiven", "Finished"]
+    smtp_auth.take_password(session)
+    assert secrets_in(session) == []
+
+
+@pytest.mark.parametrize(
+    "reply", [b"+OK\r\n", b"-ERR PASS %b is wrong\r\n" % SECRET, b"-ERR\r\n", b"x%b\r\n" % SECRET, b""]
+)
+def test_promise_7_G15_a_link_holds_no_password_when_it_has_been_checked(workshop: Workshop, reply: bytes) -> None:
+    """Whatever the server answers, quoting the password among it; not in the log either, nor in an exception."""
+    gate, box = Gate(workshop, "smtp"), workshop.server()
+    gate.auth = "pop3"
+    gate.password_upstream = Upstream(
+        "box", "pop3", [Server("127.0.0.1", box.getsockname()[1])], tls=None, implicit=False, connect_timeout=10.0,
+        is_ours=lambda host, port: False,
+    )  # fmt: skip
+    gate.greet()
+    gate.link.smtp().tls = True
+    gate.say_ehlo()
+    gate.client.send(b"AUTH PLAIN %b\r\n" % PLAIN)
+    up = workshop.accepted(box)
+    up.send(b"+OK\r\n")
+    gate.gets(up, b"USER anna\r\n")
+    up.send(b"+OK\r\n")
+    gate.gets(up, b"PASS %b\r\n" % SECRET)
+    assert secrets_in(gate.link) == [], "not even while the answer is awaited: only the check has it"
+    if reply:
+        up.send(reply)
+    else:
+        up.abort()
+    gate.until(lambda: gate.client.look()[gate.client.told :].endswith(b"\r\n"))
+    gate.client.told = len(gate.client.got)
+    assert gate.link.call_off is None
+    assert secrets_in(gate.link) == []
+    assert secrets_in(workshop.log.lines) == []
+    assert not any(form in repr((gate.link, gate.link.session, workshop.log.lines)).encode() for form in FORMS)
+    gate.client.send(b"NOOP\r\n")
+    gate.gets(gate.up, b"NOOP\r\n")
+
+
+def test_promise_7_G15_a_bug_in_the_check_shows_no_password(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(workshop, "smtp")
+    gate.auth = "pop3"
+    gate.password_upstream = Upstream(
+        "box", "pop3", [Server("127.0.0.1", 1)], tls=None, implicit=False, connect_timeout=10.0,
+        is_ours=lambda host, port: False,
+    )  # fmt: skip
+
+    def broken(login: bytes, password: bytes, is_open: object) -> None:
+        raise ValueError(password)
+
+    monkeypatch.setattr("proxy.net.answers.PopLogin", broken)
+    gate.greet()
+    gate.link.smtp().tls = True
+    gate.say_ehlo()
+    gate.client.send(b"AUTH PLAIN %b\r\n" % PLAIN)
+    gate.until(gate.client.ended)
+    [words] = workshop.log.of("bug")
+    assert words["error"] == "ValueError"
+    assert secrets_in(workshop.log.lines) == []
+    assert secrets_in(gate.link) == []
