@@ -102,6 +102,10 @@ class Children:
         """All, those that seem stuck last."""
         return sorted(self._all, key=lambda child: child.stalled)
 
+    def numbered(self, number: int | None) -> list[Child]:
+        """The one of that number, or none."""
+        return [child for child in self._all if child.number == number]
+
     def order(self, message: Message) -> None:
         """Tell all; one that is being started has the new state already or reads this later."""
         for child in self._all:

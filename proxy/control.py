@@ -1,8 +1,9 @@
 """The control socket: how `popgate status`, `leases`, `reload`, `drain` reach the running popgate.
 
 A unix socket, mode 0600: who may open it is who may administrate.  One line of JSON asks, one line answers, then it is
-closed. `ControlServer` is the supervisor's end, under its selector; it never waits for an asker, and forgets those that
-don't ask or don't read within `PATIENCE`.  `ask` is the command line's end.
+closed; the answer to `popgate trace` is a stream of lines, until either end hangs up. `ControlServer` is the
+supervisor's end, under its selector; it never waits for an asker, and forgets those that don't ask or don't read within
+`PATIENCE`.  `ask` and `follow` are the command line's end.
 
 What the questions mean is supervisor.py and questions.py.
 """
@@ -22,7 +23,7 @@ from .errors import PopgateError
 from .unix import listen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from .channel import Message
@@ -31,6 +32,8 @@ PATIENCE: Final = 10.0
 """Seconds for a question to come, for its answer, and for the answer to be read."""
 _MAX_QUESTION: Final = 65536
 """Octets of a question."""
+MAX_UNREAD: Final = 262_144
+"""Octets of a stream that may wait for its asker: some 2,000 lines."""
 _MAX_ASKERS: Final = 64
 """Connections at a time; more are closed: an administrator has two hands."""
 
@@ -43,6 +46,8 @@ class Asker:
     until: float
     question: bytes = b""
     unsent: bytes = b""
+    gone: Callable[[], None] | None = None
+    """Of a stream: called once, when it ends."""
 
 
 class ControlServer:
@@ -71,6 +76,23 @@ class ControlServer:
             asker.until = self._clock() + PATIENCE
             self._selector.register(asker.sock, selectors.EVENT_WRITE, lambda _: self._send(asker))
             self._send(asker)
+
+    def stream(self, asker: Asker, seconds: float, gone: Callable[[], None]) -> None:
+        """Answer by `push`, any number of times within `seconds`; `gone` is called when nobody listens any more."""
+        if asker not in self._askers:
+            return
+        asker.until, asker.gone = self._clock() + seconds, gone
+        self._selector.register(asker.sock, selectors.EVENT_READ, lambda _: self._carry(asker))
+
+    def push(self, asker: Asker, message: Message) -> bool:
+        """A line of a stream; False: too much waits for this asker, and the line is lost."""
+        if asker not in self._askers or len(asker.unsent) > MAX_UNREAD:
+            return False
+        waiting = bool(asker.unsent)
+        asker.unsent += json.dumps(message).encode() + b"\n"
+        if not waiting:
+            self._carry(asker)
+        return True
 
     def tick(self) -> None:
         """Forget who takes too long; call about once a second."""
@@ -133,11 +155,36 @@ class ControlServer:
         if not asker.unsent:
             self._drop(asker)
 
+    def _carry(self, asker: Asker) -> None:
+        """Send of a stream what goes, and see whether its asker is still there."""
+        try:
+            if asker.unsent:
+                asker.unsent = asker.unsent[asker.sock.send(asker.unsent) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._drop(asker)
+            return
+        try:
+            if not asker.sock.recv(4096):
+                self._drop(asker)
+                return
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._drop(asker)
+            return
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if asker.unsent else 0)
+        self._selector.modify(asker.sock, wanted, lambda _: self._carry(asker))
+
     def _drop(self, asker: Asker) -> None:
         with contextlib.suppress(KeyError):  # it waits for its answer
             self._selector.unregister(asker.sock)
         self._askers.discard(asker)
         asker.sock.close()
+        if asker.gone is not None:
+            gone, asker.gone = asker.gone, None
+            gone()
 
 
 def _parsed(line: bytes) -> Message | None:
@@ -154,6 +201,32 @@ class NotRunning(PopgateError):
 
 def ask(path: Path, question: Message) -> dict[str, Any]:
     """Ask the running popgate; raise NotRunning when there is none, PopgateError when it does not answer."""
+    with _connected(path) as sock:
+        try:
+            sock.sendall(json.dumps(question).encode() + b"\n")
+            text = b"".join(iter(lambda: sock.recv(65536), b""))
+        except OSError as error:
+            raise PopgateError(f"popgate does not answer at {path}: {error}") from error
+    answer = _parsed(text)
+    if answer is None:
+        raise PopgateError(f"popgate hung up at {path} without an answer")
+    return answer
+
+
+def follow(path: Path, question: Message) -> Iterator[dict[str, Any]]:
+    """Ask for a stream, and yield its lines until popgate ends it; raise as `ask` does."""
+    with _connected(path) as sock:
+        sock.sendall(json.dumps(question).encode() + b"\n")
+        sock.settimeout(None)
+        with sock.makefile("rb") as lines:
+            for line in lines:
+                answer = _parsed(line)
+                if answer is not None:
+                    yield answer
+
+
+@contextlib.contextmanager
+def _connected(path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         # Not settimeout: Linux does not wait in the queue of a unix socket for one that is non-blocking.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(PATIENCE), 0))
@@ -166,12 +239,4 @@ def ask(path: Path, question: Message) -> dict[str, Any]:
         except OSError as error:  # the queue of one that is stopped or stuck is full
             raise PopgateError(f"popgate does not answer at {path}: {error.strerror}") from error
         sock.settimeout(PATIENCE)
-        try:
-            sock.sendall(json.dumps(question).encode() + b"\n")
-            text = b"".join(iter(lambda: sock.recv(65536), b""))
-        except OSError as error:
-            raise PopgateError(f"popgate does not answer at {path}: {error}") from error
-    answer = _parsed(text)
-    if answer is None:
-        raise PopgateError(f"popgate hung up at {path} without an answer")
-    return answer
+        yield sock

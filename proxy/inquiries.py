@@ -1,8 +1,8 @@
 """Questions of the command line that a worker answers: which worker has which, and who waits for the answer.
 
-A question goes to one worker, one that seems alive.  It is given up when that worker dies or is silent for `STALLED`
-seconds; an answer that comes later is nobody's.  What the questions mean is questions.py, the control socket itself
-control.py.
+A question goes to one worker, one that seems alive, or to all of them.  It is given up when a worker dies or is silent
+for `STALLED` seconds; an answer that comes later is nobody's.  What the questions mean is questions.py and sessions.py,
+the control socket itself control.py.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class _Asked:
     """A question that a worker has not answered yet."""
 
     child: Child
-    asker: Asker
+    then: Callable[[Message], None]
     until: float
 
 
@@ -40,13 +40,36 @@ class Inquiries:
 
     def ask(self, children: list[Child], question: Message, asker: Asker) -> None:
         """Pass it to the first of `children` that takes it."""
-        tag = next(self._tags)
         for child in children:
-            channel = child.channel
-            if child.ready and channel and channel.tell({"order": "ask", "tag": tag, "question": question}):
-                self._asked[tag] = _Asked(child, asker, self._clock() + STALLED)
+            if self._passed(child, question, lambda answer: self._control.answer(asker, answer)):
                 return
         self._control.answer(asker, {"error": "no worker is running"})
+
+    def ask_all(
+        self, children: list[Child], question: Message, asker: Asker, merged: Callable[[list[Message]], Message]
+    ) -> None:
+        """Pass it to all that take it, and answer with what `merged` makes of the answers: as many as were asked, an
+        `error` from those that give none."""
+        answers: list[Message] = []
+        asked = 0
+
+        def answered(answer: Message) -> None:
+            answers.append(answer)
+            if len(answers) == asked:
+                self._control.answer(asker, merged(answers))
+
+        for child in children:
+            asked += self._passed(child, question, answered)
+        if not asked:
+            self._control.answer(asker, {"error": "no worker is running"})
+
+    def _passed(self, child: Child, question: Message, then: Callable[[Message], None]) -> bool:
+        tag = next(self._tags)
+        channel = child.channel
+        if not (child.ready and channel and channel.tell({"order": "ask", "tag": tag, "question": question})):
+            return False
+        self._asked[tag] = _Asked(child, then, self._clock() + STALLED)
+        return True
 
     def answered(self, child: Child, message: Message) -> None:
         """What a worker said; what is no answer of its own to a question under way is passed over."""
@@ -56,7 +79,7 @@ class Inquiries:
         asked = self._asked.get(tag)  # None: it came too late
         if asked is not None and asked.child is child:
             del self._asked[tag]
-            self._control.answer(asked.asker, answer)
+            asked.then(answer)
 
     def lost(self, child: Child) -> None:
         """A worker says nothing more."""
@@ -68,4 +91,4 @@ class Inquiries:
 
     def _give_up(self, tags: list[int], why: str) -> None:
         for tag in tags:
-            self._control.answer(self._asked.pop(tag).asker, {"error": f"the worker that was asked {why}"})
+            self._asked.pop(tag).then({"error": f"the worker that was asked {why}"})

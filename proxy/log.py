@@ -104,6 +104,10 @@ class Log:
         self._second = -1
         self._stamp = ""
 
+    def set_level(self, level: str) -> None:
+        """From now on, what is below `level` is left out."""
+        self._threshold = LEVELS[level]
+
     def line(self, level: str, subject: str, event: str, *words: tuple[str, str | int | float | None]) -> None:
         """Write a fact; words whose value is None or "" are left out."""
         number = LEVELS[level]

@@ -12,7 +12,8 @@ SIGTERM and SIGINT drain; a second one cuts.  Where a balancer asks the agent (a
 these.  SIGHUP reads the configuration again: it is checked here, completely, and only a good one goes to the workers
 (N7).  Once the sockets are bound nothing runs as root any more.
 
-Not here: the workers' lives (children.py), questions that a worker answers (inquiries.py).
+Not here: the workers' lives (children.py), questions that a worker answers (inquiries.py), transcripts of sessions
+(tracing.py).
 """
 
 from __future__ import annotations
@@ -23,14 +24,16 @@ import selectors
 import signal
 import socket
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from . import conditions
+from . import conditions, sessions
 from .activation import inherited
 from .agent import AgentServer, words
 from .channel import Message, config_text
-from .children import Children
+from .children import Child, Children
 from .config import load
+from .config.schema import LOG_LEVELS
 from .control import Asker, ControlServer
 from .doorways import Doorway, bind_paths, bind_ports
 from .errors import ConfigError
@@ -44,6 +47,7 @@ from .privileges import become, demand_net_raw, raise_descriptors
 from .runtime import build_services, make_tls, needs_restart, open_store, server_keys, spoofing_keys
 from .shadow import enforced
 from .sockets import bind_all, listening
+from .tracing import Tracing
 from .worker import Outfit
 
 if TYPE_CHECKING:
@@ -106,9 +110,10 @@ class Supervisor:
             outfit=self._outfit,
             let_go=self._let_go,
             serving=self._serving,
-            heard=self._inquiries.answered,
+            heard=self._heard,
             lost=self._inquiries.lost,
         )
+        self._tracing = Tracing(self._control, self._children.order)
         self._draining = self._signalled_once = self._refused = False
         self._drain_at: float | None = None  # announced, not begun
         self._kill_at = 0.0
@@ -202,6 +207,7 @@ class Supervisor:
         if self._agent is not None:
             self._agent.tick()
         self._inquiries.tick(now)
+        self._tracing.tick()
         self._children.watch(now)
         if self._children.beat():
             self._notify.alive(now)
@@ -309,7 +315,7 @@ class Supervisor:
 
     def _controlled(self, question: Message, asker: Asker) -> None:
         """Answer what `popgate status`, `leases` ... ask."""
-        kind = question.get("do")
+        kind, workers = question.get("do"), self._children.by_health()
         if kind == "status":
             self._control.answer(asker, self._status())
         elif kind == "reload":
@@ -318,8 +324,32 @@ class Supervisor:
         elif kind == "drain":
             self._announce()
             self._control.answer(asker, {"done": "draining"})
+        elif kind == "log-level":
+            self._control.answer(asker, self._set_level(question.get("level")))
+        elif kind == "trace":
+            self._tracing.begin(question, asker)
+        elif kind == "sessions":
+            self._inquiries.ask_all(workers, question, asker, sessions.merged)
+        elif kind == "kick":
+            known = self._children.numbered(sessions.worker_of(str(question.get("id"))))
+            self._inquiries.ask(known or workers, question, asker)
         else:
-            self._inquiries.ask(self._children.by_health(), question, asker)
+            self._inquiries.ask(workers, question, asker)
+
+    def _set_level(self, level: object) -> Message:
+        """Until the next reload, in workers that are started later too."""
+        if level not in LOG_LEVELS:
+            return {"error": f"no level of the log; there are {', '.join(LOG_LEVELS)}"}
+        self._config = replace(self._config, log=replace(self._config.log, level=level))
+        self._log.set_level(level)
+        self._children.order({"order": "log-level", "level": level})
+        self._log.line("info", "popgate", "log-level", ("level", level))
+        return {"done": f"log level {level}, until the next reload or restart"}
+
+    def _heard(self, child: Child, message: Message) -> None:
+        """What a worker said, beside that it is ready."""
+        if not self._tracing.heard(message):
+            self._inquiries.answered(child, message)
 
     def _status(self) -> Message:
         return {

@@ -1,4 +1,4 @@
-"""Leases, history and report as text for a terminal, from the objects that questions.py answers with.
+"""Leases, history, report and sessions as text for a terminal, from the answers of questions.py and sessions.py.
 
 Times are local.  What a peer chose (a login) is shown without what could steer a terminal.  Programs take `--json`.
 """
@@ -69,6 +69,18 @@ def report(found: Sequence[Row], since: float) -> str:
         clients.setdefault(_need(one), set()).add((one["address"], one["login"]))
     counts = ", ".join([f"{need} {len(those)}" for need, those in clients.items()])
     return f"{table}\n\nClients (address and login) since {moment(since)[:10]}: {counts}"
+
+
+def sessions(found: Sequence[Row], count: int) -> str:
+    """A table, the newest first, and where it is not all of them, how many there are."""
+    head = ("ID", "CLIENT", "LISTENER", "LOGIN", "HELO", "SECONDS", "IN", "OUT", "UPSTREAM", "DOING")
+    names = [name.lower() for name in head]
+    table = _table(head, [tuple([_cell(one.get(name)) for name in names]) for one in found])
+    return table if count <= len(found) else f"{table}\n\nthe newest {len(found)} of {count} sessions"
+
+
+def _cell(value: object) -> str:
+    return f"{value:.0f}" if isinstance(value, float) else str(value) if value or value == 0 else "-"
 
 
 def _need(one: Row) -> str:

@@ -11,13 +11,15 @@ The loop is uvloop's where it is installed, asyncio's own where not (POPGATE_LOO
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import gc
 import os
 import signal
+import termios
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from . import known
+from . import known, sessions
 from .channel import MAX, Frames, config_of, packed
 from .errors import ConfigError
 from .health import Prober
@@ -39,6 +41,7 @@ from .net.timers import TICK, Deadlines
 from .patience import Patience
 from .questions import ask
 from .runtime import Bound, build_answerers, build_others, build_services, open_store
+from .wire import address
 
 try:  # here and not where it is used: by then we are `user`, to whom root's virtual environment may be closed
     import uvloop
@@ -205,6 +208,9 @@ class Worker:
 
     def _closed(self, link: Link | Probe) -> None:
         self._links.discard(link)
+        if isinstance(link, Link) and link.address in self._shared.traces.clients:
+            why = link.final.why if link.final is not None else ""
+            self._shared.traces.note(link.shown, link.id, link.service.protocol, "--", f"end: {why}")
         self._renewals.end(link)
         self._reminders.end(link)
         census, number = self._outfit.census, self._outfit.number
@@ -243,6 +249,7 @@ class Worker:
             self._prober.tick()
         if self._drain_until is not None:
             self._drain_on(self._drain_until)
+        self._hand_over_traces()
         self._log.flush()
 
     def _remember(self) -> None:
@@ -253,6 +260,15 @@ class Worker:
         batch = self._notes.take()
         if isinstance(self._store, SqliteStore):
             self._store.observe(batch)
+
+    def _hand_over_traces(self) -> None:
+        """As much as the socket takes at once: a supervisor that is slow must not hold us up."""
+        channel = self._outfit.channel
+        while fcntl.ioctl(channel, termios.TIOCOUTQ, bytes(4)) == bytes(4):
+            batch = self._shared.traces.take()
+            if batch is None:
+                return
+            self._tell(batch)
 
     # Orders of the supervisor
 
@@ -277,13 +293,22 @@ class Worker:
             self._drain(float(message["seconds"]))
         elif order == "reload":
             self._reload(config_of(message["config"]))
+        elif order == "log-level":
+            self._log.set_level(message["level"])
+        elif order == "trace":
+            self._shared.traces.clients = frozenset([address.packed(client) for client in message["clients"]])
         elif order == "ask":
             tag = message["tag"]
             self._asked(message["question"], lambda answer: self._tell({"tag": tag, "answer": answer}))
 
     def _asked(self, question: Message, then: Callable[[Message], None]) -> None:
-        if question.get("do") == "why":
+        kind = question.get("do")
+        if kind == "why":
             known.ask(self._store, question, then, self._outfit.failures.of)
+        elif kind == "sessions":
+            then(sessions.listed(self._links))
+        elif kind == "kick":
+            then(sessions.kick(self._links, str(question.get("id"))))
         else:
             ask(self._store, question, then)
 

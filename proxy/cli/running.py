@@ -1,13 +1,20 @@
-"""What is asked of the running popgate through its control socket: `popgate status`, `drain`, `reload`."""
+"""What is asked of the running popgate through its control socket.
+
+`popgate status`, `drain`, `reload`, `sessions`, `kick`, `log-level`, `trace`.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 from .. import control, tables
 from ..config import load
+from ..config.schema import LOG_LEVELS
+from ..errors import PopgateError
+from . import parser
 from .parser import FAILED, GOOD
 
 if TYPE_CHECKING:
@@ -19,7 +26,18 @@ if TYPE_CHECKING:
 def add(to: Commands) -> None:
     to.add("status", _status, "is it serving", to.configured, to.as_json)
     for name, words in (("drain", "finish what is under way and stop"), ("reload", "read the configuration again")):
-        to.add(name, _order, words, to.configured).set_defaults(order=name)
+        to.add(name, _order, words, to.configured).set_defaults(question=lambda _, name=name: {"do": name})
+    to.add("sessions", _sessions, "the sessions of now, the newest first", to.configured, to.as_json)
+    kick = to.add("kick", _order, "end one session, whatever is under way in it", to.configured)
+    kick.add_argument("id", metavar="ID", help="as `popgate sessions` and the log name it")
+    kick.set_defaults(question=lambda options: {"do": "kick", "id": options.id})
+    level = to.add("log-level", _order, "log more or less, until the next reload", to.configured)
+    level.add_argument("level", choices=LOG_LEVELS, metavar="LEVEL", help=", ".join(LOG_LEVELS))
+    level.set_defaults(question=lambda options: {"do": "log-level", "level": options.level})
+    words = "watch the sessions that a client begins from now on; passwords are masked, Ctrl-C ends it"
+    trace = to.add("trace", _trace, words, to.configured, to.as_json)
+    trace.add_argument("--client", type=parser.address, metavar="ADDRESS", required=True)
+    trace.add_argument("--for", dest="seconds", type=parser.seconds, metavar="5m", help="and then end; default a day")
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -39,9 +57,42 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _order(options: argparse.Namespace) -> int:
-    answer = control.ask(load(options.config).admin.control, {"do": options.order})
+    answer = control.ask(load(options.config).admin.control, options.question(options))
     if "error" in answer:
         print(answer["error"], file=sys.stderr)
         return FAILED
     print(answer["done"])
     return GOOD
+
+
+def _sessions(options: argparse.Namespace) -> int:
+    answer = control.ask(load(options.config).admin.control, {"do": "sessions"})
+    if "error" in answer:
+        raise PopgateError(answer["error"])
+    if options.json:
+        print(json.dumps(answer))
+    else:
+        print(tables.sessions(answer["sessions"], answer["count"]))
+    if answer["silent"]:
+        print(f"workers that did not answer: {answer['silent']}; their sessions are missing", file=sys.stderr)
+    return GOOD
+
+
+def _trace(options: argparse.Namespace) -> int:
+    question = {"do": "trace", "client": options.client, "seconds": options.seconds}
+    try:
+        for line in control.follow(load(options.config).admin.control, question):
+            if "error" in line:
+                raise PopgateError(line["error"])
+            print(json.dumps(line) if options.json else _trace_line(line), flush=True)
+    except KeyboardInterrupt:
+        pass  # as it was meant
+    return GOOD
+
+
+def _trace_line(line: dict[str, Any]) -> str:
+    if "tracing" in line:
+        return f"sessions that {line['tracing']} begins from now on; Ctrl-C ends this"
+    lost = f"({line['lost']} lines are lost)\n" if "lost" in line else ""
+    moment = time.strftime("%H:%M:%S", time.localtime(line["time"])) + f".{int(line['time'] * 1000) % 1000:03d}"
+    return f"{lost}{moment} {line['id']} {line['protocol']} {line['who']} {tables.printable(line['text'])}"

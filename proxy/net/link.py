@@ -19,13 +19,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..session.events import Finished, TlsAsked, UnannouncedAsked, UpstreamAborted, Wait
-from ..session.pop3 import PopSession
-from ..session.smtp import SmtpSession, SmtpSettings
+from ..session.smtp import SmtpSession
 from ..session.smtp_moving import LEAVE
-from ..wire.address import literal
 from . import account, announcing, answers
 from .dialling import Dialling
 from .leg import LARGE, LINGER, OWN_FULL, PEER_FULL, SESSION, SMALL, Leg
+from .tracing import new_session
 
 if TYPE_CHECKING:
     import socket
@@ -45,8 +44,8 @@ class Link:
     """See the module; its parts call `received`, `ended`, `lost`, `drained`, `secured`, `insecure` and `expired`."""
 
     __slots__ = (
-        "_armed", "_began", "_client", "_dialling", "_held", "_left", "_lingering", "_step", "_streaming",
-        "_treating", "_upstream", "_upstream_name", "_wait", "address", "announced", "call_off", "deadlines", "ends",
+        "_armed", "_client", "_dialling", "_held", "_left", "_lingering", "_step", "_streaming", "_treating",
+        "_upstream", "_upstream_name", "_wait", "address", "announced", "began", "call_off", "deadlines", "ends",
         "final", "id", "open_login", "service", "session", "shared", "shown", "tls", "verdict_ends",
     )  # fmt: skip
 
@@ -74,7 +73,8 @@ class Link:
         self._upstream_name = ""
         self.announced = False
         """Whether the upstream was shown the client's address."""
-        self._began = shared.clock()
+        self.began = shared.clock()
+        """On the clock."""
         self.verdict_ends: float | None = None
         """On the clock, where the session has a verdict that ends."""
         self.call_off: Callable[[], None] | None = None
@@ -91,14 +91,7 @@ class Link:
         self._lingering = False  # all was said; the client's end is waited for
         self.tls = ""
         """Version and cipher of the client's TLS, "TLSv1.3:TLS_AES_256_GCM_SHA384"."""
-        self.session: Session
-        if isinstance(service.settings, SmtpSettings):
-            standing = service.policy.standing(address)
-            self.session = SmtpSession(
-                service.settings, shown, literal(address), tls=service.implicit_tls, standing=standing
-            )
-        else:
-            self.session = PopSession(service.settings, tls=service.implicit_tls)
+        self.session: Session = new_session(service, shared.traces, address, shown, id_)
         self._client = Leg(shared.poller, sock, self)
         if service.implicit_tls:
             assert service.tls is not None
@@ -197,6 +190,16 @@ class Link:
         """End now, whatever is under way (the limit of a drain)."""
         if self.final is None:
             self.call(self.session.cut)
+
+    def kick(self) -> None:
+        """End now, because the administrator says so."""
+        if self.final is None:
+            self.call(lambda: self.session.cut(kicked=True))
+
+    def glance(self) -> dict[str, str | float | None]:
+        """Where it is, for `popgate sessions`: the words of its last line, as they are now."""
+        words = [("id", self.id), ("client", self.shown), *self._facts(), ("doing", self.session.doing)]
+        return dict(words)
 
     # The upstream
 
@@ -354,7 +357,7 @@ class Link:
         """
         deadlines = self.shared.deadlines
         self._step, self._wait, self._armed = self.session.step, wait, deadlines.now
-        left = self._began + self.service.session_timeout - deadlines.now
+        left = self.began + self.service.session_timeout - deadlines.now
         if left < 1.0 and self.deadlines is not None:
             return  # what was armed last is the session's end: no octet moves it any more
         seconds = self.service.waits[wait]
@@ -412,10 +415,12 @@ class Link:
         # A health check: connect, perhaps a look or a QUIT, and away.
         said = self._client.received
         silent = (self._left and not said) or (self.final.clean and said <= _QUIT)
-        seconds = self.shared.clock() - self._began
-        self.say(
-            "debug" if silent else "info", "end", ("listener", self.service.name), ("tls", self.tls or "off"),
-            ("upstream", self._upstream_name), *account.announced(self.service.upstream.showing, self.announced),
-            *self.session.facts(), ("in", self._client.received),
-            ("out", self._client.sent), ("seconds", round(seconds, 3)), ("why", self.final.why),
-        )  # fmt: skip
+        self.say("debug" if silent else "info", "end", *self._facts(), ("why", self.final.why))
+
+    def _facts(self) -> list[account.Word]:
+        return [
+            ("listener", self.service.name), ("tls", self.tls or "off"), ("upstream", self._upstream_name),
+            *account.announced(self.service.upstream.showing, self.announced), *self.session.facts(),
+            ("in", self._client.received), ("out", self._client.sent),
+            ("seconds", round(self.shared.clock() - self.began, 3)),
+        ]  # fmt: skip

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from .tracing import Traces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,3 +76,4 @@ class Shared:
     failures: Failures
     worker: int
     """Our number in both."""
+    traces: Traces = field(default_factory=Traces)

@@ -213,8 +213,8 @@ class Session(Protocol):
     def drain(self) -> None:
         """Finish if that cuts nothing; may be called again."""
 
-    def cut(self) -> None:
-        """Finish, whatever is under way: the limit of a drain."""
+    def cut(self, *, kicked: bool = False) -> None:
+        """Finish, whatever is under way: the limit of a drain, or (`kicked`) the administrator wants it."""
 
     def tls_started(self) -> None: ...
     def failure_noted(self, close: bool) -> None:

@@ -157,8 +157,9 @@ class PopSession:
         if self.state is COMMANDS:
             self.finish("draining", texts.DRAINING)
 
-    def cut(self) -> None:
-        self.finish("cut by a drain", b"" if self.state in (OPEN, TLS) else texts.DRAINING)
+    def cut(self, *, kicked: bool = False) -> None:
+        why, reply = ("kicked by the administrator", texts.KICKED) if kicked else ("cut by a drain", texts.DRAINING)
+        self.finish(why, b"" if self.state in (OPEN, TLS) else reply)
 
     def tls_started(self) -> None:
         """The client speaks TLS now: a USER from before is forgotten (RULES P6)."""

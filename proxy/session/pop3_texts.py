@@ -11,6 +11,7 @@ UNAVAILABLE: Final = b"-ERR [SYS/TEMP] The mail server is not available, try aga
 LOST: Final = b"-ERR [SYS/TEMP] The connection to the mail server was lost\r\n"
 UPSTREAM_PROTOCOL: Final = b"-ERR [SYS/TEMP] The mail server does not follow the protocol\r\n"
 DRAINING: Final = b"-ERR [SYS/TEMP] Service is closing, try again later\r\n"
+KICKED: Final = b"-ERR [SYS/TEMP] The administrator has ended this session\r\n"
 PROBES_ONLY: Final = (
     b"-ERR [SYS/PERM] No client's address came with this connection: only health checks are answered\r\n"
 )

@@ -186,8 +186,9 @@ class SmtpSession:
         if idle and self.transaction is None and self.pending is None:
             self.finish("draining", texts.DRAINING)
 
-    def cut(self) -> None:
-        self.finish("cut by a drain", b"" if self.state is TLS else texts.DRAINING)
+    def cut(self, *, kicked: bool = False) -> None:
+        why, reply = ("kicked by the administrator", texts.KICKED) if kicked else ("cut by a drain", texts.DRAINING)
+        self.finish(why, b"" if self.state is TLS else reply)
 
     def tls_started(self) -> None:
         """The client speaks TLS now: all that was said in the clear is forgotten (RFC 3207 4.2)."""

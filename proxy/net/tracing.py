@@ -1,0 +1,83 @@
+"""Whose sessions are traced in this worker, and the lines of their transcripts that wait for the supervisor.
+
+A link gets its session from `new_session`: a traced one (session/traced.py) where the client's address is on the list
+at that moment, else the plain one.  The lines wait in a queue with a bound: beyond it they are lost and counted, so
+that a trace that nobody reads costs a bound of memory and no mail.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from ..session.pop3 import PopSession
+from ..session.smtp import SmtpSession, SmtpSettings
+from ..session.traced import TracedPop, TracedSmtp
+from ..wire.address import literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..session.events import Session
+    from .service import Service
+
+MAX_WAITING: Final = 1000
+"""Lines that wait for the supervisor."""
+BATCH: Final = 16_384
+"""Characters of lines handed over at once, and one line: the socket to the supervisor takes that without a wait."""
+
+
+class Traces:
+    """See the module."""
+
+    __slots__ = ("_clock", "_lines", "_lost", "clients")
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.clients: frozenset[bytes] = frozenset()
+        """Addresses."""
+        self._clock = clock
+        self._lines: list[list[Any]] = []
+        self._lost = 0
+
+    def note(self, shown: str, id_: str, protocol: str, who: str, text: str) -> None:
+        """A line of the session `id_` of the client whose address is `shown`."""
+        if len(self._lines) < MAX_WAITING:
+            self._lines.append([round(self._clock(), 3), shown, id_, protocol, who, text])
+        else:
+            self._lost += 1
+
+    def take(self) -> dict[str, Any] | None:
+        """The next batch, as a message for the supervisor; None where nothing waits."""
+        if not self._lines:
+            return None
+        size = count = 0
+        while count < len(self._lines) and size < BATCH:
+            size += len(self._lines[count][-1])
+            count += 1
+        lines, self._lines = self._lines[:count], self._lines[count:]
+        lost, self._lost = self._lost, 0
+        return {"trace": lines, "lost": lost}
+
+
+def new_session(service: Service, traces: Traces, address: bytes, shown: str, id_: str) -> Session:
+    """The session of a link with this client."""
+    settings = service.settings
+    if address in traces.clients:
+        return _traced(service, traces, address, shown, id_)
+    if isinstance(settings, SmtpSettings):
+        standing = service.policy.standing(address)
+        return SmtpSession(settings, shown, literal(address), tls=service.implicit_tls, standing=standing)
+    return PopSession(settings, tls=service.implicit_tls)
+
+
+def _traced(service: Service, traces: Traces, address: bytes, shown: str, id_: str) -> Session:
+    protocol, settings = service.protocol, service.settings
+    traces.note(shown, id_, protocol, "--", f"{shown} at listener {service.name}")
+
+    def tell(who: str, text: str) -> None:
+        traces.note(shown, id_, protocol, who, text)
+
+    if isinstance(settings, SmtpSettings):
+        standing = service.policy.standing(address)
+        return TracedSmtp(tell, settings, shown, literal(address), tls=service.implicit_tls, standing=standing)
+    return TracedPop(tell, settings, tls=service.implicit_tls)

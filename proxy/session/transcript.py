@@ -1,0 +1,131 @@
+"""A session's dialogue as text for `popgate trace`, without its secrets.
+
+Four kinds of line, by who speaks to whom: `C>` the client to us, `>U` we to the upstream, `U>` the upstream to us, `>C`
+we to the client.  Message bodies and what is in mailboxes are counted.
+
+What could be a password is never text (DESIGN promise 7).  The rule is an allow-list: a client's line is shown if its
+verb is one that carries none.  Of PASS, APOP and AUTH the verb is shown, with the name or the mechanism; a line inside
+an AUTH exchange, and one that is no command (a client that goes on with its password after a 504), only as a count.
+Servers quote what they did not like: replies to a login are shown by their codes alone, unless the text is one of our
+own fixed texts.
+
+Who calls it is traced.py.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from ..wire.lines import TOO_LONG
+from ..wire.sasl import MECHANISMS
+from . import pop3_texts, smtp_texts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Tell = Callable[[str, str], None]
+
+CLIENT, TO_UPSTREAM, UPSTREAM, TO_CLIENT, NOTE = "C>", ">U", "U>", ">C", "--"
+MAX_TEXT: Final = 512
+"""Characters of one line; RFC 5321 4.5.3.1.5."""
+MASK: Final = "***"
+
+SMTP_VERBS: Final = frozenset(
+    [b"EHLO", b"HELO", b"MAIL", b"RCPT", b"DATA", b"RSET", b"NOOP", b"VRFY", b"EXPN", b"HELP", b"STARTTLS", b"QUIT"]
+)
+POP3_VERBS: Final = frozenset([b"CAPA", b"STLS", b"USER", b"UTF8", b"LANG", b"NOOP", b"QUIT"])
+MAILBOX_VERBS: Final = frozenset(
+    [b"STAT", b"LIST", b"RETR", b"DELE", b"NOOP", b"RSET", b"TOP", b"UIDL", b"QUIT", b"LAST", b"CAPA"]
+)
+_LOGIN_VERBS: Final = frozenset([b"PASS", b"APOP", b"AUTH"])
+
+_OUR_TEXTS: Final = frozenset(
+    text for texts in (smtp_texts, pop3_texts) for text in vars(texts).values() if isinstance(text, bytes)
+)
+# What of a reply to a login is shown: codes of RFC 5321, 3463, 1939, and of RFC 2449 8 and 3206 those that exist.
+_CODES = re.compile(
+    rb"[2-5][0-9][0-9](?:[ -][245]\.[0-9]{1,3}\.[0-9]{1,3}(?![^ \r]))?"
+    rb"|\+OK|-ERR(?: \[(?:IN-USE|LOGIN-DELAY|SYS/TEMP|SYS/PERM|AUTH)\])?|\+"
+)
+
+
+class Transcript:
+    """See the module.  `tell(who, text)` gets every line."""
+
+    __slots__ = ("_counted", "_tell", "quiet")
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._counted = {CLIENT: 0, UPSTREAM: 0}
+        self.quiet = False
+        """A login is under way: what servers say may quote it."""
+
+    def command(self, who: str, line: bytes, verbs: frozenset[bytes]) -> None:
+        """A line that the parser takes for a command; `verbs`: those that carry no secret."""
+        self.flush()
+        verb = line.partition(b" ")[0].upper()
+        if who == CLIENT:
+            self.quiet = verb in _LOGIN_VERBS
+        self._tell(who, _command(line, verb, verbs))
+
+    def secret(self, who: str) -> None:
+        """A line that belongs to AUTH."""
+        self.quiet = True
+        self._tell(who, MASK)
+
+    def reply(self, who: str, octets: bytes) -> None:
+        """One or several replies, whole."""
+        self.flush()
+        if not self.quiet or octets in _OUR_TEXTS:
+            for line in octets.removesuffix(b"\r\n").split(b"\r\n"):
+                self._tell(who, _text(line))
+            return
+        code = _CODES.match(octets)
+        head = code[0].decode("ascii") if code is not None else ""
+        self._tell(who, f"{head} ({len(octets)} octets)".lstrip())
+
+    def count(self, who: str, octets: bytes) -> None:
+        """A piece of a message, or of a mailbox; the word at the beginning of an answer is shown at once."""
+        if who == UPSTREAM and not self._counted[who]:
+            for word in (b"+OK", b"-ERR"):
+                if octets.startswith((word + b" ", word + b"\r\n")):
+                    self._tell(who, word.decode("ascii") + " ...")
+        self._counted[who] += len(octets)
+
+    def flush(self) -> None:
+        """Say what was counted."""
+        for who, octets in self._counted.items():
+            if octets:
+                self._tell(who, f"({octets} octets)")
+                self._counted[who] = 0
+
+    def note(self, text: str) -> None:
+        """What is no dialogue."""
+        self.flush()
+        self._tell(NOTE, text)
+
+
+def _command(line: bytes, verb: bytes, verbs: frozenset[bytes]) -> str:
+    if line is TOO_LONG:
+        return "(a line that is too long)"
+    if verb in verbs:
+        return _text(line)
+    _, _, argument = line.partition(b" ")
+    words = argument.split(b" ")
+    if verb == b"PASS":
+        return f"PASS {MASK}"
+    if verb == b"APOP":
+        return f"APOP {_text(words[0])} {MASK}" if len(words) == 2 else f"APOP {MASK}"
+    if verb == b"AUTH":
+        known = words[0].upper() in MECHANISMS
+        shown = ["AUTH", words[0].decode("ascii").upper() if known else MASK if argument else ""]
+        return " ".join([*shown, MASK if known and len(words) > 1 else ""]).rstrip()
+    return f"({len(line)} octets that are no command)"
+
+
+def _text(line: bytes) -> str:
+    text = line[:MAX_TEXT].decode("ascii", "backslashreplace")
+    if not text.isprintable():
+        text = "".join([c if c.isprintable() else f"\\x{ord(c):02x}" for c in text])
+    return text + ("..." if len(line) > MAX_TEXT else "")

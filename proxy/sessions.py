@@ -1,0 +1,51 @@
+"""`popgate sessions` and `popgate kick`: what a worker answers, and what the supervisor makes of all workers' answers.
+
+A list is bounded: the newest `MOST` sessions, and how many there are in all.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING, Any, Final
+
+from .net.link import Link
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from .channel import Message
+    from .net.probe import Probe
+
+MOST: Final = 1000
+"""Sessions in a list: more than a person reads, and a worker has it within a few milliseconds."""
+
+
+def listed(links: Iterable[Link | Probe]) -> Message:
+    """{"sessions": [...], "count": all of them}: one object each (net/link.py's `glance`), the newest first."""
+    found = [link for link in links if isinstance(link, Link) and link.final is None]
+    newest = heapq.nlargest(MOST, found, key=lambda link: link.began)
+    return {"sessions": [link.glance() for link in newest], "count": len(found)}
+
+
+def merged(answers: Sequence[Message]) -> Message:
+    """Of several workers, as of one; `silent`: how many did not answer."""
+    given = [answer for answer in answers if isinstance(answer.get("sessions"), list)]
+    sessions: list[dict[str, Any]] = [one for answer in given for one in answer["sessions"] if isinstance(one, dict)]
+    newest = heapq.nsmallest(MOST, sessions, key=lambda one: float(one.get("seconds") or 0.0))
+    count = sum([int(answer.get("count", 0)) for answer in given])
+    return {"sessions": newest, "count": count, "silent": len(answers) - len(given)}
+
+
+def kick(links: Iterable[Link | Probe], id_: str) -> Message:
+    """End the session of that id, whatever is under way in it."""
+    for link in list(links):
+        if link.id == id_ and isinstance(link, Link) and link.final is None:
+            link.kick()
+            return {"done": f"{id_}: the session of {link.shown} is ended"}
+    return {"error": f"there is no session {id_}; `popgate sessions` lists them"}
+
+
+def worker_of(id_: str) -> int | None:
+    """Whose session an id names: it is the number before the hyphen; None for what is no id."""
+    number, hyphen, serial = id_.partition("-")
+    return int(number) if number.isascii() and number.isdigit() and hyphen and serial else None
