@@ -81,7 +81,7 @@ class SenderMap:
     """What a `sender_map` file says."""
 
     path: Path
-    logins: dict[str, tuple[str, ...]]
+    logins: dict[str, tuple[str, ...]] = field(hash=False)
     """Login to the addresses it may use; "@example.com" is all of a domain."""
 
     def __str__(self) -> str:

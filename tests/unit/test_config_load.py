@@ -462,6 +462,7 @@ def test_a_sender_map_may_come_in_lines(tmp_path: Path) -> None:
     gate = loaded(tmp_path, '[gate]\nsender = "log"\nsender_map = "map"\n').gate
     assert gate.senders == {"anna": ("a@b.example", "c@d.example", "@e.example")}
     assert loaded(tmp_path, "").gate.senders == {}
+    assert len({gate, loaded(tmp_path, '[gate]\nsender = "log"\nsender_map = "map"\n').gate}) == 1, "`why` has a set"
 
 
 POP3 = """
