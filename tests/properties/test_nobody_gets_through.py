@@ -10,6 +10,7 @@ proves nothing: the same attacks and the same storm must catch one (tests/suppor
 
 from __future__ import annotations
 
+import base64
 import os
 import random
 
@@ -194,7 +195,7 @@ def test_P2_P3_no_login_but_by_an_exact_ok_to_a_password(
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_storm_of_smtp_sessions(part: int) -> None:
     chance = random.Random(part)
-    done = relayed = messages = moved = 0
+    done = relayed = messages = moved = own = logged_in = relayed_by_password = 0
     for _ in range(SESSIONS * 4 // 5 // PARTS):
         played, script, octets = smtp_game(chance)
         wrong = played.play(script)
@@ -203,9 +204,14 @@ def test_a_storm_of_smtp_sessions(part: int) -> None:
         relayed += played.server.relayed > 0
         messages += played.server.messages > 0
         moved += played.left != []
+        own += played.own_auth
+        logged_in += played.logged_in
+        relayed_by_password += played.logged_in and played.server.relayed > 0
     assert messages > done // 10, "most sessions fail early: the storm says little"
     assert relayed > done // 100
     assert moved > done // 100
+    assert own // 20 < logged_in < own // 2, "some sessions open by the right password, and most have none"
+    assert relayed_by_password >= logged_in // 20
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -241,6 +247,19 @@ def test_the_storm_catches_the_careless_pop3_proxy_soon() -> None:
             careless.upstream_bytes(data if kind == "U" else server.feed(up))
         caught += careless.logged_in and not server.logged_in
     assert caught > 3
+
+
+@pytest.mark.parametrize("answer", ["wrong", "busy", "down", "Right", "right "])
+@pytest.mark.parametrize("lie", [b"", b"235 in\r\n"])
+def test_G15_nothing_but_the_right_password_opens(answer: str, lie: bytes) -> None:
+    """And a game that would take another for right would say so: with the right one the recipient goes through."""
+    for password, opened in ((answer.encode(), False), (game.RIGHT, True)):
+        played = SmtpGame(PERSONALITIES[0], own_auth=True)
+        steps = [("C", HEAD), ("C", b"AUTH PLAIN " + base64.b64encode(b"\0a\0" + password) + b"\r\n")]
+        steps += [("U", lie)] if lie and not opened else []
+        steps += [("C", b"MAIL FROM:<a@s.test>\r\nRCPT TO:<v@far.test>\r\n")]
+        assert not played.play(steps)
+        assert (played.logged_in, played.server.relayed) == (opened, opened)
 
 
 def test_a_game_is_the_same_out_of_its_octets() -> None:

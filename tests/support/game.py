@@ -16,6 +16,9 @@ goes up before and behind messages has the shape of what popgate writes; nothing
 A session may begin announced (RULES S12): then it asks for another connection when a relay verdict allows, and gets one
 to another server of the same kind, or none while the gate defers.  Both servers are judged.
 
+With `own_auth` popgate answers AUTH itself (RULES G15), under TLS: RIGHT is the only password that opens the session,
+whatever the server says, and nothing of AUTH goes up.
+
 When the upstream has lied (a reply of the right form that the server never gave, while one was due), nobody can tell
 where commands and messages are; then only what the session itself wrote is judged.
 """
@@ -23,12 +26,24 @@ where commands and messages are; then only what the session itself wrote is judg
 from __future__ import annotations
 
 import re
+from itertools import product
 from typing import TYPE_CHECKING, Literal
 
-from proxy.session.events import Finished, RelayAsked, TlsAsked, UnannouncedAsked, UpstreamAborted
+from proxy.session import smtp_auth
+from proxy.session.events import (
+    Finished,
+    LoginFailed,
+    Password,
+    PasswordGiven,
+    RelayAsked,
+    TlsAsked,
+    UnannouncedAsked,
+    UpstreamAborted,
+)
 from proxy.session.smtp import SmtpSession, SmtpSettings
 from proxy.wire.esmtp import EhloEditor
 from proxy.wire.recipients import LocalDomains
+from proxy.wire.sasl import PasswordExchange
 
 from .lax import LOCAL, PERSONALITIES, STRICT, LaxServer, is_foreign
 from .smtp import ALLOW, DEFER, REFUSE
@@ -49,14 +64,20 @@ _COMMAND = re.compile(
 _RESPONSE = re.compile(rb"(?:[A-Za-z0-9+/]*={0,2}|\*)\r\n")
 
 
-def settings(reject: bool, starttls: bool) -> SmtpSettings:
+RIGHT: Literal[b"right"] = b"right"
+_ANSWERS = {RIGHT: Password.RIGHT, b"busy": Password.IN_USE, b"down": Password.UNKNOWN}
+
+
+def settings(reject: bool, starttls: bool, own_auth: bool) -> SmtpSettings:
     mode: Literal["normalize", "reject"] = "reject" if reject else "normalize"
     domains = LocalDomains(sorted(LOCAL))
     more = {"bare_newline": mode, "starttls": starttls, "max_errors": 1000, "max_refusals": 1000}
-    return SmtpSettings(domains, EhloEditor(True), "554 5.7.1 <{recipient}>: no", **more)  # type: ignore[arg-type]
+    more |= {"auth": "pop3" if own_auth else "upstream", "max_failed_logins": 1000}
+    editor = EhloEditor(True, PasswordExchange.MECHANISMS if own_auth else frozenset())
+    return SmtpSettings(domains, editor, "554 5.7.1 <{recipient}>: no", **more)  # type: ignore[arg-type]
 
 
-SETTINGS = {(reject, tls): settings(reject, tls) for reject in (False, True) for tls in (False, True)}
+SETTINGS = {flags: settings(*flags) for flags in product((False, True), repeat=3)}
 
 
 class SmtpGame:
@@ -70,10 +91,14 @@ class SmtpGame:
         starttls: bool = False,
         pipelining: bool = True,
         announced: bool = False,
+        own_auth: bool = False,
         cut: int = 0,
     ) -> None:
         """`cut`: octets of the pieces in which either side's octets come; 0: as they are sent."""
-        self.session = SmtpSession(SETTINGS[reject, starttls], "192.0.2.7", b"[192.0.2.7]")
+        about = SETTINGS[reject, starttls, own_auth]
+        self.session = SmtpSession(about, "192.0.2.7", b"[192.0.2.7]", tls=own_auth)
+        self.own_auth = own_auth
+        self.logged_in = False  # by RIGHT
         self.session.announced = announced
         self.server = LaxServer(how, pipelining)
         self.cut = cut
@@ -85,7 +110,8 @@ class SmtpGame:
         self._text = b"\r\n"  # the body under way, or its last octets, as that reader sees it
         self._verdict = REFUSE
         self._open = False  # ALLOW was said in this transaction, by what the session itself writes
-        self._asked = self._tls = False
+        self._asked = self._tls = self._failed = False
+        self._given: tuple[bytes, bytes] | None = None
         self._move: UnannouncedAsked | None = None
         self._withheld = b""
         self._unread = b""
@@ -157,11 +183,27 @@ class SmtpGame:
                 self._upstream(replies)
             if self._asked:
                 self._answer()
+            if self._given is not None:
+                self._check(*self._given)
+            if self._failed:
+                self._failed = False
+                self.session.failure_noted(False)
+                self._take(False)
             if self._move is not None:
                 self._go_on(self._move)
             self._read()
-            if not self._withheld and not self._asked and self._move is None:
+            if not (self._withheld or self._asked or self._given or self._failed) and self._move is None:
                 return
+
+    def _check(self, login: bytes, password: bytes) -> None:
+        """The link's other answer, to `PasswordGiven`."""
+        self._given = None
+        if self.over:
+            return
+        if password == RIGHT:
+            self.logged_in = self.server.authenticated = True  # as far as the gate goes
+        smtp_auth.password_checked(self.session, login.decode("latin-1"), _ANSWERS.get(password, Password.WRONG))
+        self._take(False)
 
     def _answer(self) -> None:
         self._asked = False
@@ -180,7 +222,7 @@ class SmtpGame:
             self.session.moved(None)
         else:
             self.left.append((self.server, self.sent))
-            self.server = LaxServer(self.server.how, self.server.pipelining)
+            self.server = LaxServer(self.server.how, self.server.pipelining, authenticated=self.logged_in)
             self.sent = [line for line in (wanted.hello, wanted.mail) if line]
             for line in self.sent:
                 self._judge(line)
@@ -243,6 +285,10 @@ class SmtpGame:
                 self.over = self.aborted = True
             elif isinstance(event, TlsAsked):
                 self._tls = True
+            elif isinstance(event, LoginFailed):
+                self._failed = True
+            elif isinstance(event, PasswordGiven):
+                self._given = smtp_auth.take_password(session)
         session.events.clear()
         if self._tls:
             self._tls = False
@@ -251,11 +297,14 @@ class SmtpGame:
 
     def _judge(self, line: bytes) -> None:
         """One command that the session wrote."""
-        if not _COMMAND.fullmatch(line) and not _RESPONSE.fullmatch(line):
+        may_relay = self._open or (self.logged_in if self.own_auth else self.session.authenticated)
+        if not _COMMAND.fullmatch(line) and (self.own_auth or not _RESPONSE.fullmatch(line)):
             self.trouble = f"no command of ours: {line!r}"
+        elif self.own_auth and line.startswith(b"AUTH"):
+            self.trouble = f"a password for the upstream: {line!r}"
         elif line.startswith(b"MAIL"):
             self._open = False
-        elif line.startswith(b"RCPT") and not (self._open or self.session.authenticated) and is_foreign(line[:-2]):
+        elif line.startswith(b"RCPT") and not may_relay and is_foreign(line[:-2]):
             self.trouble = f"foreign: {line!r}"
 
 
@@ -269,11 +318,17 @@ def _differs(server: LaxServer, sent: list[bytes]) -> str:
 
 
 def encoded(
-    how: Personality, reject: bool, pipelining: bool, announced: bool, cut: int, steps: Iterable[Step]
+    how: Personality,
+    reject: bool,
+    pipelining: bool,
+    announced: bool,
+    cut: int,
+    steps: Iterable[Step],
+    own_auth: bool = False,
 ) -> bytes:
     """A game as octets: two of flags and cut, then the steps, each behind an 0xFF (steps can hold none)."""
     flags = PERSONALITIES.index(how) | reject << 6 | (not pipelining) << 5
-    return bytes([flags, announced << 7 | min(cut, 127)]) + b"".join(
+    return bytes([flags, announced << 7 | own_auth << 6 | min(cut, 63)]) + b"".join(
         [b"\xff" + kind.encode() + data for kind, data in steps]
     )
 
@@ -290,7 +345,8 @@ def play_octets(data: bytes) -> str:
         starttls=bool(flags & 128),
         pipelining=not flags & 32,
         announced=bool(more & 128),
-        cut=more & 127,
+        own_auth=bool(more & 64),
+        cut=more & 63,
     )
     return game.play(
         [(chr(part[0]) if part[:1] in _KINDS else "C", part[1:]) for part in data[2:].split(b"\xff")[1:] if part]

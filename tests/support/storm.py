@@ -8,9 +8,10 @@ second.
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING
 
-from .game import SmtpGame, encoded
+from .game import RIGHT, SmtpGame, encoded
 from .lax import PERSONALITIES
 from .popgame import KNOWN as POP_KNOWN
 from .popgame import PopGame
@@ -45,6 +46,14 @@ _VERBS = [
     *[b" NOOP", b"AUTH LOGIN", b"AUTH PLAIN good", b"AUTH PLAIN", b"*", b"=", b"good", b"BDAT 5 LAST", b"STARTTLS"],
     *[b"XCLIENT ADDR=1.2.3.4", b"ETRN x", b"GET / HTTP/1.1", b"NOOP " + b"x" * 700, b"HELP", b"EXPN a"],
 ]
+_PASSWORDS = [
+    b"AUTH PLAIN " + base64.b64encode(response) + b"\r\n"
+    for response in (
+        *[b"\0a\0" + RIGHT, b"\0a\0" + RIGHT, b"\0a\0wrong", b"\0a\0Right", b"\0a\0right ", b"\0a\0busy", b"\0a\0down"],
+        *[b"b\0a\0" + RIGHT, b"\0\0" + RIGHT, b"\0a b\0" + RIGHT, b"\0a\0" + RIGHT + b"\r\nPASS x", b"a\0" + RIGHT],
+    )
+]
+_PASSWORDS += [b"AUTH LOGIN YQ==\r\n" + base64.b64encode(word) + b"\r\n" for word in (RIGHT, b"wrong")]
 _LINE_ENDS = [b"\n", b"\r", b"\r\r\n", b"\0\n", b"\0\r\n", b"\n\r", b"\x0b", b"", b"\r\0\n"]
 _ENDS = [*ENDS.values(), *TRUE_ENDS.values(), *NO_ENDS.values(), b"\x8d\x8a.\x8d\x8a", b"\r\n.\r\n"]
 _TEXT = [b"\r\n", b"\n", b"\r", b"\r\r\n", b"\0", b".", b"..", b"x", b"\x8d\x8a", b"\xae", b"x" * 1000]
@@ -65,12 +74,17 @@ def smtp_game(chance: random.Random) -> tuple[SmtpGame, list[Step], bytes]:
     announced = chance.random() < 0.25
     if announced:
         steps.insert(0, ("A", b""))
+    own_auth = chance.random() < 0.2
+    if own_auth:
+        for _ in range(chance.randrange(1, 4)):
+            at = chance.choice((1, 1, chance.randrange(len(steps) + 1)))  # mostly behind EHLO
+            steps.insert(at, (chance.choice("CCCP"), chance.choice(_PASSWORDS)))
     if chance.random() < 0.2:
         _disturbed(chance, steps)
     return (
-        SmtpGame(how, reject=reject, pipelining=pipelining, announced=announced, cut=cut),
+        SmtpGame(how, reject=reject, pipelining=pipelining, announced=announced, own_auth=own_auth, cut=cut),
         steps,
-        encoded(how, reject, pipelining, announced, cut, steps),
+        encoded(how, reject, pipelining, announced, cut, steps, own_auth),
     )
 
 
