@@ -35,6 +35,13 @@ README = (ROOT / "README.md").read_text("utf-8")
 PROSE = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
 CODE = sorted(set(re.findall(r"`([^`\n]+)`", PROSE)))
 PLACEHOLDERS = {"ADDRESS": "192.0.2.7", "LOGIN": "alice", "NAME": "mail.example.com"}
+POP3 = """
+[listener.pop3]
+protocol = "pop3"
+bind = ["127.0.0.1:0"]
+[upstream.pop3]
+servers = ["192.0.2.10:110"]
+"""
 EXAMPLES = {"conf.d/99-local.toml"}  # the administrator's own, not shipped
 TABLES = {
     "gate": schema.Gate,
@@ -123,7 +130,7 @@ def test_every_key_exists_and_takes_what_is_written(code: str, tmp_path: Path) -
     assert match is not None
     assert match[2] in {field.name for field in fields(TABLES[match[1]])}
     if match[3]:
-        loaded(tmp_path, code.replace("NAME", "smtp"))
+        loaded(tmp_path, code.replace("NAME", "smtp") + POP3)
 
 
 def shipped_with(folder: Path, *own: str) -> Path:
@@ -226,6 +233,7 @@ REPLIES = [
     value.decode() for module in (smtp_texts, pop3_texts) for value in vars(module).values() if isinstance(value, bytes)
 ]
 REPLIES += [smtp_texts.refusal(schema.Gate().refusal, b"friend@example.org", "").decode()]
+REPLIES += [smtp_texts.refusal("", b"friend@example.org", "", "sender does not match").decode()]
 REPLIES += ["421 4.7.0 Too many connections, try again later\r\n"]
 
 
