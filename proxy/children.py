@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .log import Log
+    from .metrics import Board
     from .net.census import Census
     from .worker import Outfit
 
@@ -61,20 +62,23 @@ class Children:
         log: Log,
         clock: Callable[[], float],
         *,
+        board: Board,
         outfit: Callable[[int, socket.socket], Outfit],
         let_go: Callable[[], None],
         heard: Callable[[Child, Message], None],
         lost: Callable[[Child], None],
         serving: Callable[[], None],
     ) -> None:
-        """`outfit(number, channel)`: what a worker that starts now is given.  `let_go`: called in a new child, for what
-        is the supervisor's.  `heard`: a worker said something; `lost`: it says nothing more.  `serving`: called once,
-        when all are ready."""
+        """`board`: where a dead worker's gauges are cleared.  `outfit(number, channel)`: what a worker that starts now
+        is given.  `let_go`: called in a new child, for what is the supervisor's.  `heard`: a worker said something;
+        `lost`: it says nothing more.  `serving`: called once, when all are ready."""
         self.log = log
         self.restarting = True
         """Whether the dead come back; False while draining."""
         self._all = [Child(number) for number in range(census.workers)]
-        self._census, self._selector, self._clock = census, selector, clock
+        self.restarts = 0
+        """How often a worker was started that had died, since we are there."""
+        self._census, self._board, self._selector, self._clock = census, board, selector, clock
         self._outfit, self._let_go = outfit, let_go
         self._heard, self._lost, self._on_serving = heard, lost, serving
         self.serving = False
@@ -183,8 +187,8 @@ class Children:
         child.channel = None
         self._lost(child)
 
-    def reap(self) -> None:
-        """Bury who has died; after SIGCHLD."""
+    def reap(self, another: Callable[[int, int], None]) -> None:
+        """Bury who has died; after SIGCHLD.  `another(pid, status)` for who was no worker."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -192,23 +196,22 @@ class Children:
                 return
             if pid == 0:
                 return
-            for child in self._all:
-                if child.pid == pid:
-                    self._died(child, status)
+            child = next((child for child in self._all if child.pid == pid), None)
+            if child is not None:
+                self._died(child, status)
+            else:
+                another(pid, status)
 
     def _died(self, child: Child, status: int) -> None:
         child.pid, child.ready = 0, False
         self._census.forget(child.number)
+        self._board.forget(child.number)
         if self.restarting:
-            signalled = os.WIFSIGNALED(status)
-            self._restart_later(
-                child, f"signal {os.WTERMSIG(status)}" if signalled else f"exit code {os.WEXITSTATUS(status)}"
-            )
+            self._restart_later(child, ending(status))
 
     def _restart_later(self, child: Child, why: str) -> None:
         now = self._clock()
-        steady = now - child.born > STEADY
-        child.pause = PAUSES[0] if steady else min(max(child.pause * 2, PAUSES[0]), PAUSES[1])
+        child.pause = pause(child.pause, now - child.born)
         child.restart_at = now + child.pause
         words = (("worker", child.number), ("why", why), ("restart", f"{child.pause:.1f}s"))
         self.log.line("error", "popgate", "worker-died", *words)
@@ -223,6 +226,7 @@ class Children:
         """Start those whose pause is over."""
         for child in self._all:
             if not child.pid and child.channel is None and child.restart_at <= now and self.restarting:
+                self.restarts += 1
                 self._start(child)
 
     def watch(self, now: float) -> None:
@@ -246,3 +250,13 @@ class Children:
                 words = (("worker", child.number), ("why", "it does not end"))
                 self.log.line("error", "popgate", "worker-killed", *words)
                 os.kill(child.pid, signal.SIGKILL)
+
+
+def pause(last: float, lived: float) -> float:
+    """Seconds until who has died is started again; `last`: the pause before, `lived`: seconds since then."""
+    return PAUSES[0] if lived > STEADY else min(max(last * 2, PAUSES[0]), PAUSES[1])
+
+
+def ending(status: int) -> str:
+    """How a process ended, by its wait status."""
+    return f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {os.WEXITSTATUS(status)}"

@@ -1,22 +1,26 @@
-"""What the supervisor can say of the servers behind: for `popgate status`, and whether the node is of any use.
+"""What the supervisor can say of the servers behind, of certificates and files: for `popgate status`, for the log, and
+whether the node is of any use.
 
-Read from the workers' table (net/scoreboard.py); nothing is asked here.
+Of servers it reads the workers' table (net/scoreboard.py); nothing is asked here.
 """
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from .net.scoreboard import keys_of
 from .runtime import forgiven, servers_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from .channel import Message
     from .config import Config
     from .config.schema import Upstream
+    from .log import Log
     from .net.scoreboard import Scoreboard
+    from .net.tls import ServerTls
     from .net.upstream import Server
 
 
@@ -32,6 +36,7 @@ def status(config: Config, board: Scoreboard, now: float) -> list[Message]:
                 "server": str(server),
                 "state": known.state,
                 "connections": board.connections(slot),
+                "failures": board.failures(slot),
                 "why": known.why if down else "",
                 "seconds_ago": round(now - max(known.good, known.bad)) if known.state != "unknown" else None,
             }
@@ -47,6 +52,27 @@ def healthy(config: Config, board: Scoreboard, now: float) -> bool:
         for upstream, _, slot in _servers(config, board)
         if upstream.name in used
     )
+
+
+def certificates(tls: Iterable[ServerTls]) -> list[Message]:
+    """What clients are shown, each once; `expires`: epoch seconds."""
+    shown = {certificate.path: certificate for side in tls for certificate in side.certificates}
+    return [{"path": str(path), "names": list(one.names), "expires": one.not_after} for path, one in shown.items()]
+
+
+def warn_of_files(config: Config, tls: Iterable[ServerTls], log: Log) -> None:
+    """Say what `user` may not touch.  No reason not to start: mail can be read without a store (the workers try again
+    each second), and certificates have been read."""
+    path, who = config.store.path, f"uid {os.geteuid()}"
+    if path is not None:
+        folder = os.access(path.parent, os.W_OK | os.X_OK)  # SQLite keeps its -wal beside the file
+        if not folder or (os.path.exists(path) and not os.access(path, os.R_OK | os.W_OK)):
+            why = f"{who} can't write {'it' if folder else 'in its folder'}"
+            log.line("error", "popgate", "store-down", ("path", str(path)), ("why", why))
+    for key in sorted({certificate.key for side in tls for certificate in side.certificates}):
+        if not os.access(key, os.R_OK):
+            why = f"{who} can't read it: every reload will be refused"
+            log.line("warning", "popgate", "key-closed", ("path", str(key)), ("why", why))
 
 
 def _servers(config: Config, board: Scoreboard) -> Iterator[tuple[Upstream, Server, int]]:

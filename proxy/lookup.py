@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .config import Config
     from .questions import Answer
 
-_NOTHING: Answer = {"leases": [], "revoked": 0, "history": [], "report": [], **known.UNKNOWN}
+_NOTHING: Answer = {"leases": [], "count": 0, "revoked": 0, "history": [], "report": [], **known.UNKNOWN}
 
 
 def ask(config: Config, question: Answer) -> Answer:

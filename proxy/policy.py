@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from .config import Gate
     from .leases.base import Key, Lease, LeaseStore
+    from .metrics import LookUps
     from .patience import Patience, Waiting
 
 FOREVER: Final = float("inf")
@@ -74,18 +75,21 @@ class RelayPolicy:
         balancers: Networks = _NOWHERE,
         patience: Patience | None = None,
         others: Others | None = None,
+        look_ups: LookUps | None = None,
     ) -> None:
         """`is_own(address)`: whether it is one of popgate's own, loopback apart (RULES G3).
 
         `balancers`: all of `accept_proxy_from`, of any listener: where one forgets its header, or where none is read,
         its address stands for all its clients.  `patience`: where refusals wait; None: they don't.
         `others`: who is asked before refusing, and told of logins.
+        `look_ups`: times what the store is asked.
         """
         self.gate = gate
         self.window = gate.window
         self.store = store
         self.patience = patience if gate.patience else None
         self.others = others
+        self._look_ups = look_ups
         self._trusted = Networks(gate.trusted_networks)
         self._shared = Networks(gate.shared_networks)
         self._never_lease = Networks(gate.never_lease)
@@ -127,6 +131,20 @@ class RelayPolicy:
         judgement = _Judgement(self, self.place(address), address, question.sender, then, waits, asks)
         judgement.look(False)
         return None if judgement.done else judgement.call_off
+
+    def find(self, place: bytes, then: Callable[[Sequence[Lease] | StoreUnavailable], None]) -> None:
+        """Ask the store."""
+        look_ups = self._look_ups
+        if look_ups is None:
+            self.store.find(place, then)
+            return
+        begun = look_ups.clock()
+
+        def found(answer: Sequence[Lease] | StoreUnavailable) -> None:
+            look_ups.answered(begun, is_down=isinstance(answer, StoreUnavailable))
+            then(answer)
+
+        self.store.find(place, found)
 
     def verdict(self, address: bytes, sender: str, answer: Sequence[Lease] | StoreUnavailable) -> tuple[Verdict, float]:
         """What follows from the leases of an address, and for how many seconds it holds."""
@@ -281,7 +299,7 @@ class _Judgement:
         """Ask the store; `last`: the patience is over, whatever it answers is the verdict."""
         if self._policy.patience is not None:
             self._news = self._policy.patience.news
-        self._policy.store.find(self._place, lambda answer: self._found(answer, last))
+        self._policy.find(self._place, lambda answer: self._found(answer, last))
 
     def _found(self, answer: Sequence[Lease] | StoreUnavailable, last: bool) -> None:
         if self.done:

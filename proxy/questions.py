@@ -30,13 +30,15 @@ ADMIN_SOURCE: Final = "admin"
 """Login and source of a lease that the administrator made (RULES G1)."""
 
 
-def listed(found: list[Lease] | StoreUnavailable) -> Answer:
-    """{"leases": [...]}: addresses as text, seconds left rounded to milliseconds."""
+def listed(found: list[Lease] | StoreUnavailable, limit: int | None = None) -> Answer:
+    """{"leases": [...], "count": ...}: addresses as text, seconds left rounded to milliseconds; at most `limit` of so
+    many as `count` says."""
     if isinstance(found, StoreUnavailable):
         return down(found)
-    return {
-        "leases": [asdict(lease) | {"address": shown(lease.address), "left": round(lease.left, 3)} for lease in found]
-    }
+    leases = [
+        asdict(lease) | {"address": shown(lease.address), "left": round(lease.left, 3)} for lease in found[:limit]
+    ]
+    return {"leases": leases, "count": len(found)}
 
 
 def down(problem: StoreUnavailable) -> Answer:
@@ -79,7 +81,7 @@ def ask(store: LeaseStore, question: Answer, then: Callable[[Answer], None]) -> 
     try:
         kind = question["do"]
         if kind == "leases":
-            store.all(lambda found: then(listed(found)))
+            store.all(lambda found: then(listed(found, question.get("limit"))))
         elif kind == "grant":
             _grant(store, question, then)
         elif kind == "revoke":

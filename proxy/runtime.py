@@ -16,6 +16,7 @@ from .errors import ConfigError
 from .leases.clock import Clock
 from .leases.memory import MemoryStore
 from .leases.sqlite import SqliteStore
+from .log import Log, open_log
 from .net.own import is_own, listens_there
 from .net.pool import FORGIVEN, Pools
 from .net.postfix import PolicyService
@@ -37,13 +38,13 @@ from .wire.sasl import PasswordExchange
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from .config import Config, Gate, Listener
     from .config import Upstream as UpstreamConfig
     from .config.redis_url import RedisUrl
     from .leases.base import Arrears, LeaseStore
-    from .log import Log
+    from .metrics import LookUps
     from .net.doors import Answerer
     from .patience import Patience
     from .policy import Others
@@ -137,11 +138,12 @@ def build_services(
     pools: Pools | None = None,
     patience: Patience | None = None,
     others: Others | None = None,
+    look_ups: LookUps | None = None,
 ) -> dict[str, Service]:
     """One Service a listener, by name; raise ConfigError with every problem.
 
-    `patience`, `others`: where refusals wait, and whom they ask; only a worker has these.  Without `pools`, only to see
-    that it can be done.
+    `patience`, `others`: where refusals wait, and whom they ask; `look_ups`: times what the store is asked; only a
+    worker has these.  Without `pools`, only to see that it can be done.
     """
     if pools is None:
         board = Scoreboard(1)
@@ -161,7 +163,9 @@ def build_services(
     if problems:
         raise ConfigError(problems)
     return {
-        name: _service(config, listener, upstreams, tls, policy_of(config, listener.gate, store, patience, others))
+        name: _service(
+            config, listener, upstreams, tls, policy_of(config, listener.gate, store, patience, others, look_ups)
+        )
         for name, listener in config.listeners.items()
     }
 
@@ -259,13 +263,40 @@ def build_answerers(config: Config, store: LeaseStore, log: Log, others: Others 
 
 
 def policy_of(
-    config: Config, gate: Gate, store: LeaseStore, patience: Patience | None = None, others: Others | None = None
+    config: Config,
+    gate: Gate,
+    store: LeaseStore,
+    patience: Patience | None = None,
+    others: Others | None = None,
+    look_ups: LookUps | None = None,
 ) -> RelayPolicy:
     """The decisions by [gate], or by a listener's own."""
     balancers = {text for listener in config.listeners.values() for text in listener.accept_proxy_from}
     return RelayPolicy(
-        gate, store, is_own=is_own, balancers=Networks(sorted(balancers)), patience=patience, others=others
+        gate,
+        store,
+        is_own=is_own,
+        balancers=Networks(sorted(balancers)),
+        patience=patience,
+        others=others,
+        look_ups=look_ups,
     )
+
+
+def upstreams_of(services: Mapping[str, Service]) -> Iterator[Upstream]:
+    """All that are used, some of them several times."""
+    for service in services.values():
+        yield service.upstream
+        if service.password_upstream is not None:
+            yield service.password_upstream
+
+
+def log_of(config: Config) -> Log:
+    """The log as configured; raise ConfigError where it can't be written."""
+    try:
+        return open_log(config.log.level, config.log.format, config.log.file)
+    except OSError as error:
+        raise ConfigError([f"log.file: can't write {config.log.file}: {error.strerror}; check its folder"]) from error
 
 
 def spoofing_keys(config: Config) -> list[str]:
@@ -287,6 +318,7 @@ def needs_restart(old: Config, new: Config) -> list[str]:
             ("postfix.policy", old.postfix.policy, new.postfix.policy),
             ("admin.control", old.admin.control, new.admin.control),
             ("admin.agent", old.admin.agent, new.admin.agent),
+            ("admin.http", old.admin.http, new.admin.http),
         )
         if before != after
     ]

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import selectors
 import signal
 import socket
@@ -27,8 +28,9 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from . import conditions, sessions
+from . import admin, conditions, sessions
 from .activation import inherited
+from .admin.process import AdminOutfit, AdminProcess
 from .agent import AgentServer, words
 from .channel import Message, config_text
 from .children import Child, Children
@@ -39,12 +41,12 @@ from .doorways import Doorway, bind_paths, bind_ports
 from .errors import ConfigError
 from .inquiries import Inquiries
 from .leases.clock import Clock
-from .log import Log, open_log
+from .metrics import Board
 from .net.census import Census
 from .net.failures import Failures
 from .notify import Notify
 from .privileges import become, demand_net_raw, raise_descriptors
-from .runtime import build_services, make_tls, needs_restart, open_store, server_keys, spoofing_keys
+from .runtime import build_services, log_of, make_tls, needs_restart, open_store, server_keys, spoofing_keys
 from .shadow import enforced
 from .sockets import bind_all, listening
 from .tracing import Tracing
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .config import Config
+    from .log import Log
     from .net.tls import ServerTls
 
 ANNOUNCE: Final = 5.0
@@ -78,6 +81,7 @@ class Supervisor:
         self._tls: dict[str, ServerTls] = make_tls(config)
         # to see that it can be done
         build_services(config, open_store(config, self._node_clock), self._tls, frozenset())
+        admin.demand(config)
         self._sockets = bind_all(config, inherited(os.environ))
         self._doorways: list[Doorway] = []
         with contextlib.ExitStack() as undo:
@@ -86,17 +90,21 @@ class Supervisor:
             if agent is not None:
                 undo.callback(agent.sock.close)
             self._doorways += bind_ports(config)
+            http = listening("admin.http", config.admin.http) if config.admin.http else None
+            if http is not None:
+                undo.callback(http.sock.close)
             spoofing = spoofing_keys(config)
             become(config.user, keep_net_raw=bool(spoofing))  # nothing below runs as root
             demand_net_raw(spoofing)
             self._doorways += bind_paths(config)
             self._bound = frozenset([one.address() for one in self._sockets])
             raise_descriptors()
-            self._log: Log = _opened(config)
+            self._log: Log = log_of(config)
             self._config = config = self._judged_shadow(config)
             self._census = Census(config.processes)
             self._census.servers.enlist(server_keys(config))
             self._failures = Failures(config.processes, Clock().now)
+            self._board = Board(config.processes, {one.name: one.protocol for one in config.listeners.values()})
             self._selector = undo.enter_context(selectors.DefaultSelector())
             self._control = ControlServer(config.admin.control, self._selector, self._controlled)
             self._agent = AgentServer(agent, self._selector, self._agent_words, clock) if agent else None
@@ -107,6 +115,7 @@ class Supervisor:
             self._selector,
             self._log,
             clock,
+            board=self._board,
             outfit=self._outfit,
             let_go=self._let_go,
             serving=self._serving,
@@ -114,6 +123,10 @@ class Supervisor:
             lost=self._inquiries.lost,
         )
         self._tracing = Tracing(self._control, self._children.order)
+        self._token = secrets.token_urlsafe(18)
+        self._admin = AdminProcess(
+            http, self._selector, self._log, clock, outfit=self._admin_outfit, let_go=self._let_go_of_all
+        )
         self._draining = self._signalled_once = self._refused = False
         self._drain_at: float | None = None  # announced, not begun
         self._kill_at = 0.0
@@ -128,13 +141,15 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
         self._selector.register(wake, selectors.EVENT_READ, self._signalled)
-        for one in self._sockets if self._agent is None else [*self._sockets, self._agent.socket]:
+        others = [self._agent.socket if self._agent else None, self._admin.socket]
+        for one in [*self._sockets, *(other for other in others if other is not None)]:
             words = (("listener", one.listener), ("address", str(one)), ("by", "systemd" if one.kept else ""))
             self._log.line("info", "popgate", "listening", *words)
         for door in self._doorways:
             self._log.line("info", "popgate", "listening", ("listener", door.name), ("address", str(door)))
-        self._warn_of_files()
+        conditions.warn_of_files(self._config, self._tls.values(), self._log)
         self._children.start()
+        self._admin.start()
         while not self._draining or self._children.running():
             for key, _ in self._selector.select(self._pause()):
                 key.data(key.fileobj)
@@ -143,26 +158,13 @@ class Supervisor:
         self._control.close()
         if self._agent is not None:
             self._agent.close()
+        self._admin.end()
         signal.set_wakeup_fd(-1)
         for sock in (wake, woken):
             sock.close()
         self._log.line("info", "popgate", "stopped")
         self._log.flush()
         return 0
-
-    def _warn_of_files(self) -> None:
-        """Say what `user` may not touch.  No reason not to start: mail can be read without a store (the workers try
-        again each second), and certificates have been read."""
-        path, who = self._config.store.path, f"uid {os.geteuid()}"
-        if path is not None:
-            folder = os.access(path.parent, os.W_OK | os.X_OK)  # SQLite keeps its -wal beside the file
-            if not folder or (os.path.exists(path) and not os.access(path, os.R_OK | os.W_OK)):
-                why = f"{who} can't write {'it' if folder else 'in its folder'}"
-                self._log.line("error", "popgate", "store-down", ("path", str(path)), ("why", why))
-        for key in sorted({certificate.key for tls in self._tls.values() for certificate in tls.certificates}):
-            if not os.access(key, os.R_OK):
-                why = f"{who} can't read it: every reload will be refused"
-                self._log.line("warning", "popgate", "key-closed", ("path", str(key)), ("why", why))
 
     def _outfit(self, number: int, channel: socket.socket) -> Outfit:
         return Outfit(
@@ -174,15 +176,26 @@ class Supervisor:
             self._tls,
             self._census,
             self._failures,
+            self._board,
             channel,
         )
 
+    def _admin_outfit(self, sock: socket.socket, channel: socket.socket) -> AdminOutfit:
+        return AdminOutfit(self._config, sock, self._board, self._census, self._token, channel)
+
     def _let_go(self) -> None:
-        """In a child: these are not its own."""
+        """In a worker: these are not its own."""
         self._control.forget()
         if self._agent is not None:
             self._agent.forget()
+        self._admin.forget()
         self._selector.close()
+
+    def _let_go_of_all(self) -> None:
+        """In the process of the status page: the workers' channels and sockets, too, aren't its own."""
+        self._children.close()
+        self._close_sockets()
+        self._let_go()
 
     def _serving(self) -> None:
         """All workers are ready, for the first time."""
@@ -193,11 +206,14 @@ class Supervisor:
 
     def _pause(self) -> float:
         """How long to wait for something to happen: until the next tick or restart."""
-        drain_at = [] if self._drain_at is None else [self._drain_at]
-        return max(0.0, min([self._tick_at, *drain_at, *self._children.restarts_at()]) - self._clock())
+        due = [self._tick_at, *self._children.restarts_at(), *self._admin.restarts_at()]
+        if self._drain_at is not None:
+            due.append(self._drain_at)
+        return max(0.0, min(due) - self._clock())
 
     def _tick(self, now: float) -> None:
         self._children.restart(now)
+        self._admin.restart(now)
         if self._drain_at is not None and now >= self._drain_at:
             self._drain(self._config.drain_timeout)
         if now < self._tick_at:
@@ -245,7 +261,7 @@ class Supervisor:
                 self._signalled_once = True
             elif number == signal.SIGHUP:
                 self._reload()
-        self._children.reap()
+        self._children.reap(self._admin.died)
 
     def _announce(self) -> None:
         """Drain; where a balancer asks, tell it a moment before."""
@@ -297,7 +313,7 @@ class Supervisor:
             build_services(config, open_store(config, self._node_clock), self._tls, self._bound)
             make_tls(config)  # only to see that it can be done
             self._log.flush()
-            log = _opened(config)
+            log = log_of(config)
             for tls in self._tls.values():
                 tls.reload(config.tls.certificates, config.tls.min_version)
             self._census.servers.enlist(server_keys(config))
@@ -307,7 +323,10 @@ class Supervisor:
             return error.problems
         self._config = config
         self._log = self._children.log = log
-        self._children.order({"order": "reload", "config": config_text(config)})
+        order = {"order": "reload", "config": config_text(config)}
+        self._children.order(order)
+        self._admin.log = log
+        self._admin.tell(order)
         self._log.line("info", "popgate", "reloaded")
         return []
 
@@ -318,6 +337,10 @@ class Supervisor:
         kind, workers = question.get("do"), self._children.by_health()
         if kind == "status":
             self._control.answer(asker, self._status())
+        elif kind == "token":
+            self._control.answer(
+                asker, {"token": self._token} if self._admin.socket else {"error": "admin.http is off"}
+            )
         elif kind == "reload":
             problems = self._reload()
             self._control.answer(asker, {"error": "\n".join(problems)} if problems else {"done": "reloaded"})
@@ -355,9 +378,13 @@ class Supervisor:
         return {
             "pid": os.getpid(),
             "workers": self._children.status(),
+            "alive": self._children.beat(),
+            "restarts": self._children.restarts,
+            "agent": self._agent_words(),
             "connections": self._census.connections(),
             "draining": self._is_leaving(),
             "upstreams": conditions.status(self._config, self._census.servers, self._node_clock.now()),
+            "certificates": conditions.certificates(self._tls.values()),
         }
 
     def _is_leaving(self) -> bool:
@@ -371,10 +398,3 @@ class Supervisor:
             connections=self._census.connections(),
             limit=self._config.limits.connections,
         )
-
-
-def _opened(config: Config) -> Log:
-    try:
-        return open_log(config.log.level, config.log.format, config.log.file)
-    except OSError as error:
-        raise ConfigError([f"log.file: can't write {config.log.file}: {error.strerror}; check its folder"]) from error

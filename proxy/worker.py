@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Final
 
 from . import known, sessions
 from .channel import MAX, Frames, config_of, packed
-from .errors import ConfigError
+from .errors import ConfigError, StoreUnavailable
 from .health import Prober
 from .leases.clock import Clock
 from .leases.observations import Notes
 from .leases.renewals import Renewals
 from .leases.sqlite import SqliteStore
-from .log import Log, open_log
+from .metrics import NODE, WAITING, LookUps
 from .net.doors import door
 from .net.leg import LINGER
 from .net.link import Link
@@ -40,7 +40,7 @@ from .net.service import Service, Shared
 from .net.timers import TICK, Deadlines
 from .patience import Patience
 from .questions import ask
-from .runtime import Bound, build_answerers, build_others, build_services, open_store
+from .runtime import Bound, build_answerers, build_others, build_services, log_of, open_store, upstreams_of
 from .wire import address
 
 try:  # here and not where it is used: by then we are `user`, to whom root's virtual environment may be closed
@@ -50,21 +50,23 @@ except ImportError:
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from .channel import Message
     from .config import Config
     from .doorways import Doorway
     from .leases.base import Key
+    from .metrics import Board
     from .net.census import Census
     from .net.failures import Failures
     from .net.tls import ServerTls
-    from .net.upstream import Upstream
     from .net.whoson_client import WhosonClient
     from .sockets import ListeningSocket
     from .wire.proxyheader import ProxyHeader
 
 
+_NOBODY: Final = bytes(4)
+"""An address that no client can have, 0.0.0.0."""
 _REMEMBERING: Final = 5.0
 """Seconds from one batch of what was observed to the next."""
 
@@ -81,6 +83,7 @@ class Outfit:
     tls: Mapping[str, ServerTls]
     census: Census
     failures: Failures
+    board: Board
     channel: socket.socket
 
 
@@ -113,7 +116,9 @@ class Worker:
     def __init__(self, outfit: Outfit, loop: asyncio.AbstractEventLoop) -> None:
         self._outfit, self._loop = outfit, loop
         self._config = config = outfit.config
-        self._log = _open(config)
+        self._log = log_of(config)
+        self._figures = outfit.board.row(outfit.number)
+        self._look_ups = LookUps(self._figures[NODE])
         clock = Clock()
         self._clock = clock.now
         self._store = open_store(config, clock, outfit.census.arrears(outfit.number), self._store_news)
@@ -137,6 +142,7 @@ class Worker:
             notes=self._notes,
             census=outfit.census,
             failures=outfit.failures,
+            figures=self._figures,
             worker=outfit.number,
         )
         self._patience = Patience(self._store, self._clock, config.gate.patience_waiting)
@@ -148,7 +154,7 @@ class Worker:
         services = self._build(config, others)
         self._prober = Prober(self._log, self._clock, loop) if outfit.number == 0 else None
         if self._prober is not None:
-            self._prober.watch(_upstreams(services))
+            self._prober.watch(upstreams_of(services))
         self._listeners = [self._listen(one.sock, services[one.listener]) for one in outfit.sockets]
         answerers = build_answerers(config, self._store, self._log, others)
         self._doors = [door(one.sock, answerers[one.name], self._poller, self._log) for one in outfit.doorways]
@@ -178,7 +184,9 @@ class Worker:
 
     def _build(self, config: Config, others: WhosonClient | None) -> dict[str, Service]:
         outfit = self._outfit
-        return build_services(config, self._store, outfit.tls, outfit.bound, self._pools, self._patience, others)
+        return build_services(
+            config, self._store, outfit.tls, outfit.bound, self._pools, self._patience, others, self._look_ups
+        )
 
     def _listen(self, sock: socket.socket, service: Service) -> Listener:
         limits = self._config.limits
@@ -242,6 +250,7 @@ class Worker:
         self._outfit.failures.tick(self._outfit.number)
         self._deadlines.tick()
         self._patience.tick()
+        self._figures[NODE][WAITING] = len(self._patience)
         self._renewals.tick()
         self._reminders.tick()
         self._pools.tick()
@@ -255,6 +264,8 @@ class Worker:
     def _remember(self) -> None:
         self._loop.call_later(_REMEMBERING, self._remember)
         self._hand_over_notes()
+        # The store is asked about nobody, so that the figures know how it is when no mail goes out.
+        self._store.find(_NOBODY, lambda answer: self._look_ups.seen(is_down=isinstance(answer, StoreUnavailable)))
 
     def _hand_over_notes(self) -> None:
         batch = self._notes.take()
@@ -333,12 +344,10 @@ class Worker:
             for tls in outfit.tls.values():
                 tls.reload(config.tls.certificates, config.tls.min_version)
             others = build_others(config, self._log)
-            services = build_services(
-                config, self._store, outfit.tls, outfit.bound, self._pools, self._patience, others
-            )
+            services = self._build(config, others)
             self._log.flush()
-            log = _open(config)
-        except (ConfigError, OSError) as error:  # what the supervisor could read a moment ago
+            log = log_of(config)
+        except ConfigError as error:  # what the supervisor could read a moment ago
             self._log.line("error", "popgate", "reload-failed", ("worker", outfit.number), ("why", str(error)))
             return
         self._config = config
@@ -346,7 +355,7 @@ class Worker:
         self._log = self._shared.log = log
         if self._prober is not None:
             self._prober.log = log
-            self._prober.watch(_upstreams(services))
+            self._prober.watch(upstreams_of(services))
         limits = config.limits
         for one, listener in zip(outfit.sockets, self._listeners, strict=True):
             listener.adopt(services[one.listener], limits.connections, limits.connections_per_client)
@@ -384,15 +393,3 @@ class Worker:
         arriving = any(listener.arrivals for listener in self._listeners)
         if (not (self._links or arriving) or now >= until + LINGER) and not self._done.done():
             self._done.set_result(0)
-
-
-def _upstreams(services: Mapping[str, Service]) -> Iterator[Upstream]:
-    """All that are used, some of them several times."""
-    for service in services.values():
-        yield service.upstream
-        if service.password_upstream is not None:
-            yield service.password_upstream
-
-
-def _open(config: Config) -> Log:
-    return open_log(config.log.level, config.log.format, config.log.file)

@@ -6,6 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from .. import admin
 from ..config import dump, load, showing
 from ..errors import ConfigError
 from ..leases.clock import Clock
@@ -55,6 +56,10 @@ def _check(options: argparse.Namespace) -> int:
         build_services(config, open_store(config, Clock()), tls, bound)
     except ConfigError as error:
         problems += error.problems
+    try:
+        admin.demand(config)
+    except ConfigError as error:
+        problems += error.problems
     problems += [
         f"upstream.{name}: {server} is popgate itself: a loop; give the mail server's own address"
         for name, upstream in config.upstreams.items()
@@ -70,7 +75,7 @@ def _check(options: argparse.Namespace) -> int:
                 print(f"warning: {certificate.path}: the certificate has expired", file=sys.stderr)
     if config.tls.min_version in ("TLSv1", "TLSv1.1") and tls:
         print(f"warning: tls.min_version = {config.tls.min_version!r} lets everyone use broken TLS", file=sys.stderr)
-    for warning in showing.warnings(config):
+    for warning in (*showing.warnings(config), *admin.warnings(config)):
         print(f"warning: {warning}", file=sys.stderr)
     return GOOD
 

@@ -27,7 +27,4 @@ LATER: Final[dict[str, dict[str, Off]]] = {
     "tls": {
         "old_clients": Off([], "min_version holds for everyone"),
     },
-    "admin": {
-        "http": Off("", "off"),
-    },
 }

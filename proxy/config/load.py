@@ -308,6 +308,7 @@ def _admin(section: Section, folder: Path) -> schema.Admin:
     default = schema.Admin()
     admin = schema.Admin(
         control=section.take("control", places.socket_path(folder), folder / default.control),
+        http=section.take("http", places.bind_or_none, default.http),
         agent=section.take("agent", places.bind_or_none, default.agent),
     )
     section.done()

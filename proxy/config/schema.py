@@ -230,9 +230,10 @@ class Postfix:
 
 @dataclass(frozen=True, slots=True)
 class Admin:
-    """[admin]: how the command line reaches the running popgate."""
+    """[admin]: how the command line and others reach the running popgate."""
 
     control: Path = Path("popgate.sock")
+    http: Endpoint | None = None  # metrics, health, the status page
     agent: Endpoint | None = None  # where HAProxy's agent-check asks
 
 

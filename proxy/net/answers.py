@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import StoreUnavailable
 from ..leases.base import login_octets
+from ..metrics import LEASES_GRANTED, LOGINS, RELAYS, UNLEASED
 from ..policy import CROWD, FOREVER
 from ..session import smtp_auth
 from ..session.events import LoggedIn, LoginFailed, Password, PasswordGiven, Refused, RelayAsked, Relayed
 from ..session.pop3 import PopSession
 from ..session.pop3_login import PopLogin
-from . import account, announcing
+from . import account, announcing, tallies
 from .password import PasswordCheck
 
 if TYPE_CHECKING:
@@ -42,8 +43,10 @@ def answer(link: Link, event: Event) -> None:
         case LoginFailed():
             _login_failed(link, event.login)
         case Refused():
+            tallies.refused(link, event)
             link.say("info", "refused", *account.refused(event))
         case Relayed():
+            link.figures[RELAYS["allowed"]] += 1
             link.say("info", "relayed", *account.relayed(event))
             if event.accepted:
                 verdict = event.verdict
@@ -62,6 +65,7 @@ def _observe(link: Link, login: str, *, lease: bool = False) -> None:
 
 def _judged(link: Link, event: RelayAsked, verdict: Verdict, seconds: float) -> None:
     link.call_off = None
+    tallies.judged(link, verdict.outcome, shadowed=verdict.shadowed)
     if verdict.shadowed:
         what = ("sender", event.sender), ("recipient", event.recipient)
         link.say("info", "would-refuse", *what, ("why", verdict.why))
@@ -76,6 +80,7 @@ def _judged(link: Link, event: RelayAsked, verdict: Verdict, seconds: float) -> 
 
 def _logged_in(link: Link, login: str) -> None:
     shared, policy = link.shared, link.service.policy
+    link.figures[LOGINS["accepted"]] += 1
     link.open_login = login_octets(login)
     shared.census.logins.add(shared.worker, link.open_login)
     if why := policy.unleasable(link.address, login, shared.failures.of(policy.place(link.address))):
@@ -87,11 +92,13 @@ def _logged_in(link: Link, login: str) -> None:
 def _granted(link: Link, login: str, logins: int | StoreUnavailable) -> None:
     policy = link.service.policy
     if isinstance(logins, StoreUnavailable):
+        link.figures[UNLEASED] += 1
         link.say("warning", "not-leased", ("login", login), ("why", str(logins)))
     elif policy.is_crowded(logins):
         _no_lease(link, login, "max_logins_per_address")
         return
     else:
+        link.figures[LEASES_GRANTED] += 1
         link.say("info", "leased", ("login", login), ("seconds", round(policy.window)))
         if logins >= CROWD and link.shared.log.is_hourly((link.address, "crowd")):
             link.say("warning", "crowded", ("logins", logins))
@@ -102,6 +109,7 @@ def _granted(link: Link, login: str, logins: int | StoreUnavailable) -> None:
 
 
 def _no_lease(link: Link, login: str, why: str) -> None:
+    link.figures[UNLEASED] += 1
     level = "warning" if link.shared.log.is_hourly((link.address, why)) else "debug"
     link.say(level, "no-lease", ("login", login), ("why", why))
     if not link.service.policy.unleasable(link.address, "", 0):  # it is this login's, not the address's: worth a note
@@ -123,6 +131,7 @@ def _go_on(link: Link) -> None:
 def _login_failed(link: Link, login: str) -> None:
     shared, limit = link.shared, link.service.failed_logins_per_address
     count = shared.failures.note(shared.worker, link.service.policy.place(link.address))
+    link.figures[LOGINS["failed"]] += 1
     link.say("info", "login-failed", ("login", login))
     over = count - limit
     if not limit or over <= 0 or link.service.policy.standing(link.address):  # a webmail host fails for many users
@@ -170,5 +179,6 @@ def _password_checked(link: Link, login: str, result: Password) -> None:
     link.call_off = None
     if link.final is None:
         if result is Password.RIGHT:
+            link.figures[LOGINS["accepted"]] += 1
             link.say("info", "authenticated", ("login", login))
         link.call(lambda: smtp_auth.password_checked(link.smtp(), login, result))

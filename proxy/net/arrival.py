@@ -27,6 +27,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from ..errors import ProtocolError
+from ..metrics import TURNED_AWAY
 from ..wire.address import shown
 from ..wire.proxyheader import MAX_V2, NoHeader, read
 from .own import is_own
@@ -143,6 +144,7 @@ class Arrival:
 
     def _refuse(self, why: str, claimed: str = "") -> None:
         log = self._shared.log
+        self._shared.figures[self.service.name][TURNED_AWAY["header"]] += 1
         level = "warning" if log.is_hourly((self.address, why)) else "debug"
         words = (("balancer", self.shown), ("listener", self.service.name), ("claimed", claimed), ("why", why))
         log.line(level, self.service.protocol, "header-refused", *words)

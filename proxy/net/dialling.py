@@ -45,6 +45,7 @@ class Dialling:
     __slots__ = (
         "_addresses", "_again", "_announcement", "_begun", "_deadlines", "_failed", "_found", "_known", "_leg",
         "_opening", "_poller", "_said", "_server", "_stopped", "_untried", "_upstream", "deadlines", "host", "name",
+        "took",
     )  # fmt: skip
 
     def __init__(
@@ -79,6 +80,8 @@ class Dialling:
         self._server: int | None = None  # where we have a place
         self._addresses: list[Address] = []  # of this server, to be tried yet
         self._begun = 0.0
+        self.took = 0.0
+        """Seconds from the first attempt at the server that was found until its greeting."""
         self._leg: Leg | None = None
         self._opening: Opening | None = None
         self._stopped = False
@@ -200,6 +203,7 @@ class Dialling:
         assert server is not None
         if data.startswith(_WELCOMES):
             pool.succeeded(server)
+        self.took = pool.clock() - self._begun
         leg.at_close = partial(pool.leave, server)
         self._leg = self._server = None
         self._found(leg, data)

@@ -18,10 +18,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..metrics import CONNECT_SECONDS, TLS_FAILURES
 from ..session.events import Finished, TlsAsked, UnannouncedAsked, UpstreamAborted, Wait
 from ..session.smtp import SmtpSession
 from ..session.smtp_moving import LEAVE
-from . import account, announcing, answers
+from . import account, announcing, answers, tallies
 from .dialling import Dialling
 from .leg import LARGE, LINGER, OWN_FULL, PEER_FULL, SESSION, SMALL, Leg
 from .tracing import new_session
@@ -46,7 +47,7 @@ class Link:
     __slots__ = (
         "_armed", "_client", "_dialling", "_held", "_left", "_lingering", "_step", "_streaming", "_treating",
         "_upstream", "_upstream_name", "_wait", "address", "announced", "began", "call_off", "deadlines", "ends",
-        "final", "id", "open_login", "service", "session", "shared", "shown", "tls", "verdict_ends",
+        "figures", "final", "id", "open_login", "service", "session", "shared", "shown", "tls", "verdict_ends",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +66,8 @@ class Link:
         """
         self.shared, self.service = shared, service
         self.address, self.shown, self.id = address, shown, id_
+        self.figures = shared.figures[service.name]
+        tallies.began(self)
         self.deadlines: Queue | None = None
         self.ends = announcing.ends(service, sock, address, header)
         """The client's address and port, and where it wanted to go; only where that matters."""
@@ -161,12 +164,14 @@ class Link:
 
     def secured(self, leg: Leg) -> None:
         self.tls = account.tls(leg.tls)
+        tallies.secured(self)
         if self.service.implicit_tls:
             self._find_upstream()
         else:
             self.call(self.session.tls_started)
 
     def insecure(self, leg: Leg, error: ssl.SSLError) -> None:
+        self.figures[TLS_FAILURES] += 1
         reason = (error.reason or str(error)).lower().replace("_", " ")
         self._end(f"TLS handshake failed: {reason}")
 
@@ -231,6 +236,7 @@ class Link:
         dialling, self._dialling = self._dialling, None
         assert dialling is not None
         self._upstream_name = dialling.name
+        CONNECT_SECONDS.note(self.figures, dialling.took)
         if self._upstream is not None:
             self._upstream.send(LEAVE)
             self._upstream.say_goodbye()
@@ -415,6 +421,7 @@ class Link:
         # A health check: connect, perhaps a look or a QUIT, and away.
         said = self._client.received
         silent = (self._left and not said) or (self.final.clean and said <= _QUIT)
+        tallies.ended(self, said, self._client.sent, self.shared.clock() - self.began)
         self.say("debug" if silent else "info", "end", *self._facts(), ("why", self.final.why))
 
     def _facts(self) -> list[account.Word]:

@@ -17,6 +17,7 @@ import errno
 import resource
 from typing import TYPE_CHECKING, Final
 
+from ..metrics import TURNED_AWAY
 from ..wire.address import packed, shown
 from .arrival import Arrival
 from .poller import READ
@@ -46,6 +47,12 @@ _TOO_MANY = {
 _CLOSING = {
     "smtp": b"421 4.3.2 Service is closing, try again later\r\n",
     "pop3": b"-ERR [SYS/TEMP] Service is closing, try again later\r\n",
+}
+_REASONS = {
+    "limits.connections": TURNED_AWAY["connections"],
+    "limits.connections_per_client": TURNED_AWAY["connections_per_client"],
+    "descriptors of this worker": TURNED_AWAY["descriptors"],
+    "draining": TURNED_AWAY["draining"],
 }
 
 
@@ -169,6 +176,7 @@ class Listener:
 
     def _turn_away(self, sock: socket.socket, address: bytes, replies: Mapping[str, bytes], why: str) -> None:
         protocol = self.service.protocol
+        self._shared.figures[self.service.name][_REASONS[why]] += 1
         level = "info"
         if address in self.service.accept_proxy_from:  # it may be a health check
             level = "info" if not self.draining and self._shared.log.is_hourly((address, why)) else "debug"

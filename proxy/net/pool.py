@@ -158,6 +158,7 @@ class Pool:
     def failed(self, server: int, begun: float, why: str) -> None:
         """A connection that was `begun` then came to nothing."""
         slot = self._slots[server]
+        self._row.count_failure(slot)
         if self._row.last(slot)[0] < begun:
             self._row.failed(slot, self.clock(), why)
 

@@ -30,8 +30,10 @@ SLOTS: Final = 512
 """Keys at a time, those of connections that outlive a reload among them: twice what a configuration may have."""
 _WHY: Final = 96
 """Octets of the reason for a failure."""
-_FIELDS: Final = 5
-_CONNECTIONS, _GOOD, _BAD, _TURNS, _WAITING = range(0, _FIELDS * SLOTS, SLOTS)  # where each field's figures begin
+_FIELDS: Final = 6
+_CONNECTIONS, _GOOD, _BAD, _TURNS, _WAITING, _FAILURES = range(
+    0, _FIELDS * SLOTS, SLOTS
+)  # where each field's figures begin
 _ROW: Final = _FIELDS * SLOTS * 8 + SLOTS * _WHY
 
 
@@ -96,6 +98,10 @@ class Scoreboard:
         """Connections of the node to a server, those that are being made among them."""
         return int(sum([row[_CONNECTIONS + slot] for row in self._figures]))
 
+    def failures(self, slot: int) -> int:
+        """Connections to a server that came to nothing, since it was enlisted."""
+        return int(sum([row[_FAILURES + slot] for row in self._figures]))
+
     def last(self, slot: int) -> tuple[float, float]:
         """When a server last served and when it last failed; 0: never."""
         return max([row[_GOOD + slot] for row in self._figures]), max([row[_BAD + slot] for row in self._figures])
@@ -150,6 +156,9 @@ class Row:
     def leave(self, slot: int) -> None:
         if self._figures[_CONNECTIONS + slot] > 0:
             self._figures[_CONNECTIONS + slot] -= 1
+
+    def count_failure(self, slot: int) -> None:
+        self._figures[_FAILURES + slot] += 1
 
     def succeeded(self, slot: int, now: float) -> None:
         self._figures[_GOOD + slot] = now

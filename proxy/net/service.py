@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from .tracing import Traces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ..leases.base import Key
     from ..leases.observations import Notes
     from ..log import Log
+    from ..metrics import Figures
     from ..policy import RelayPolicy
     from ..session.events import Wait
     from ..session.pop3 import PopSettings
@@ -74,6 +75,8 @@ class Shared:
     """What clients need, for `popgate report`."""
     census: Census
     failures: Failures
+    figures: Mapping[str, Figures]
+    """This worker's, by listener (metrics.py)."""
     worker: int
     """Our number in both."""
     traces: Traces = field(default_factory=Traces)

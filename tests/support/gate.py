@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from proxy.config.schema import Gate as Rules
 from proxy.leases.memory import MemoryStore
 from proxy.leases.observations import Notes
+from proxy.metrics import Board
 from proxy.net.census import Census
 from proxy.net.failures import Failures
 from proxy.net.link import Link
@@ -109,6 +110,7 @@ class Gate:
         self.password_upstream: Upstream | None = None
         self.census = Census(1)
         self.failures = Failures(1, workshop.clock.now)
+        self.board = Board(1, {"door": protocol})
         self.closed: list[Link | Probe] = []
         self.leased: list[str] = []
         self.notes = Notes(workshop.clock.wall)
@@ -181,6 +183,7 @@ class Gate:
             notes=self.notes,
             census=self.census,
             failures=self.failures,
+            figures=self.board.row(0),
             worker=0,
         )
 

@@ -58,6 +58,7 @@ class Office:
         self.supervisor: Any = Supervisor(load(self.path), self.path, lambda: self.now)
         self.children: Any = self.supervisor._children
         self.log = self.supervisor._log = self.children.log = KeptLog()
+        self.supervisor._admin.log = self.log
 
     def _pair(self) -> tuple[socket.socket, socket.socket]:
         ours, theirs = _socketpair()
@@ -115,6 +116,7 @@ class Office:
         if self.supervisor._agent is not None:
             self.supervisor._agent.close()
         self.children.close()
+        self.supervisor._admin.forget()
         self.supervisor._selector.close()
         for one in self.supervisor._sockets:
             one.sock.close()

@@ -52,3 +52,12 @@ def asked_office(monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
         made = Office(Path(name), monkeypatch, '[admin]\nagent = "127.0.0.1:0"\n')
         yield made
         made.close()
+
+
+@pytest.fixture
+def shown_office(monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
+    """The same, with a status page."""
+    with Folder("office") as name:
+        made = Office(Path(name), monkeypatch, '[admin]\nhttp = "127.0.0.1:0"\n')
+        yield made
+        made.close()

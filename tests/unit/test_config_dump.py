@@ -187,7 +187,7 @@ def configurations(draw: st.DrawFn) -> Config:
         ),
         draw(whosons()),
         Postfix(draw(st.none() | BINDS | st.just(Endpoint("", 0, "/run/policy")))),
-        Admin(draw(PATHS), draw(st.none() | BINDS)),
+        Admin(draw(PATHS), draw(st.none() | BINDS), draw(st.none() | BINDS)),
         Log(
             draw(st.sampled_from(schema.LOG_LEVELS)),
             draw(st.sampled_from(schema.LOG_FORMATS)),

@@ -187,6 +187,7 @@ failed_logins = 10
 failed_logins_per_address = 11
 [admin]
 control = "run/x.sock"
+http = "127.0.0.1:8110"
 agent = "[::1]:8111"
 [log]
 level = "debug"
@@ -253,7 +254,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
         },
         tls=Tls((tmp_path / "a.pem", Path("/etc/b")), "TLSv1.3"),
         limits=Limits(1, 2, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 7.5, 8, 9, 10, 11),
-        admin=Admin(tmp_path / "run/x.sock", Endpoint("::1", 8111)),
+        admin=Admin(tmp_path / "run/x.sock", Endpoint("127.0.0.1", 8110), Endpoint("::1", 8111)),
         log=Log("debug", "json", f"{tmp_path}/x.log"),
     )
 

@@ -1,0 +1,102 @@
+"""The process that answers HTTP; `run` is called in it after the fork (process.py).
+
+It is nicer than the workers (nice(2)), so that mail does not wait for a page where there are few cores.  Orders of the
+supervisor come as to a worker (channel.py): `reload`, with a configuration that was checked.  When that channel closes
+the supervisor is gone, and so is this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from ..channel import Frames, config_of
+from ..errors import ConfigError
+from ..runtime import log_of
+from .door import Door
+from .facts import Facts, ask
+from .site import Site
+
+if TYPE_CHECKING:
+    from ..config import Config
+    from .process import AdminOutfit
+
+NICENESS: Final = 5
+MAX_LINE: Final = 4096
+"""Octets of the request line, and of each header."""
+BACKLOG: Final = 16
+
+
+def run(outfit: AdminOutfit) -> int:
+    """Serve until the supervisor is gone; the exit code of the process."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the supervisor ends it
+    signal.set_wakeup_fd(-1)
+    os.nice(NICENESS)
+    asyncio.run(Server(outfit).serve())
+    return 0
+
+
+class Server:
+    """See the module."""
+
+    def __init__(self, outfit: AdminOutfit) -> None:
+        self._outfit = outfit
+        self._frames = Frames()
+        facts = Facts(partial(ask, outfit.config.admin.control))
+        self._site = Site(outfit.board, facts, log_of(outfit.config))
+
+    async def serve(self) -> None:
+        loop, channel = asyncio.get_running_loop(), self._outfit.channel
+        over: asyncio.Future[None] = loop.create_future()
+        runner = web.AppRunner(
+            self._site.application(),
+            handler_cancellation=True,
+            access_log=None,
+            logger=_silence(),
+            max_line_size=MAX_LINE,
+            max_field_size=MAX_LINE,
+        )
+        await runner.setup()
+        assert runner.server is not None
+        channel.setblocking(False)
+        loop.add_reader(channel.fileno(), self._orders, over)
+        server = await loop.create_server(Door(runner.server, loop), sock=self._outfit.sock, backlog=BACKLOG)
+        try:
+            await over
+        finally:
+            loop.remove_reader(channel.fileno())
+            server.close()
+            await runner.cleanup()
+
+    def _orders(self, over: asyncio.Future[None]) -> None:
+        try:
+            data = self._outfit.channel.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        for message in self._frames.feed(data):
+            if message.get("order") == "reload":
+                self._adopt(config_of(message["config"]))
+        if not data and not over.done():
+            over.set_result(None)
+
+    def _adopt(self, config: Config) -> None:
+        try:
+            self._site.log = log_of(config)
+        except ConfigError as error:  # what the supervisor could write to a moment ago
+            self._site.log.line("error", "popgate", "reload-failed", ("why", str(error)))
+
+
+def _silence() -> logging.Logger:
+    """For aiohttp: what strangers send it is no news, and what goes wrong in our own answers site.py says."""
+    logger = logging.Logger("aiohttp")
+    logger.addHandler(logging.NullHandler())
+    return logger

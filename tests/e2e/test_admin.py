@@ -1,0 +1,170 @@
+"""Metrics and health by HTTP of a running popgate, as Prometheus and an orchestrator ask."""
+
+from __future__ import annotations
+
+import os
+import poplib
+import signal
+import smtplib
+import socket
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ..support.figures import samples
+from ..support.popgate import Popgate, config
+from ..support.process import PATIENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..support.appliance import SampleAppliance
+
+LIMIT = 3.0  # seconds for a page
+
+
+def asked(popgate: Popgate, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://{popgate.endpoint('admin.http')}{path}", timeout=PATIENCE) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def until(popgate: Popgate, path: str, wanted: tuple[int, str]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while (found := asked(popgate, path)) != wanted:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)  # what it says may be a second old: there is nothing to wait on
+
+
+def page(popgate: Popgate) -> int:
+    """The process id of who answers HTTP: the youngest child."""
+    return popgate.workers()[-1]
+
+
+@pytest.fixture
+def popgate(appliance: SampleAppliance) -> Iterator[Popgate]:
+    settings = config(appliance.pop3, appliance.smtp, workers=2, gate={"patience": "0s"}, admin={"http": "127.0.0.1:0"})
+    with Popgate(settings) as made:
+        yield made
+
+
+def test_what_clients_do_is_in_the_metrics(popgate: Popgate) -> None:
+    with smtplib.SMTP(*popgate.address("smtp"), timeout=PATIENCE) as smtp:
+        smtp.ehlo()
+        smtp.mail("alice@example.com")
+        assert smtp.rcpt("friend@example.org")[0] == 554
+    pop3 = poplib.POP3(*popgate.address("pop3"), timeout=PATIENCE)
+    pop3.user("alice")
+    pop3.pass_("secret")
+    pop3.quit()
+    with smtplib.SMTP(*popgate.address("smtp"), timeout=PATIENCE) as smtp:
+        smtp.sendmail("alice@example.com", ["friend@example.org"], "Subject: hi\r\n\r\nhi\r\n")
+    popgate.process.expect(r"smtp end .* msgs=1 ")
+    found = samples(asked(popgate, "/metrics")[1])
+    smtp_, pop3_ = 'listener="smtp",', 'listener="pop3",'
+    assert found[f'popgate_sessions_total{{{smtp_}protocol="smtp"}}'] == 2
+    assert found[f'popgate_logins_total{{{pop3_}protocol="pop3",result="accepted"}}'] == 1
+    assert found[f'popgate_leases_granted_total{{{pop3_}protocol="pop3"}}'] == 1
+    assert found[f'popgate_relays_total{{{smtp_}outcome="refused",protocol="smtp"}}'] == 1
+    assert found[f'popgate_relays_total{{{smtp_}outcome="allowed",protocol="smtp"}}'] == 1
+    assert found[f'popgate_refusals_total{{{smtp_}protocol="smtp",reason="no lease"}}'] == 1
+    assert found[f'popgate_messages_total{{{smtp_}protocol="smtp"}}'] == 1
+    assert found["popgate_store_lookup_seconds_count"] == 2
+    assert found["popgate_store_up"] == 1
+    assert found["popgate_leases"] == 1
+    assert found["popgate_workers_ready"] == 2
+
+
+def test_N5_a_killed_worker_leaves_its_counts_and_is_counted(popgate: Popgate) -> None:
+    for _ in range(4):
+        poplib.POP3(*popgate.address("pop3"), timeout=PATIENCE).quit()
+    before = samples(asked(popgate, "/metrics")[1])
+    for worker in popgate.workers()[:2]:
+        os.kill(worker, signal.SIGKILL)
+    popgate.process.expect(r"worker-died worker=0")
+    popgate.process.expect(r"worker-died worker=1")
+    deadline = time.monotonic() + PATIENCE
+    while (found := samples(asked(popgate, "/metrics")[1]))["popgate_worker_restarts_total"] < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    key = 'popgate_sessions_total{listener="pop3",protocol="pop3"}'
+    assert found[key] == before[key] == 4
+
+
+def test_ready_until_the_mail_server_goes(popgate: Popgate, appliance: SampleAppliance) -> None:
+    assert asked(popgate, "/readyz") == (200, "ok\n")
+    assert asked(popgate, "/healthz") == (200, "ok\n")
+    appliance.close()
+    for listener, reply in (("smtp", b"421 "), ("pop3", b"-ERR ")):
+        with socket.create_connection(popgate.address(listener), timeout=PATIENCE) as client:
+            assert client.recv(100).startswith(reply)
+    until(popgate, "/readyz", (503, "no mail server answers\n"))
+    assert asked(popgate, "/healthz") == (200, "ok\n")
+
+
+def test_a_worker_that_stands_still_is_told_and_nobody_waits(popgate: Popgate) -> None:
+    stopped = popgate.workers()[0]
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        popgate.process.expect(r"worker-stalled")
+        begun = time.monotonic()
+        until(popgate, "/healthz", (503, "the loop of worker 0 stands still\n"))
+        assert time.monotonic() - begun < LIMIT
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+    until(popgate, "/healthz", (200, "ok\n"))
+
+
+def test_it_is_restarted_and_mail_goes_on(popgate: Popgate) -> None:
+    first = page(popgate)
+    os.kill(first, signal.SIGKILL)
+    popgate.process.expect(r"admin-died why=\"signal 9\"")
+    until(popgate, "/healthz", (200, "ok\n"))
+    assert page(popgate) != first
+    poplib.POP3(*popgate.address("pop3"), timeout=PATIENCE).quit()
+
+
+def test_N6_while_it_drains_it_is_not_ready_and_holds_no_port(popgate: Popgate) -> None:
+    pop3 = poplib.POP3(*popgate.address("pop3"), timeout=PATIENCE)
+    pop3.user("alice")
+    pop3.pass_("secret")
+    assert popgate.command("drain").returncode == 0
+    until(popgate, "/readyz", (503, "draining\n"))
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(popgate.address("pop3"), timeout=PATIENCE)
+    last = page(popgate)
+    pop3.quit()
+    assert popgate.process.wait() == 0
+    assert not Path(f"/proc/{last}").exists()
+
+
+def test_it_goes_with_a_supervisor_that_was_killed(popgate: Popgate) -> None:
+    last = page(popgate)
+    popgate.process.signal(signal.SIGKILL)
+    deadline = time.monotonic() + PATIENCE
+    while Path(f"/proc/{last}").exists() and "Z" not in Path(f"/proc/{last}/stat").read_text().split()[2]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_it_has_no_socket_of_the_mail_listeners(popgate: Popgate) -> None:
+    def sockets(pid: int) -> set[str]:
+        return {os.readlink(one) for one in Path(f"/proc/{pid}/fd").iterdir() if "socket:" in os.readlink(one)}
+
+    ports = {f"{popgate.address(name)[1]:04X}" for name in ("smtp", "pop3")}
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    listening = {f"socket:[{row[9]}]" for row in rows if row[3] == "0A" and row[1].partition(":")[2] in ports}
+    assert len(listening) == 2
+    assert listening <= sockets(popgate.workers()[0])
+    assert not listening & sockets(page(popgate))
+    http = f"{popgate.address('admin.http')[1]:04X}"
+    [inode] = [row[9] for row in rows if row[3] == "0A" and row[1].partition(":")[2] == http]
+    assert f"socket:[{inode}]" in sockets(page(popgate))
+    assert f"socket:[{inode}]" not in sockets(popgate.workers()[0])

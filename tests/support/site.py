@@ -1,0 +1,72 @@
+"""The answers of the status page's process, without popgate behind it: what that would say is the test's."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aiohttp.test_utils import TestClient, TestServer
+
+from proxy.admin.facts import Facts
+from proxy.admin.site import Site
+from proxy.metrics import Board
+
+from .workshop import KeptLog
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SERVER = {
+    "upstream": "smtp", "server": "192.0.2.10:25", "state": "up", "connections": 3, "failures": 2, "why": "",
+    "seconds_ago": 1,
+}  # fmt: skip
+STATUS: dict[str, Any] = {
+    "pid": 1,
+    "workers": [{"number": 0, "pid": 2, "ready": True, "stalled": False}],
+    "alive": True,
+    "restarts": 4,
+    "agent": "ready up 100%",
+    "connections": 5,
+    "draining": False,
+    "upstreams": [SERVER],
+    "certificates": [{"path": "/certs/mail.pem", "names": ["mail.example.com"], "expires": 1_800_000_000.0}],
+}
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+
+class Desk:
+    """A Site; `answers` are what its questions get, by what they do, `asked` are these questions."""
+
+    def __init__(self, listeners: dict[str, str] | None = None) -> None:
+        self.answers: dict[str, Any] = {"status": STATUS, "leases": {"leases": [], "count": 7}}
+        self.asked: list[dict[str, Any]] = []
+        self.log = KeptLog()
+        self.board = Board(1, listeners or {"in": "smtp"})
+        self.site = Site(self.board, Facts(self._ask), self.log)
+
+    async def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append(question)
+        answer = self.answers[question["do"]]
+        if isinstance(answer, Exception):
+            raise answer
+        return dict(answer)
+
+    def get(self, path: str, **options: Any) -> Answer:
+        return self.request("GET", path, **options)
+
+    def request(self, method: str, path: str, **options: Any) -> Answer:
+        """One request, on a connection and a loop of its own."""
+
+        async def asked() -> Answer:
+            async with TestClient(TestServer(self.site.application())) as client:
+                response = await client.request(method, path, **options)
+                return Answer(response.status, response.headers, await response.text())
+
+        return asyncio.run(asked())
