@@ -117,8 +117,8 @@ class Worker:
         self._outfit, self._loop = outfit, loop
         self._config = config = outfit.config
         self._log = log_of(config)
-        self._figures = outfit.board.row(outfit.number)
-        self._look_ups = LookUps(self._figures[NODE])
+        self._row = outfit.board.row(outfit.number)
+        self._look_ups = LookUps(self._row.figures[NODE])
         clock = Clock()
         self._clock = clock.now
         self._store = open_store(config, clock, outfit.census.arrears(outfit.number), self._store_news)
@@ -142,7 +142,7 @@ class Worker:
             notes=self._notes,
             census=outfit.census,
             failures=outfit.failures,
-            figures=self._figures,
+            figures=self._row.figures,
             worker=outfit.number,
         )
         self._patience = Patience(self._store, self._clock, config.gate.patience_waiting)
@@ -175,6 +175,7 @@ class Worker:
             for open_ in self._doors:
                 await open_.shut()
             self._hand_over_notes()
+            self._row.publish()
             if self._prober is not None:
                 await self._prober.close()
             self._store.close()
@@ -250,7 +251,8 @@ class Worker:
         self._outfit.failures.tick(self._outfit.number)
         self._deadlines.tick()
         self._patience.tick()
-        self._figures[NODE][WAITING] = len(self._patience)
+        self._row.figures[NODE][WAITING] = len(self._patience)
+        self._row.publish()
         self._renewals.tick()
         self._reminders.tick()
         self._pools.tick()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from .. import metrics
 from ..session.events import Outcome
+from ..session.smtp import SmtpSession
 
 if TYPE_CHECKING:
     from ..session.events import Refused
@@ -36,8 +37,8 @@ def ended(link: Link, received: int, sent: int, seconds: float) -> None:
     figures[metrics.SESSIONS_NOW] -= 1
     figures[_IN] += received
     figures[_OUT] += sent
-    if link.service.protocol == "smtp":
-        figures[metrics.MESSAGES] += link.smtp().messages
+    if isinstance(link.session, SmtpSession):
+        figures[metrics.MESSAGES] += link.session.messages
     metrics.SESSION_SECONDS.note(figures, seconds)
 
 

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from proxy.admin.exposition import exposition
 
 if TYPE_CHECKING:
-    from proxy.metrics import Board
+    from .gate import Gate
 
 SILENT = {"error": "nobody was asked"}
 
@@ -24,10 +24,11 @@ def samples(text: str) -> dict[str, float]:
     return found
 
 
-def moved(board: Board) -> dict[str, float]:
+def moved(gate: Gate) -> dict[str, float]:
     """The counters and gauges of listeners that are not 0, without the labels of the listener."""
     found = {}
-    for key, value in samples(exposition(board, SILENT, SILENT).decode()).items():
+    gate.row.publish()
+    for key, value in samples(exposition(gate.board, SILENT, SILENT).decode()).items():
         name, _, labels = key.partition("{")
         rest = [label for label in labels.rstrip("}").split(",") if not label.startswith(("listener=", "protocol="))]
         if value and "listener=" in labels and "seconds" not in name:

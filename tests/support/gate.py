@@ -111,6 +111,7 @@ class Gate:
         self.census = Census(1)
         self.failures = Failures(1, workshop.clock.now)
         self.board = Board(1, {"door": protocol})
+        self.row = self.board.row(0)
         self.closed: list[Link | Probe] = []
         self.leased: list[str] = []
         self.notes = Notes(workshop.clock.wall)
@@ -183,7 +184,7 @@ class Gate:
             notes=self.notes,
             census=self.census,
             failures=self.failures,
-            figures=self.board.row(0),
+            figures=self.row.figures,
             worker=0,
         )
 

@@ -10,6 +10,7 @@ from proxy.metrics import NODE, SESSION_SECONDS, SESSIONS, Board
 
 from ..support.figures import SILENT, samples
 from ..support.site import SERVER, STATUS
+from .test_metrics import counted
 
 LEASES = {"leases": [], "count": 12}
 
@@ -21,8 +22,8 @@ def board() -> Board:
 def test_counters_are_summed_over_workers_and_told_by_listener() -> None:
     figures = board()
     for number in (0, 1):
-        figures.row(number)["in"][SESSIONS] += 2
-        figures.row(number)["in"][metrics.RELAYS["refused"]] += 1
+        counted(figures, number, "in", SESSIONS, 2)
+        counted(figures, number, "in", metrics.RELAYS["refused"], 1)
     found = samples(exposition(figures, STATUS, LEASES).decode())
     assert found['popgate_sessions_total{listener="in",protocol="smtp"}'] == 4
     assert found['popgate_sessions_total{listener="pop",protocol="pop3"}'] == 0
@@ -31,8 +32,10 @@ def test_counters_are_summed_over_workers_and_told_by_listener() -> None:
 
 def test_a_histogram_is_cumulative_and_in_seconds() -> None:
     figures = board()
+    row = figures.row(0)
     for seconds in (0.01, 0.2, 99999.0):
-        SESSION_SECONDS.note(figures.row(0)["in"], seconds)
+        SESSION_SECONDS.note(row.figures["in"], seconds)
+    row.publish()
     found = samples(exposition(figures, STATUS, LEASES).decode())
     name, of = "popgate_session_seconds", 'listener="in",protocol="smtp"'
     counts = [found[f'{name}_bucket{{le="{bound}",{of}}}'] for bound in ("0.05", "0.1", "0.25", "7200.0", "+Inf")]
@@ -66,7 +69,7 @@ def test_a_server_that_is_down_and_a_node_that_leaves() -> None:
 
 def test_without_an_answer_the_workers_figures_are_there() -> None:
     figures = board()
-    figures.row(0)["in"][SESSIONS] += 1
+    counted(figures, 0, "in", SESSIONS, 1)
     found = samples(exposition(figures, SILENT, SILENT).decode())
     assert found['popgate_sessions_total{listener="in",protocol="smtp"}'] == 1
     assert not [key for key in found if key.startswith(("popgate_upstream_up", "popgate_leases{", "popgate_draining"))]
@@ -76,7 +79,7 @@ def test_without_an_answer_the_workers_figures_are_there() -> None:
 def test_the_store_is_down_when_one_worker_says_so() -> None:
     figures = board()
     assert samples(exposition(figures, STATUS, LEASES).decode())["popgate_store_up"] == 1
-    figures.row(1)[NODE][metrics.STORE_DOWN] = 1
+    counted(figures, 1, NODE, metrics.STORE_DOWN, 1)
     assert samples(exposition(figures, STATUS, LEASES).decode())["popgate_store_up"] == 0
 
 
