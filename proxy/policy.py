@@ -34,12 +34,15 @@ FOREVER: Final = float("inf")
 _NOWHERE: Final = Networks(())
 POP3: Final = "pop3"
 """The source of a lease that a POP login made (RULES G1)."""
+ADMIN: Final = "admin"
+"""The source of one that the administrator made."""
 CROWD: Final = 20
 """Logins at one address from which on a warning is due where there is no limit (RULES G3)."""
 
 _TRUSTED: Final = Verdict(Outcome.ALLOW, "trusted network")
 _NO_LEASE: Final = Verdict(Outcome.REFUSE, NO_LEASE)
 _SENDER: Final = Verdict(Outcome.REFUSE, "sender does not match")
+_BARRED: Final = Verdict(Outcome.REFUSE, "login may not relay")
 _SPENT: Final = Verdict(Outcome.SPENT, "budget spent")
 _ANYTHING: Final = RelayAsked("", "")  # on connecting there is no sender yet
 
@@ -100,6 +103,8 @@ class RelayPolicy:
         self._shadow = gate.mode == "shadow"
         self.binds_sender = gate.sender != "any" or bool(gate.shared_networks)
         """Whether the sender matters for anybody."""
+        self.doubts_authenticated = self.binds_sender or bool(self._no_relay)
+        """Whether it matters who an authenticated client is, and what it sends as."""
 
     # Who may relay
 
@@ -150,6 +155,10 @@ class RelayPolicy:
         """What follows from the leases of an address, and for how many seconds it holds."""
         if isinstance(answer, StoreUnavailable):
             return Verdict(Outcome.DEFER, f"store down: {answer}"), FOREVER
+        if answer and self.unleasable(address, "", 0):
+            # They are of others in its network (G2), or from before it was configured so (G3).  What the administrator
+            # gave counts.
+            answer = [lease for lease in answer if lease.source == ADMIN]
         if not answer:
             return _NO_LEASE, FOREVER
         gate = self.gate
@@ -179,7 +188,7 @@ class RelayPolicy:
             return _NO_LEASE
         if isinstance(answer, StoreUnavailable):
             return Verdict(Outcome.DEFER, f"whoson: {answer}")
-        if answer.login.lower() in self._no_relay:
+        if self._is_barred(answer.login):
             return _NO_LEASE
         bound = self.gate.sender == "match" or address in self._shared
         matches = not self.binds_sender or self._senders.match(answer.login, sender)
@@ -198,6 +207,8 @@ class RelayPolicy:
             self.judge(address, _ANYTHING, lambda verdict, _: then(verdict), waits=False, asks=False)
 
     def _authenticated(self, address: bytes, question: RelayAsked) -> Verdict:
+        if self._is_barred(question.login):
+            return _BARRED
         bound = self.gate.sender == "match" or address in self._shared
         matches = not self.binds_sender or self._senders.match(question.login, question.sender)
         if bound and not matches:
@@ -238,11 +249,15 @@ class RelayPolicy:
             return "link-local address"  # the same on every interface, and so no one's (RULES G2)
         if self._is_own(address):
             return "own address"
-        if login.lower() in self._no_relay:
+        if self._is_barred(login):
             return "no_relay_logins"
         if self.gate.lease_after_failures and failures >= self.gate.lease_after_failures:
             return "failed logins before it"
         return ""
+
+    def _is_barred(self, login: str) -> bool:
+        """Whether it is among `no_relay_logins` (RULES G13), or may be: of what can't be read (S10) nobody knows."""
+        return login.lower() in self._no_relay or (bool(self._no_relay) and login.startswith("?"))
 
     def is_crowded(self, logins: int) -> bool:
         """Whether so many live logins at one address are too many: no lease was made for the last (RULES G3)."""
@@ -332,7 +347,7 @@ class _Judgement:
     def _wait(self) -> bool:
         """Wait, if there is patience and room; whether it does."""
         patience = self._policy.patience
-        if self._waiting is None and patience is not None:
+        if self._waiting is None and patience is not None and not self._policy.unleasable(self._address, "", 0):
             self._waiting = patience.enter(self._place, self._policy.gate.patience, self.look)
             if self._waiting is not None and patience.news != self._news:
                 self.look(False)  # a lease may have come since we asked

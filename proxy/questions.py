@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .errors import StoreUnavailable
 from .leases.base import MAX_LOGIN, login_octets
 from .leases.sqlite import SqliteStore
+from .policy import ADMIN
 from .wire.address import packed, shown
 
 if TYPE_CHECKING:
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
 Answer = dict[str, Any]
 
 ADMIN_LOGIN: Final = "(admin)"
-ADMIN_SOURCE: Final = "admin"
-"""Login and source of a lease that the administrator made (RULES G1)."""
+"""Login of a lease that the administrator made (RULES G1), where he names none."""
 
 
 def listed(found: list[Lease] | StoreUnavailable, limit: int | None = None) -> Answer:
@@ -123,7 +123,7 @@ def granting(question: Answer) -> tuple[bytes, str, str, float]:
     login = str(question.get("login") or ADMIN_LOGIN)
     if len(login_octets(login)) > MAX_LOGIN:
         raise ValueError(f"the login is longer than {MAX_LOGIN} octets")
-    return address, login, ADMIN_SOURCE, window
+    return address, login, ADMIN, window
 
 
 def _grant(store: LeaseStore, question: Answer, then: Callable[[Answer], None]) -> None:

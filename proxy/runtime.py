@@ -208,7 +208,7 @@ def _service(
             refusal=gate.refusal,
             bare_newline=gate.bare_newline,
             auth=gate.auth,
-            binds_sender=policy.binds_sender,
+            doubts_authenticated=policy.doubts_authenticated,
             starttls=starttls,
             tls_required=listener.tls_required,
             ask_local=listener.local == "gate",

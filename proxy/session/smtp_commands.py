@@ -118,7 +118,7 @@ def rcpt(session: SmtpSession, argument: bytes) -> None:
 def foreign(session: SmtpSession, transaction: Transaction, line: bytes, path: Path) -> None:
     """A recipient that is not local: by the verdict of this transaction, or by asking for it."""
     if transaction.verdict is None:
-        if not session.authenticated or session.settings.binds_sender:
+        if not session.authenticated or session.settings.doubts_authenticated:
             return _ask(session, transaction, line, path)
         transaction.verdict = Verdict(Outcome.ALLOW, "authenticated", session.login)
     return judged(session, transaction, line, path)

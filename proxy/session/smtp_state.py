@@ -42,8 +42,8 @@ class SmtpSettings:
     bare_newline: Literal["normalize", "reject"] = "normalize"
     auth: Literal["upstream", "pop3", "off"] = "upstream"
     """Who answers AUTH; "pop3": a POP3 login at the upstream tells whether the password is right (RULES G15)."""
-    binds_sender: bool = False
-    """Whether the gate wants to see the sender of an authenticated client too (RULES G10)."""
+    doubts_authenticated: bool = False
+    """Whether the gate is asked about authenticated clients, too (RULES G10, G13)."""
     starttls: bool = False
     tls_required: bool = False
     ask_local: bool = False

@@ -40,12 +40,12 @@ def shown_login(name: bytes) -> str:
 class Exchange:
     """One AUTH command from its first line to the reply that ends it."""
 
-    __slots__ = ("_mechanism", "_rounds", "login")
+    __slots__ = ("_mechanism", "_rounds", "_unread", "login")
 
     def __init__(self, mechanism: bytes) -> None:
         self._mechanism = mechanism
         self._rounds = 0
-        self.login = "?" + mechanism.decode("ascii")
+        self._unread = self.login = "?" + mechanism.decode("ascii")
         """The authorisation identity if given, else the authentication identity; `?MECHANISM` if it can't be read."""
 
     def response(self, line: bytes) -> bytes:
@@ -59,10 +59,14 @@ class Exchange:
             return b"*"
         if line != b"=" and not is_base64(line):
             return b"*"
+        name = _LOGINS[self._mechanism](b"" if line == b"=" else binascii.a2b_base64(line))
         if self._rounds == 1:
-            name = _LOGINS[self._mechanism](b"" if line == b"=" else binascii.a2b_base64(line))
             if name and not _CONTROL.search(name):  # a client that mixed mechanisms up shows its password there
                 self.login = shown_login(name)
+        elif self._rounds > 2 if self._mechanism == b"LOGIN" else name and shown_login(name) != self.login:
+            # The server asks for the name again: it passed over the first response, and so who logs in is not the one
+            # who was named there (LOGIN has no initial response in its draft, CRAM-MD5 none in RFC 2195).
+            self.login = self._unread
         return line
 
 

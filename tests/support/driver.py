@@ -107,7 +107,7 @@ def new_session(protocol: str, words: Iterable[str] = ()) -> SmtpSession | PopSe
 
     Words: tls (implicit), starttls (POP3: stls), tls_required, announced, noauth, bare_newline=MODE,
     local=DOMAIN,DOMAIN (default local.test), ask_local, standing=OUTCOME, max_refusals=N, max_errors=N,
-    max_failed_logins=N, auth=pop3, binds_sender.
+    max_failed_logins=N, auth=pop3, doubts_authenticated.
     """
     given = dict(word.partition("=")[::2] for word in words)
 
@@ -134,7 +134,7 @@ def new_session(protocol: str, words: Iterable[str] = ()) -> SmtpSession | PopSe
             REFUSAL,
             bare_newline="reject" if given.pop("bare_newline", "normalize") == "reject" else "normalize",
             auth=auth,
-            binds_sender=flag("binds_sender"),
+            doubts_authenticated=flag("doubts_authenticated"),
             starttls=flag("starttls"),
             tls_required=required,
             ask_local=flag("ask_local"),

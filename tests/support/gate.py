@@ -128,7 +128,8 @@ class Gate:
             EhloEditor(self.auth != "off", own),
             refusal,
             auth=self.auth,
-            binds_sender=bool(self.rules.get("shared_networks")) or self.rules.get("sender", "any") != "any",
+            doubts_authenticated=bool(self.rules.get("shared_networks") or self.rules.get("no_relay_logins"))
+            or self.rules.get("sender", "any") != "any",
             starttls=self.stls,
         )
 

@@ -14,7 +14,7 @@ from proxy.errors import StoreUnavailable
 from proxy.leases.base import Lease
 from proxy.leases.memory import MemoryStore
 from proxy.patience import Patience
-from proxy.policy import RelayPolicy
+from proxy.policy import ADMIN, RelayPolicy
 from proxy.session.events import Outcome, RelayAsked, Verdict
 from proxy.wire.address import Networks, packed
 
@@ -281,6 +281,23 @@ def test_G10_of_an_authenticated_session_its_own_sender_and_one_bounce_at_a_time
     own = bench.judge(HOME, RelayAsked("anna@local.test", "x@far.test", True, "anna"))[0]
     assert own == Verdict(Outcome.ALLOW, "authenticated", "anna")
     assert bench.judge(HOME, RelayAsked("", "x@far.test", True, "anna"))[0].recipients == 1
+
+
+@pytest.mark.parametrize("login", ["scanner", "Scanner", "?LOGIN"])
+def test_G13_whose_login_opens_nothing_relays_by_no_authentication(login: str) -> None:
+    gate = policy(SlowStore(), no_relay_logins=("scanner",))
+    assert gate.doubts_authenticated
+    answers: list[Verdict] = []
+    for name in (login, "anna"):
+        question = RelayAsked("a@local.test", "x@far.test", True, name)
+        gate.judge(HOME, question, lambda verdict, _: answers.append(verdict))
+    assert answers[0] == Verdict(Outcome.REFUSE, "login may not relay")
+    assert answers[1].outcome is Outcome.ALLOW
+
+
+def test_G13_a_login_that_can_t_be_read_may_be_one_that_opens_nothing() -> None:
+    assert policy(SlowStore(), no_relay_logins=("scanner",)).unleasable(HOME, "?LOGIN", 0) == "no_relay_logins"
+    assert policy(SlowStore()).unleasable(HOME, "?LOGIN", 0) == ""
 
 
 # Budgets
@@ -595,3 +612,53 @@ def test_G9_nobody_waits_where_it_is_off_or_where_only_a_look_is_taken(rules: di
     gate.answer()
     assert answers == [Verdict(Outcome.REFUSE, "no lease")]
     assert gate.store.watcher is None
+
+
+# Addresses of nobody
+
+
+NODE, PHONE = packed("2001:db8::1"), packed("2001:db8::2")
+
+
+def _nowhere(kind: str, store: MemoryStore, waiting: Patience | None = None) -> RelayPolicy:
+    """A policy by which no login from NODE makes a lease, but all of its network is one place."""
+    gate = Gate(ipv6_prefix=64, never_lease=("2001:db8::1",) if kind == "never_lease" else ())
+    balancers = Networks(("2001:db8::1",) if kind == "balancer" else ())
+    own = NODE if kind == "own" else b""
+    return RelayPolicy(gate, store, is_own=lambda address: address == own, balancers=balancers, patience=waiting)
+
+
+@pytest.mark.parametrize("kind", ["never_lease", "balancer", "own"])
+def test_G3_a_neighbour_s_lease_opens_nothing_for_an_address_that_stands_for_others(kind: str) -> None:
+    """Of one /64: the phone's login opens it for the phone, and not for what a load balancer there forwards."""
+    store = MemoryStore(FakeClock())
+    gate = _nowhere(kind, store)
+    gate.grant(PHONE, "anna", lambda _: None)
+    answers: list[Verdict] = []
+    for address in (NODE, PHONE):
+        gate.judge(address, QUESTION, lambda verdict, _: answers.append(verdict))
+    assert [verdict.outcome for verdict in answers] == [Outcome.REFUSE, Outcome.ALLOW]
+
+
+def test_G3_what_is_never_leased_from_now_on_has_no_lease_of_before_but_the_administrator_s() -> None:
+    bench = Bench()
+    bench.grant("anna")
+    answers: list[Verdict] = []
+    gate = policy(bench.store, never=["192.0.2.7"])
+    gate.judge(HOME, QUESTION, lambda verdict, _: answers.append(verdict))
+    assert answers == [Verdict(Outcome.REFUSE, "no lease")]
+    bench.store.grant(HOME, "(admin)", ADMIN, 60.0, lambda _: None)
+    gate.judge(HOME, QUESTION, lambda verdict, _: answers.append(verdict))
+    assert answers[1].why == "lease of (admin)"
+
+
+def test_G9_nobody_waits_for_a_lease_that_can_t_come() -> None:
+    clock = FakeClock()
+    store = MemoryStore(clock)
+    patience = Patience(store, clock.now, 200)
+    gate = _nowhere("balancer", store, patience)
+    answers: list[Verdict] = []
+    gate.judge(NODE, QUESTION, lambda verdict, _: answers.append(verdict))
+    assert (len(answers), len(patience)) == (1, 0)
+    gate.judge(PHONE, QUESTION, lambda verdict, _: answers.append(verdict))
+    assert (len(answers), len(patience)) == (1, 1)

@@ -145,7 +145,7 @@ def test_G15_passwords_are_checked_at_an_upstream_that_no_smtp_listener_has(tmp_
     made = services(loaded(tmp_path, text + '[listener.smtp.gate]\nauth = "pop3"\nsender = "match"\n'))
     settings, upstream = made["smtp"].settings, made["smtp"].password_upstream
     assert isinstance(settings, SmtpSettings)
-    assert (settings.auth, settings.binds_sender) == ("pop3", True)
+    assert (settings.auth, settings.doubts_authenticated) == ("pop3", True)
     assert upstream is not None
     assert (upstream.name, upstream.protocol) == ("pop3", "pop3")
     assert upstream.pool is made["pop3"].upstream.pool, "its places and its health are the same"

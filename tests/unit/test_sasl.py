@@ -57,6 +57,43 @@ def test_S10_the_password_of_LOGIN_is_not_kept() -> None:
     assert not any("secret" in repr(value) for value in kept)
 
 
+@pytest.mark.parametrize(
+    ("mechanism", "responses"),
+    [
+        (b"LOGIN", [b"anna", b"mallory", b"secret"]),
+        (b"LOGIN", [b"anna", b"mallory", b""]),
+        (b"PLAIN", [b"\0anna\0x", b"\0mallory\0secret"]),
+        (b"CRAM-MD5", [b"anna 00", b"mallory b913a602c7eda7a495b4e6e7334d3890"]),
+        (b"SCRAM-SHA-256", [b"n,,n=anna,r=x", b"n,,n=mallory,r=x", b"c=biws,r=xy,p=AAAA"]),
+        (b"XOAUTH2", [b"user=anna\1auth=Bearer x\1\1", b"user=mallory\1auth=Bearer secret\1\1"]),
+    ],
+)
+def test_S10_a_server_that_passes_over_the_initial_response_knows_another_login(
+    mechanism: bytes, responses: list[bytes]
+) -> None:
+    """Else sender binding and `no_relay_logins` would hold for whomever the client named first."""
+    exchange = Exchange(mechanism)
+    for response in responses:
+        exchange.response(encoded(response))
+    assert exchange.login == "?" + mechanism.decode()
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "responses"),
+    [
+        (b"LOGIN", [b"anna", b"secret"]),
+        (b"PLAIN", [b"\0anna\0secret", b"\0anna\0secret"]),
+        (b"SCRAM-SHA-256", [b"n,,n=anna,r=x", b"c=biws,r=xy,p=AAAA", b""]),
+        (b"OAUTHBEARER", [b"n,a=anna,\1auth=Bearer x\1\1", b"\1"]),
+    ],
+)
+def test_S10_the_rounds_that_a_mechanism_has_change_nothing(mechanism: bytes, responses: list[bytes]) -> None:
+    exchange = Exchange(mechanism)
+    for response in responses:
+        exchange.response(encoded(response))
+    assert exchange.login == "anna"
+
+
 @pytest.mark.parametrize("line", [b"=", b"*", b"", b"AAAA"])
 def test_S10_lines_that_pass(line: bytes) -> None:
     assert Exchange(b"PLAIN").response(line) == line
