@@ -106,6 +106,10 @@ class RelayPolicy:
         self.doubts_authenticated = self.binds_sender or bool(self._no_relay)
         """Whether it matters who an authenticated client is, and what it sends as."""
 
+    def enforce(self) -> None:
+        """Refuse from the next question on: what ends mode "shadow" ends it for the sessions that live, too (G12)."""
+        self._shadow = False
+
     # Who may relay
 
     def standing(self, address: bytes) -> Verdict | None:

@@ -1,9 +1,10 @@
 """Mode `shadow` is only for a server that decides for itself (RULES G12): here it is asked.
 
 In shadow the gate refuses nothing.  A server that relays for popgate's address would then be an open relay, so each
-server behind a listener in shadow is asked at the start and at every reload, by the selftest's question (MAIL, RCPT to
-a reserved domain, RSET; selftest/smtp.py).  Only a clear "no" of all of them permits shadow; otherwise `enforced` gives
-a configuration in which that listener enforces, and says why.
+server behind a listener in shadow is asked at the start and at every reload, at each of its addresses, by the
+selftest's question (MAIL, RCPT to a reserved domain, RSET; selftest/smtp.py).  Only a clear "no" of all of them permits
+shadow; otherwise `enforced` gives a configuration in which that listener enforces, and says why.  Nor is it permitted
+where there is nobody to ask: each client of a transparent listener names its own server.
 
 The question takes time and an event loop, and the supervisor has none (RULES N5): a child asks, and answers through a
 pipe within `PATIENCE` seconds.  Rejected: asking in each worker, which would serve before it knows.
@@ -20,11 +21,14 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from .errors import PopgateError
 from .selftest import servers_of
 from .selftest.servers import visit
+from .selftest.talk import addresses
 
 if TYPE_CHECKING:
     from .config import Config
+    from .selftest.servers import Server
 
 PATIENCE: Final = 20.0
 """Seconds for all servers; a reload waits for them, and workers serve on meanwhile."""
@@ -77,10 +81,30 @@ def _read(pipe: int) -> bytes:
 
 
 async def _visits(config: Config, upstreams: set[str]) -> dict[str, str]:
-    servers = [server for server in servers_of(config) if server.upstream.name in upstreams]
-    reasons = dict.fromkeys(upstreams, "")
+    reasons = dict.fromkeys(upstreams, "its clients choose its servers, and nobody can ask those: set servers")
+    named = [server for server in servers_of(config) if server.upstream.name in upstreams]
+    reasons |= dict.fromkeys([server.upstream.name for server in named], "")
+    servers: list[Server] = []
+    for server in named:
+        try:
+            servers += await _each_address(server)
+        except PopgateError as error:
+            reasons[server.upstream.name] = f"{server.endpoint} can't be asked: {error}"
     for server, found in zip(servers, await asyncio.gather(*map(visit, servers)), strict=True):
         if found.relays is not False:
             what = "relays for our address" if found.relays else "does not say whether it relays for our address"
             reasons[server.upstream.name] = f"{server.endpoint} {what}: everyone could send through it"
     return reasons
+
+
+async def _each_address(server: Server) -> list[Server]:
+    """The server, once for each address of its name: sessions may come by any, and it may judge them apart."""
+    endpoint, upstream = server.endpoint, server.upstream
+    if endpoint.path:
+        return [server]
+    if upstream.tls != "off" and not upstream.tls_name:
+        upstream = replace(upstream, tls_name=endpoint.host)
+    return [
+        replace(server, upstream=upstream, endpoint=replace(endpoint, host=address.host))
+        for address in await addresses(endpoint, upstream.connect_timeout)
+    ]

@@ -614,6 +614,17 @@ def test_G9_nobody_waits_where_it_is_off_or_where_only_a_look_is_taken(rules: di
     assert gate.store.watcher is None
 
 
+def test_G12_what_ends_shadow_ends_it_for_living_sessions_too() -> None:
+    store = MemoryStore(FakeClock())
+    gate = policy(store, mode="shadow")
+    answers: list[Verdict] = []
+    for _ in range(2):
+        gate.judge(HOME, QUESTION, lambda verdict, _: answers.append(verdict))
+        gate.enforce()
+    assert answers[0].shadowed
+    assert answers[1] == Verdict(Outcome.REFUSE, "no lease")
+
+
 # Addresses of nobody
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy import shadow
+from proxy.errors import UpstreamUnavailable
+from proxy.selftest.talk import Address
 from proxy.shadow import enforced
 
 from ..support.configuration import loaded
@@ -18,13 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from proxy.config import Config
+    from proxy.config import Config, Endpoint
 
 
 @contextlib.contextmanager
-def server(rcpt: bytes) -> Iterator[int]:
+def server(rcpt: bytes, host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
     """An SMTP server that answers each RCPT so; its port."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with socket.create_server((host, port)) as listening:
 
         def serve() -> None:
             with contextlib.suppress(OSError):
@@ -102,3 +104,33 @@ def test_nobody_is_asked_where_nothing_is_in_shadow(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(shadow, "_asked", None)
     given = config(tmp_path, 1, mode="enforce")
     assert enforced(given) == (given, {})
+
+
+def test_G12_a_name_is_asked_at_each_of_its_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions may come to any of them, and the server may take one of them for its own network."""
+
+    async def both(endpoint: Endpoint, patience: float) -> list[Address]:
+        return [Address(socket.AF_INET, host, endpoint.port) for host in ("127.0.0.1", "127.0.0.9")]
+
+    monkeypatch.setattr(shadow, "addresses", both)
+    with server(b"554 5.7.1 Relay access denied\r\n") as good, server(b"250 ok\r\n", "127.0.0.9", good):
+        found, refused = enforced(config(tmp_path, good))
+    assert modes(found) == {"enforce"}
+    assert f"127.0.0.9:{good} relays" in refused["smtp"]
+
+
+def test_G12_servers_that_clients_choose_can_t_be_asked(tmp_path: Path) -> None:
+    text = '[gate]\nmode = "shadow"\n[listener.smtp]\ntransparent = true\n[upstream.smtp]\nservers = []\n'
+    found, refused = enforced(loaded(tmp_path, text))
+    assert modes(found) == {"enforce"}
+    assert "clients choose its servers" in refused["smtp"]
+
+
+def test_G12_a_name_that_can_t_be_looked_up_permits_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def none(endpoint: Endpoint, patience: float) -> list[Address]:
+        raise UpstreamUnavailable("no such name")
+
+    monkeypatch.setattr(shadow, "addresses", none)
+    with server(b"554 5.7.1 Relay access denied\r\n") as port:
+        _, refused = enforced(config(tmp_path, port))
+    assert "can't be asked: no such name" in refused["smtp"]
