@@ -170,9 +170,10 @@ def _password_given(link: Link, login: str) -> None:
         attempt,
         lambda result: _password_checked(link, login, result),
         link.upstream_failed,
-        announcing.announcement(link) if link.ends is not None else None,
+        announcing.announcement(link) if upstream.showing.announces else None,
     )
     link.call_off = check.stop
+    check.begin()
 
 
 def _password_checked(link: Link, login: str, result: Password) -> None:

@@ -7,8 +7,9 @@ refusal while there are others; the last one's words are the client's.  When the
 handed to the link, which gave the two callbacks; from then on nothing is tried again.
 
 A server that can't be connected to, hangs up, is silent or has no TLS is down for all clients until somebody reaches
-it. One that refuses in words is not: they may be meant for this client alone; so may a hang-up, where the server was
-shown the client.
+it.  One that refuses in words is not: they may be meant for this client alone.  So may whatever happens where the client
+has a part in it: the server was shown its address, the connection should come from there, or what it said to another
+connection is said again.
 
 The whole of it, for each server, takes at most `connect_timeout`; so does a wait for a place at one.
 """
@@ -43,9 +44,9 @@ class Dialling:
     """One client's search for its upstream; the leg's owner until it is found."""
 
     __slots__ = (
-        "_addresses", "_again", "_announcement", "_begun", "_deadlines", "_failed", "_found", "_known", "_leg",
-        "_opening", "_poller", "_said", "_server", "_stopped", "_untried", "_upstream", "deadlines", "host", "name",
-        "took",
+        "_addresses", "_again", "_announcement", "_begun", "_deadlines", "_failed", "_found", "_is_client_s", "_known",
+        "_leg", "_opening", "_poller", "_said", "_server", "_stopped", "_untried", "_upstream", "deadlines", "host",
+        "name", "took",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +74,8 @@ class Dialling:
         self._upstream, self._poller, self._deadlines = upstream, poller, deadlines
         self._found, self._failed, self._said = found, failed, said
         self._announcement, self._again = announcement, again
+        # What fails may be the client's doing: its address, which we come from, or what it said.
+        self._is_client_s = again is not None or (announcement is not None and upstream.showing.source == CLIENT)
         self._known: list[Address] = []
         """Of all servers."""
         self._untried: list[int] = []
@@ -185,7 +188,7 @@ class Dialling:
     def _failure(self, why: str, *, blame: bool = True) -> None:
         """Say it, and blame the server if it was its last address."""
         self._said(self.name, why)
-        if not self._addresses and blame and not self._upstream.is_original:
+        if not self._addresses and blame and not self._upstream.is_original and not self._is_client_s:
             assert self._server is not None
             self._upstream.pool.failed(self._server, self._begun, why)
 
@@ -283,5 +286,4 @@ class Dialling:
             self._leave()
             self._give_up()
         else:
-            shown = self._announcement is not None and self._upstream.showing.source == CLIENT
-            self._gone(self._leg, "no greeting in time", blame=not shown)
+            self._gone(self._leg, "no greeting in time")

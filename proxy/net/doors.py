@@ -129,15 +129,18 @@ class DatagramDoor:
     def _ready(self, events: int) -> None:
         for _ in range(_TURN):
             try:
-                data, source = self._sock.recvfrom(self._answerer.limit)
+                data, source = self._sock.recvfrom(self._answerer.limit + 1)
             except OSError:  # mostly BlockingIOError: no more, or another worker was faster
                 return
             peer = _address(source)
-            if self._answerer.welcomes(peer):
+            if not self._answerer.welcomes(peer):
+                self._turned_away.note(self._answerer.name, peer, "not allowed")
+            elif len(data) > self._answerer.limit:  # cut off here, it could say something else than it did
+                why = f"a request of more than {self._answerer.limit} octets"
+                self._turned_away.note(self._answerer.name, peer, why)
+            else:
                 lines = [line.removesuffix(b"\r") for line in data.split(b"\n")]
                 self._answerer.answer(lines, peer, lambda answer, source=source: self._send(answer, source))  # type: ignore[misc]
-            else:
-                self._turned_away.note(self._answerer.name, peer, "not allowed")
 
     def _send(self, answer: Answer, source: tuple[object, ...]) -> None:
         with contextlib.suppress(OSError):  # the buffer is full, the peer is gone: it asks again if it still cares

@@ -1,8 +1,8 @@
 """Tries a password at a POP3 upstream, for `auth = "pop3"` (RULES G15), by a connection made and closed for it.
 
-`PasswordCheck` finds a server as a link does (net/dialling.py: TLS, the next server where one fails), then logs in
-(session/pop3_login.py).  It calls `then` once, with UNKNOWN where no server answers in time.  The password goes to the
-server and is forgotten with this object; it is in no log line, error or event.
+`PasswordCheck`, once begun, finds a server as a link does (net/dialling.py: TLS, the next server where one fails), then
+logs in (session/pop3_login.py).  It calls `then` once, with UNKNOWN where no server answers in time.  The password goes
+to the server and is forgotten with this object; it is in no log line, error or event.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class PasswordCheck:
     """One try; `stop` calls it off."""
 
-    __slots__ = ("_dialling", "_leg", "_login", "_said", "_shared", "_then", "_upstream", "deadlines")
+    __slots__ = ("_announcement", "_dialling", "_leg", "_login", "_said", "_shared", "_then", "_upstream", "deadlines")
 
     def __init__(
         self,
@@ -44,16 +44,23 @@ class PasswordCheck:
         self._shared, self._upstream, self._login = shared, upstream, login
         self._then: Callable[[Password], None] | None = then
         self._said = said
+        self._announcement = announcement
         self._leg: Leg | None = None
-        self._dialling: Dialling | None = Dialling(
-            upstream,
-            shared.poller,
-            shared.deadlines,
+        self._dialling: Dialling | None = None
+
+    def begin(self) -> None:
+        """It may be over at once: nobody can be reached."""
+        dialling = Dialling(
+            self._upstream,
+            self._shared.poller,
+            self._shared.deadlines,
             found=self._found,
             failed=lambda: self._end(Password.UNKNOWN),
-            said=said,
-            announcement=announcement,
+            said=self._said,
+            announcement=self._announcement,
         )
+        if self._then is not None:
+            self._dialling = dialling
 
     def stop(self) -> None:
         """Nobody wants to know any more."""

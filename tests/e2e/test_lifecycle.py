@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..support.dialogue import Dialogue, pop_login, send, stuffed
-from ..support.legacy import Legacy, silent
+from ..support.legacy import Call, Legacy, silent
 from ..support.popgate import Popgate, config, merged, start_fails
 from ..support.ports import free, server_host
 
@@ -250,3 +250,25 @@ def test_the_next_server_is_tried_when_the_first_is_down(appliance: SampleApplia
     settings = merged(settings, {"upstream": {"smtp": {"servers": [nobody(), appliance.smtp]}}})
     with Popgate(settings) as gate:
         assert send(gate.address("smtp"), [b"bob@example.com"]).startswith(b"250 ")
+
+
+def test_G12_a_reload_that_ends_shadow_ends_it_for_sessions_that_live() -> None:
+    """A server that is found to relay for us must not be an open relay for the hours that a session may last."""
+
+    async def refuse(call: Call) -> None:
+        said = b"220 old\r\n"
+        while line := await call.ask(said):
+            said = b"554 5.7.1 Relay access denied\r\n" if line.startswith(b"RCPT") else b"250 ok\r\n"
+
+    with Legacy(refuse) as server:
+        settings = merged(config(server.endpoint, server.endpoint), {"gate": {"mode": "shadow"}})
+        with Popgate(settings) as gate, Dialogue(gate.address("smtp")) as smtp:
+            smtp.expect(b"220")
+            smtp.ask(b"HELO x", b"250")
+            gate.write(merged(settings, {"gate": {"mode": "enforce"}}))
+            gate.reload(r"\breloaded\b")
+            assert gate.command("leases").returncode == 0  # the worker answers it behind the reload
+            smtp.ask(b"MAIL FROM:<a@example.org>", b"250")
+            smtp.ask(b"RCPT TO:<" + FRIEND + b">", b"554")
+            smtp.ask(b"QUIT", b"250")
+        assert all(b"RCPT TO:<" + FRIEND not in call.received for call in server.calls)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,8 @@ from proxy.wire.address import packed
 from ..support.gate import CLIENT, Gate, SlowStore
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..support.workshop import Peer, Workshop
 
 FOREIGN = b"RCPT TO:<x@far.test>\r\n"
@@ -577,3 +580,17 @@ def test_G10_a_session_opened_by_a_password_is_bound_to_its_sender(
         assert door.client.got[door.client.told :].startswith(answer)
     else:
         door.gets(door.up, FOREIGN)
+
+
+def test_G15_where_no_server_can_be_reached_the_session_goes_on(workshop: Workshop, tmp_path: Path) -> None:
+    door = Door(workshop)
+    nobody = [Server("", 0, str(tmp_path / "nobody"))]
+    door.link.service = replace(
+        door.link.service,
+        password_upstream=Upstream(
+            "box", "pop3", nobody, tls=None, implicit=False, connect_timeout=10.0, is_ours=lambda host, port: False
+        ),
+    )
+    door.talk(("C", plain()), (">C", UNKNOWN))
+    assert workshop.log.of("bug") == []
+    assert door.link.call_off is None, "nothing is held that could call it off, and the password with it"

@@ -402,6 +402,31 @@ def test_a_server_that_was_shown_the_client_is_not_to_blame_for_hanging_up(bench
     assert bench.states() == ["unknown"]
 
 
+@pytest.mark.parametrize("end", ["hangs up", "is silent"])
+def test_what_a_client_says_again_takes_no_server_down(bench: Bench, end: str) -> None:
+    """Its EHLO and MAIL, on the connection that it moves to (RULES S12): a server may hang up on who says that."""
+    bench.start(again=(b"EHLO x\r\n", b"MAIL FROM:<poison@s.test>\r\n"))
+    up = bench.workshop.accepted(bench.server)
+    up.send(b"220 hi\r\n")
+    bench.workshop.until(lambda: up.look() == b"EHLO x\r\n")
+    up.send(b"250 hi\r\n")
+    bench.workshop.until(lambda: b"poison" in up.look())
+    if end == "hangs up":
+        up.close()
+    else:
+        bench.workshop.advance(20.0)
+    bench.workshop.until(lambda: bench.failed)
+    assert bench.states() == ["unknown"]
+
+
+def test_a_client_whose_address_can_t_be_a_source_takes_no_server_down(bench: Bench) -> None:
+    """Of the other family, as here, or link-local."""
+    shown = Announcement((packed("2001:db8::7"), 1234), (packed("2001:db8::1"), 25))
+    bench.start(showing=Showing(source=CLIENT), announcement=shown)
+    bench.workshop.until(lambda: bench.failed)
+    assert bench.states() == ["unknown"]
+
+
 def test_our_own_want_is_not_the_server_s_fault(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise Exhausted("Too many open files")

@@ -287,7 +287,6 @@ def ask(bench: Bench, data: bytes) -> Peer:
         (b"one\r\n\r\n", b"one|| by 127.0.0.1\n"),
         (b"one\nextension\n\n", b"one|extension|| by 127.0.0.1\n"),
         (b"", b" by 127.0.0.1\n"),
-        (b"x" * 100, b"x" * 64 + b" by 127.0.0.1\n"),
     ],
 )
 def test_every_datagram_is_answered(udp: Bench, data: bytes, answer: bytes) -> None:
@@ -302,6 +301,15 @@ def test_datagrams_of_strangers_are_met_with_silence_and_counted(udp: Bench) -> 
     assert udp.shop.log.of("turned-away") == [{"client": "127.0.0.1", "why": "not allowed", "count": 1}]
     assert all(peer.look() == b"" for peer in peers)
     assert udp.answerer.asked == []
+
+
+def test_a_datagram_that_is_too_long_is_no_request(udp: Bench) -> None:
+    """Its first octets could be one, for another address: LOGIN ... 192.0.2.1|23."""
+    ask(udp, b"x" * 65)
+    udp.shop.until(lambda: udp.shop.log.of("turned-away"))
+    assert udp.shop.log.of("turned-away")[0]["why"] == "a request of more than 64 octets"
+    udp.reply(ask(udp, b"y" * 64), b"y" * 64 + b" by 127.0.0.1\n")
+    assert len(udp.answerer.asked) == 1
 
 
 def test_a_closed_datagram_door_is_silent(udp: Bench) -> None:

@@ -63,6 +63,7 @@ class Bench:
                 lambda server, why: self.said.append((server, why)),
             )
             self.workshop.at_end.append(self.check.stop)
+            self.check.begin()
 
         self.workshop.run(begin)
 
@@ -285,3 +286,13 @@ def test_G15_no_password_where_tls_is_refused(bench: Bench, certificate: Path) -
     up.send(b"-ERR what?\r\n")
     bench.ends(Password.UNKNOWN)
     assert up.got == b"STLS\r\n"
+
+
+def test_G15_where_nobody_can_be_reached_at_once_nothing_is_known(bench: Bench, tmp_path: Path) -> None:
+    """A connection to a unix socket that is not there fails before the check is made, as one without a route does."""
+    bench.servers = [Server("", 0, str(tmp_path / "nobody"))]
+    bench.start()
+    bench.ends(Password.UNKNOWN)
+    assert [why for _, why in bench.said] == ["No such file or directory"]
+    bench.workshop.advance(2 * SECONDS)
+    assert len(bench.results) == 1
