@@ -55,22 +55,30 @@ def servers_of(config: Config) -> Iterator[Server]:
     ours = bound(config)
     for upstream in config.upstreams.values():
         users = [one for one in config.listeners.values() if one.upstream == upstream.name]
-        if not users:
+        checks = upstream.name in _checking(config)
+        if not users and not checks:
             continue
         domains = dict.fromkeys(domain for one in users for domain in one.gate.local_domains)
         for endpoint in upstream.servers:
             yield Server(
                 upstream=upstream,
                 endpoint=endpoint,
-                protocol=users[0].protocol,  # `load` takes no upstream for two
+                protocol=users[0].protocol if users else "pop3",  # `load` takes no upstream for two
                 local_domains=tuple(domains),
                 auth=any(one.gate.auth == "upstream" for one in users),
                 ours=ours,
+                checks=checks,
             )
 
 
+def _checking(config: Config) -> set[str]:
+    """Upstreams that check passwords (RULES G15)."""
+    listeners = config.listeners.values()
+    return {one.gate.auth_upstream for one in listeners if one.protocol == "smtp" and one.gate.auth == "pop3"}
+
+
 def _unused(config: Config) -> Iterator[Findings]:
-    used = {one.upstream for one in config.listeners.values()}
+    used = {one.upstream for one in config.listeners.values()} | _checking(config)
     for name in sorted(config.upstreams.keys() - used):
         found = Findings(f"upstream.{name}")
         found.about("used by")

@@ -84,8 +84,8 @@ class Pop3:
         return await self._talk.until(what, self._lines.feed, self._lines.take)
 
 
-async def interrogate(pop3: Pop3, found: Findings) -> None:
-    """Ask all there is to ask, behind greeting and TLS."""
+async def interrogate(pop3: Pop3, found: Findings, checks: bool = False) -> None:
+    """Ask all there is to ask, behind greeting and TLS; `checks`: it is to check passwords for `auth = "pop3"`."""
     found.about("CAPA")
     offers = await pop3.capabilities()
     if offers is None:
@@ -103,20 +103,36 @@ async def interrogate(pop3: Pop3, found: Findings) -> None:
         f"APOP {'yes' if pop3.apop else 'no'}; SASL {' '.join(carried) or 'none'}"
         + (f"; not passed on: {' '.join(left)}" if left else "")
     )
-    await _wrong_password(pop3, found)
+    taken = await _wrong_password(pop3, found)
+    if checks:
+        _can_check(offers, taken, found)
 
 
-async def _wrong_password(pop3: Pop3, found: Findings) -> None:
+def _can_check(offers: dict[str, list[str]], taken: bool, found: Findings) -> None:
+    """Whether passwords can be tried here: popgate has them, and no APOP or challenge could use them (RULES G15)."""
+    found.about("AUTH")
+    if offers and "USER" not in offers:
+        found.fail('offers no USER: passwords can\'t be checked here; take auth = "upstream" or "off"')
+    elif not offers and not taken:
+        found.warn('USER is refused; if that is so for all users, take auth = "upstream" or "off"')
+    else:
+        found.ok("passwords can be checked here, by USER and PASS")
+
+
+async def _wrong_password(pop3: Pop3, found: Findings) -> bool:
+    """Whether it took USER."""
     found.about("password")
     user = f"popgate-selftest-{secrets.token_hex(4)}"
+    taken = False
     try:
         line = await pop3.ask(f"USER {user}")
-        if status(line) is Status.OK:
+        if taken := status(line) is Status.OK:
             line = await pop3.ask(f"PASS {secrets.token_hex(8)}", shown="PASS")
     except UpstreamUnavailable as error:  # a tarpit or a hang-up: unkind to users who mistype, but it opens nothing
         found.warn(f"a wrong one is not answered: {error}")
-        return
+        return taken
     if status(line) is Status.ERR:
         found.ok(f"a wrong one is refused, {said(line)}")
     else:
         found.fail("accepts any password: every visitor would get a lease")
+    return taken

@@ -49,6 +49,7 @@ class Server:
     local_domains: tuple[str, ...]  # of all listeners in front of it
     auth: bool  # whether one of them passes AUTH on
     ours: frozenset[tuple[str, int]]  # (address, port) at which popgate listens
+    checks: bool = False  # whether it checks the passwords of AUTH (auth = "pop3")
 
 
 def place(server: Server) -> str:
@@ -95,7 +96,7 @@ async def _visit(server: Server, found: Findings) -> None:
             if not await _secure(server, found, talk, tls, address):
                 return
         if isinstance(speaker, pop3.Pop3):
-            await pop3.interrogate(speaker, found)
+            await pop3.interrogate(speaker, found, server.checks)
         else:
             await smtp.interrogate(speaker, found, server.local_domains, server.auth, server.upstream.xclient)
         with contextlib.suppress(PopgateError):  # all is known; how it takes leave is no matter

@@ -39,11 +39,12 @@ def visited(
     local: tuple[str, ...] = ("local.test",),
     auth: bool = False,
     ours: frozenset[tuple[str, int]] = frozenset(),
+    checks: bool = False,
     **settings: object,
 ) -> Found:
     """What a visit found; `settings` are the upstream's."""
     up = upstream(legacy, host, **settings)
-    findings = asyncio.run(visit(Server(up, up.servers[0], protocol, local, auth, ours)))
+    findings = asyncio.run(visit(Server(up, up.servers[0], protocol, local, auth, ours, checks)))
     found: Found = {}
     for level, line in findings.lines():
         assert line.startswith(f"{level:<4}  upstream.x {up.servers[0]}  ")

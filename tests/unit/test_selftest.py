@@ -11,6 +11,7 @@ import resource
 import socket
 import sqlite3
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,6 +100,20 @@ def test_an_upstream_that_nobody_uses_is_named(tmp_path: Path) -> None:
     assert run(config(tmp_path, upstreams=upstreams, limits=Limits(connections=1)), out) == 0
     assert re.search(r"^warn  upstream\.spare +used by +no listener: not asked$", out.getvalue(), re.MULTILINE)
     assert out.getvalue().splitlines()[-1].endswith(" 1 warning, 0 failures")
+
+
+def test_G15_an_upstream_that_only_checks_passwords_is_asked_too(tmp_path: Path) -> None:
+    out = io.StringIO()
+    with Legacy(pop3()) as box, Legacy(smtp({b"RCPT": b"554 no\r\n"})) as mail:
+        ends = {name: Endpoint(*legacy.address) for name, legacy in (("box", box), ("smtp", mail))}
+        upstreams = {name: Upstream(name, (end,)) for name, end in ends.items()}
+        listeners = smtp_listener(Endpoint("127.0.0.1", 0))
+        gate = Gate(auth="pop3", auth_upstream="box")
+        listeners = {name: replace(one, gate=gate) for name, one in listeners.items()}
+        run(config(tmp_path, listeners=listeners, upstreams=upstreams, limits=Limits(connections=1)), out)
+    found = re.search(r"^ok    upstream\.box \S+ +AUTH +passwords can be checked here", out.getvalue(), re.MULTILINE)
+    assert found, out.getvalue()
+    assert "no listener" not in out.getvalue()
 
 
 def test_N10_a_server_at_one_of_our_own_binds(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from tests.support.legacy import Legacy
 from tests.support.selftest import Found, pop3, visited
 
 
-def asked(answers: dict[bytes, bytes] | None = None) -> Found:
+def asked(answers: dict[bytes, bytes] | None = None, *, checks: bool = False) -> Found:
     with Legacy(pop3(answers)) as legacy:
-        return visited(legacy, "pop3")
+        return visited(legacy, "pop3", checks=checks)
 
 
 def test_what_it_is_asked_and_what_is_told() -> None:
@@ -52,6 +52,22 @@ def test_an_old_server_without_CAPA_and_APOP() -> None:
     assert found["CAPA"] == ["ok not known: an old server"]
     assert found["logins"] == ["ok APOP no; SASL none"]
     assert found["password"][0].startswith("ok ")
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        ({}, "ok passwords can be checked here, by USER and PASS"),
+        ({b"CAPA": b"+OK\r\nUIDL\r\nSASL CRAM-MD5\r\n.\r\n"}, "FAIL offers no USER: passwords can't be checked here; "),
+        ({b"CAPA": b"-ERR\r\n"}, "ok passwords can be checked here, by USER and PASS"),
+        ({b"CAPA": b"-ERR\r\n", b"USER": b"-ERR APOP only\r\n"}, "warn USER is refused; if that is so for all users, "),
+        ({b"USER": b"-ERR who?\r\n"}, "ok passwords can be checked here, by USER and PASS"),
+    ],
+)
+def test_G15_whether_it_can_check_passwords(answers: dict[bytes, bytes], told: str) -> None:
+    assert "AUTH" not in asked(answers)
+    (line,) = asked(answers, checks=True)["AUTH"]
+    assert line.startswith(told)
 
 
 @pytest.mark.parametrize(
