@@ -1,6 +1,7 @@
-"""`popgate sessions` and `popgate kick`: what a worker answers, and what the supervisor makes of all workers' answers.
+"""What concerns all living sessions of a worker: `popgate sessions`, `popgate kick`, the end of mode "shadow".
 
-A list is bounded: the newest `MOST` sessions, and how many there are in all.
+Of the commands it is what a worker answers, and what the supervisor makes of all workers' answers.  A list is bounded:
+the newest `MOST` sessions, and how many there are in all.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 from .net.link import Link
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from .channel import Message
     from .net.probe import Probe
+    from .net.service import Service
 
 MOST: Final = 1000
 """Sessions in a list: more than a person reads, and a worker has it within a few milliseconds."""
@@ -43,6 +45,14 @@ def kick(links: Iterable[Link | Probe], id_: str) -> Message:
             link.kick()
             return {"done": f"{id_}: the session of {link.shown} is ended"}
     return {"error": f"there is no session {id_}; `popgate sessions` lists them"}
+
+
+def leave_shadow(links: Iterable[Link | Probe], services: Mapping[str, Service]) -> None:
+    """Where a listener enforces now, living sessions do so, too, though else they keep their configuration (RULES N7):
+    its servers may have been found to relay for us (G12), and a session may last for hours."""
+    for link in links:
+        if isinstance(link, Link) and services[link.service.name].policy.gate.mode == "enforce":
+            link.service.policy.enforce()
 
 
 def worker_of(id_: str) -> int | None:

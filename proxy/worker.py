@@ -340,8 +340,7 @@ class Worker:
             channel.setblocking(False)
 
     def _reload(self, config: Config) -> None:
-        """Swap in a configuration that the supervisor has checked; living sessions keep theirs (RULES N7), but for mode
-        "shadow", once the servers may be open to the world (G12)."""
+        """Swap in a configuration that the supervisor has checked; living sessions keep theirs (RULES N7)."""
         outfit = self._outfit
         try:
             for tls in outfit.tls.values():
@@ -359,9 +358,7 @@ class Worker:
         if self._prober is not None:
             self._prober.log = log
             self._prober.watch(upstreams_of(services))
-        for link in self._links:
-            if isinstance(link, Link) and services[link.service.name].policy.gate.mode == "enforce":
-                link.service.policy.enforce()
+        sessions.leave_shadow(self._links, services)
         limits = config.limits
         for one, listener in zip(outfit.sockets, self._listeners, strict=True):
             listener.adopt(services[one.listener], limits.connections, limits.connections_per_client)

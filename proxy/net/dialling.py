@@ -7,9 +7,9 @@ refusal while there are others; the last one's words are the client's.  When the
 handed to the link, which gave the two callbacks; from then on nothing is tried again.
 
 A server that can't be connected to, hangs up, is silent or has no TLS is down for all clients until somebody reaches
-it.  One that refuses in words is not: they may be meant for this client alone.  So may whatever happens where the client
-has a part in it: the server was shown its address, the connection should come from there, or what it said to another
-connection is said again.
+it.  One that refuses in words is not: they may be meant for this client alone.  So may whatever happens where the
+client has a part in it: the server was shown its address, the connection should come from there, or what it said to
+another connection is said again.
 
 The whole of it, for each server, takes at most `connect_timeout`; so does a wait for a place at one.
 """

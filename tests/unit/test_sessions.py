@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from proxy import sessions
-from proxy.sessions import MOST, kick, listed, merged, worker_of
+from proxy.leases.memory import MemoryStore
+from proxy.sessions import MOST, kick, leave_shadow, listed, merged, worker_of
 from proxy.wire.address import packed
 
 from ..support.gate import Gate
+from .test_policy import policy
 
 if TYPE_CHECKING:
     from ..support.workshop import Workshop
@@ -112,3 +115,17 @@ def test_addresses_are_shown_as_text(workshop: Workshop) -> None:
     gate.open("2001:db8::7")
     gate.accepted()
     assert packed(str(listed([gate.link])["sessions"][0]["client"])) == packed("2001:db8::7")
+
+
+def test_G12_sessions_leave_shadow_where_their_listener_enforces(workshop: Workshop) -> None:
+    watching, other = Gate(workshop, "smtp"), Gate(workshop, "smtp")
+    for gate in (watching, other):
+        gate.rules = {"mode": "shadow"}
+        gate.greet()
+    services = {"door": replace(watching.service(), policy=policy(MemoryStore(workshop.clock)))}
+    leave_shadow([watching.link], services)
+    for gate in (watching, other):
+        gate.say_ehlo()
+        gate.start_mail()
+    watching.talk(("C", b"RCPT TO:<x@far.test>\r\n"), (">C", b"554 5.7.1 <x@far.test>: Relay access denied\r\n"))
+    other.talk(("C", b"RCPT TO:<x@far.test>\r\n"), (">U", b"RCPT TO:<x@far.test>\r\n"))
