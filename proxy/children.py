@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .log import Log
     from .metrics import Board
     from .net.census import Census
-    from .worker import Outfit
+    from .outfit import Outfit
 
 PAUSES: Final = (0.1, 30.0)
 """Seconds before a dead worker is restarted: the first time, doubling, and at most."""
@@ -105,10 +105,6 @@ class Children:
     def by_health(self) -> list[Child]:
         """All, those that seem stuck last."""
         return sorted(self._all, key=lambda child: child.stalled)
-
-    def numbered(self, number: int | None) -> list[Child]:
-        """The one of that number, or none."""
-        return [child for child in self._all if child.number == number]
 
     def order(self, message: Message) -> None:
         """Tell all; one that is being started has the new state already or reads this later."""

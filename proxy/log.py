@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from loguru import logger
+
+from . import sinks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -92,13 +93,21 @@ class Log:
     """The log of one process."""
 
     def __init__(
-        self, level: str = "info", form: str = "text", clock: Callable[[], float] = time.time, *, batches: bool = True
+        self,
+        level: str = "info",
+        form: str = "text",
+        clock: Callable[[], float] = time.time,
+        *,
+        batches: bool = True,
+        levels: bool = False,
     ) -> None:
-        """`batches`: whether a sink takes several lines at once (a file does, syslog does not)."""
+        """`batches`: whether a sink takes several lines at once (a file does, syslog does not); `levels`: whether it
+        wants each line with its severity in front."""
         self._threshold = LEVELS[level]
         self._json = form == "json"
         self._clock = clock
         self._batches = batches
+        self._marks = {name: f"<{number}>" if levels else "" for name, number in sinks.SEVERITIES.items()}
         self._waiting: list[str] = []
         self._said: dict[Hashable, float] = {}
         self._second = -1
@@ -116,10 +125,10 @@ class Log:
         if self._json:
             fields = {key: _json_value(value) for key, value in words if value is not None and value != ""}
             fact = {"time": self._time(), "level": level, "subject": subject, "event": event} | fields
-            self._waiting.append(json.dumps(fact))
+            self._waiting.append(self._marks[level] + json.dumps(fact))
         else:
             tail = [f"{key}={_word(value)}" for key, value in words if value is not None and value != ""]
-            self._waiting.append(" ".join([self._time(), level.upper(), subject, event, *tail]))
+            self._waiting.append(" ".join([self._marks[level] + self._time(), level.upper(), subject, event, *tail]))
         if number >= LEVELS["warning"] or len(self._waiting) >= BATCH:
             self.flush()
 
@@ -150,21 +159,15 @@ class Log:
 
 
 def open_log(level: str, form: str, file: str) -> Log:
-    """Point loguru at `file` ("" is stderr, "syslog" the local syslog socket) and return a Log on it.
+    """Point loguru at `file` (sinks.py) and return a Log on it.
 
     Raise OSError when that can't be opened, having changed nothing.  Called again after a fork and by a reload.
     """
-    sink: Any = sys.stderr
-    if file == "syslog":
-        from logging.handlers import SysLogHandler
+    manner = sinks.point(file)
+    return Log(level, form, batches=manner.batches, levels=manner.levels)
 
-        sink = SysLogHandler("/dev/log", SysLogHandler.LOG_MAIL)
-    elif file:
-        with open(file, "a", encoding="utf-8"):  # fails here, while the old log is still there
-            sink = file
-    logger.remove()
-    if isinstance(sink, str):
-        logger.add(sink, format="{message}", level=0, encoding="utf-8")
-    else:
-        logger.add(sink, format="{message}", level=0, colorize=False)
-    return Log(level, form, batches=file != "syslog")
+
+def reopen(log: Log, file: str) -> None:
+    """Open `file` anew, where `log` writes to: it was moved away; raise OSError as `open_log` does."""
+    log.flush()
+    sinks.point(file)

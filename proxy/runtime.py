@@ -31,6 +31,7 @@ from .policy import RelayPolicy
 from .session.events import Wait
 from .session.pop3 import PopSettings
 from .session.smtp import SmtpSettings
+from .sinks import DEVICE, SYSLOG, SYSLOG_BSD
 from .wire.address import Networks
 from .wire.esmtp import EhloEditor
 from .wire.recipients import LocalDomains
@@ -296,7 +297,10 @@ def log_of(config: Config) -> Log:
     try:
         return open_log(config.log.level, config.log.format, config.log.file)
     except OSError as error:
-        raise ConfigError([f"log.file: can't write {config.log.file}: {error.strerror}; check its folder"]) from error
+        problem = f"can't write {config.log.file}: {error.strerror}; check its folder"
+        if config.log.file in (SYSLOG, SYSLOG_BSD):
+            problem = f"nobody listens at {DEVICE}: {error.strerror}; start a syslog daemon"
+        raise ConfigError([f"log.file: {problem}"]) from error
 
 
 def spoofing_keys(config: Config) -> list[str]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from .channel import Message
+    from .children import Child
     from .net.probe import Probe
     from .net.service import Service
 
@@ -55,7 +56,7 @@ def leave_shadow(links: Iterable[Link | Probe], services: Mapping[str, Service])
             link.service.policy.enforce()
 
 
-def worker_of(id_: str) -> int | None:
-    """Whose session an id names: it is the number before the hyphen; None for what is no id."""
-    number, hyphen, serial = id_.partition("-")
-    return int(number) if number.isascii() and number.isdigit() and hyphen and serial else None
+def concerned(children: list[Child], question: Message) -> list[Child]:
+    """Whom to ask: a session's id begins with the number of its worker.  All, where it is no question about one."""
+    number, _, _ = str(question.get("id", "")).partition("-")
+    return [child for child in children if str(child.number) == number] or children

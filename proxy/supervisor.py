@@ -41,16 +41,18 @@ from .doorways import Doorway, bind_paths, bind_ports
 from .errors import ConfigError
 from .inquiries import Inquiries
 from .leases.clock import Clock
+from .log import Log, reopen
 from .metrics import Board
 from .net.census import Census
 from .net.failures import Failures
 from .notify import Notify
+from .outfit import Outfit
 from .privileges import become, demand_net_raw, raise_descriptors
+from .rotation import Rotation
 from .runtime import build_services, log_of, make_tls, needs_restart, open_store, server_keys, spoofing_keys
 from .shadow import enforced
 from .sockets import bind_all, listening
 from .tracing import Tracing
-from .worker import Outfit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,6 +129,7 @@ class Supervisor:
         self._admin = AdminProcess(
             http, self._selector, self._log, clock, outfit=self._admin_outfit, let_go=self._let_go_of_all
         )
+        self._rotation = Rotation(config.log.file, self._reopen_log)
         self._draining = self._signalled_once = self._refused = False
         self._drain_at: float | None = None  # announced, not begun
         self._kill_at = 0.0
@@ -168,17 +171,9 @@ class Supervisor:
 
     def _outfit(self, number: int, channel: socket.socket) -> Outfit:
         return Outfit(
-            number,
-            self._config,
-            self._sockets,
-            self._doorways,
-            self._bound,
-            self._tls,
-            self._census,
-            self._failures,
-            self._board,
-            channel,
-        )
+            number, self._config, self._sockets, self._doorways, self._bound, self._tls, self._census, self._failures,
+            self._board, channel,
+        )  # fmt: skip
 
     def _admin_outfit(self, sock: socket.socket, channel: socket.socket) -> AdminOutfit:
         return AdminOutfit(self._config, sock, self._board, self._census, self._token, channel)
@@ -224,6 +219,7 @@ class Supervisor:
             self._agent.tick()
         self._inquiries.tick(now)
         self._tracing.tick()
+        self._rotation.tick(self._log)
         self._children.watch(now)
         if self._children.beat():
             self._notify.alive(now)
@@ -323,12 +319,19 @@ class Supervisor:
             return error.problems
         self._config = config
         self._log = self._children.log = log
-        order = {"order": "reload", "config": config_text(config)}
-        self._children.order(order)
+        self._rotation = Rotation(config.log.file, self._reopen_log)
         self._admin.log = log
-        self._admin.tell(order)
+        self._tell_all({"order": "reload", "config": config_text(config)})
         self._log.line("info", "popgate", "reloaded")
         return []
+
+    def _reopen_log(self) -> None:
+        reopen(self._log, self._config.log.file)
+        self._tell_all({"order": "reopen-log"})
+
+    def _tell_all(self, order: Message) -> None:
+        self._children.order(order)
+        self._admin.tell(order)
 
     # The control socket
 
@@ -338,9 +341,8 @@ class Supervisor:
         if kind == "status":
             self._control.answer(asker, self._status())
         elif kind == "token":
-            self._control.answer(
-                asker, {"token": self._token} if self._admin.socket else {"error": "admin.http is off"}
-            )
+            token = {"token": self._token} if self._admin.socket else {"error": "admin.http is off"}
+            self._control.answer(asker, token)
         elif kind == "reload":
             problems = self._reload()
             self._control.answer(asker, {"error": "\n".join(problems)} if problems else {"done": "reloaded"})
@@ -353,11 +355,8 @@ class Supervisor:
             self._tracing.begin(question, asker)
         elif kind == "sessions":
             self._inquiries.ask_all(workers, question, asker, sessions.merged)
-        elif kind == "kick":
-            known = self._children.numbered(sessions.worker_of(str(question.get("id"))))
-            self._inquiries.ask(known or workers, question, asker)
         else:
-            self._inquiries.ask(workers, question, asker)
+            self._inquiries.ask(sessions.concerned(workers, question), question, asker)
 
     def _set_level(self, level: object) -> Message:
         """Until the next reload, in workers that are started later too."""
@@ -365,7 +364,7 @@ class Supervisor:
             return {"error": f"no level of the log; there are {', '.join(LOG_LEVELS)}"}
         self._config = replace(self._config, log=replace(self._config.log, level=level))
         self._log.set_level(level)
-        self._children.order({"order": "log-level", "level": level})
+        self._tell_all({"order": "log-level", "level": level})
         self._log.line("info", "popgate", "log-level", ("level", level))
         return {"done": f"log level {level}, until the next reload or restart"}
 

@@ -16,7 +16,6 @@ import gc
 import os
 import signal
 import termios
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from . import known, sessions
@@ -27,6 +26,7 @@ from .leases.clock import Clock
 from .leases.observations import Notes
 from .leases.renewals import Renewals
 from .leases.sqlite import SqliteStore
+from .log import reopen
 from .metrics import NODE, WAITING, LookUps
 from .net.doors import door
 from .net.leg import LINGER
@@ -40,7 +40,7 @@ from .net.service import Service, Shared
 from .net.timers import TICK, Deadlines
 from .patience import Patience
 from .questions import ask
-from .runtime import Bound, build_answerers, build_others, build_services, log_of, open_store, upstreams_of
+from .runtime import build_answerers, build_others, build_services, log_of, open_store, upstreams_of
 from .wire import address
 
 try:  # here and not where it is used: by then we are `user`, to whom root's virtual environment may be closed
@@ -50,18 +50,13 @@ except ImportError:
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
 
     from .channel import Message
     from .config import Config
-    from .doorways import Doorway
     from .leases.base import Key
-    from .metrics import Board
-    from .net.census import Census
-    from .net.failures import Failures
-    from .net.tls import ServerTls
     from .net.whoson_client import WhosonClient
-    from .sockets import ListeningSocket
+    from .outfit import Outfit
     from .wire.proxyheader import ProxyHeader
 
 
@@ -69,22 +64,6 @@ _NOBODY: Final = bytes(4)
 """An address that no client can have, 0.0.0.0."""
 _REMEMBERING: Final = 5.0
 """Seconds from one batch of what was observed to the next."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outfit:
-    """What a worker is given: all of it made before the fork."""
-
-    number: int
-    config: Config
-    sockets: Sequence[ListeningSocket]
-    doorways: Sequence[Doorway]
-    bound: Bound
-    tls: Mapping[str, ServerTls]
-    census: Census
-    failures: Failures
-    board: Board
-    channel: socket.socket
 
 
 def run(outfit: Outfit) -> int:
@@ -308,11 +287,19 @@ class Worker:
             self._reload(config_of(message["config"]))
         elif order == "log-level":
             self._log.set_level(message["level"])
+        elif order == "reopen-log":
+            self._reopen_log()
         elif order == "trace":
             self._shared.traces.clients = frozenset([address.packed(client) for client in message["clients"]])
         elif order == "ask":
             tag = message["tag"]
             self._asked(message["question"], lambda answer: self._tell({"tag": tag, "answer": answer}))
+
+    def _reopen_log(self) -> None:
+        try:
+            reopen(self._log, self._config.log.file)
+        except OSError as error:  # the old file is still written
+            self._log.line("error", "popgate", "log-failed", ("worker", self._outfit.number), ("why", str(error)))
 
     def _asked(self, question: Message, then: Callable[[Message], None]) -> None:
         kind = question.get("do")

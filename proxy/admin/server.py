@@ -24,6 +24,7 @@ from .facts import Facts, ask
 from .site import Site
 
 if TYPE_CHECKING:
+    from ..channel import Message
     from ..config import Config
     from .process import AdminOutfit
 
@@ -47,7 +48,7 @@ class Server:
     """See the module."""
 
     def __init__(self, outfit: AdminOutfit) -> None:
-        self._outfit = outfit
+        self._outfit, self._config = outfit, outfit.config
         self._frames = Frames()
         facts = Facts(partial(ask, outfit.config.admin.control))
         self._site = Site(outfit.board, facts, log_of(outfit.config))
@@ -83,12 +84,22 @@ class Server:
         except OSError:
             data = b""
         for message in self._frames.feed(data):
-            if message.get("order") == "reload":
-                self._adopt(config_of(message["config"]))
+            self._obey(message)
         if not data and not over.done():
             over.set_result(None)
 
+    def _obey(self, message: Message) -> None:
+        order = message.get("order")
+        if order == "reload":
+            self._config = config_of(message["config"])
+            self._adopt(self._config)
+        elif order == "reopen-log":
+            self._adopt(self._config)
+        elif order == "log-level":
+            self._site.log.set_level(message["level"])
+
     def _adopt(self, config: Config) -> None:
+        """Log by this configuration, its file opened anew."""
         try:
             self._site.log = log_of(config)
         except ConfigError as error:  # what the supervisor could write to a moment ago

@@ -220,8 +220,9 @@ def socket_path(base: Path) -> Parser[Path]:
 
 
 def log_file(base: Path) -> Parser[str]:
-    """Where the log goes: "" (stderr), "syslog", or a path, made absolute."""
-    return lambda value: value if isinstance(value, str) and value in ("", "syslog") else str(path(base)(value))
+    """Where the log goes: "" (stderr), "syslog", "syslog:bsd", or a path, made absolute."""
+    names = ("", "syslog", "syslog:bsd")
+    return lambda value: value if isinstance(value, str) and value in names else str(path(base)(value))
 
 
 def store_url(base: Path) -> Parser[str]:

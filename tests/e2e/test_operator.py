@@ -435,6 +435,24 @@ def test_N7_the_log_file_is_opened_anew(appliance: SampleAppliance, tmp_path: Pa
         assert gate.process.lines[before:] == []
 
 
+def test_N11_a_log_file_that_was_moved_is_opened_anew_by_all_without_a_signal(
+    appliance: SampleAppliance, tmp_path: Path
+) -> None:
+    path = tmp_path / "popgate.log"
+    with Popgate(config(appliance.pop3, appliance.smtp, workers=2)) as gate:
+        gate.write(config(appliance.pop3, appliance.smtp, workers=2, log={"level": "info", "file": str(path)}))
+        gate.process.signal(signal.SIGHUP)
+        until(lambda: path.exists() and "reloaded" in path.read_text())
+        path.rename(tmp_path / "popgate.log.1")
+        until(path.exists)
+
+        def both() -> bool:
+            pop_login(gate.address("pop3"))
+            return len({line.split(" id=")[1][0] for line in path.read_text().splitlines() if " leased " in line}) == 2
+
+        until(both)
+
+
 def test_N7_living_sessions_keep_their_gate_and_new_ones_get_the_new(gate: Popgate, appliance: SampleAppliance) -> None:
     """Also where the reload closes the gate."""
     with Dialogue(gate.address("pop3")) as pop:

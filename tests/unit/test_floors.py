@@ -16,7 +16,7 @@ PACKAGE = ROOT / "proxy"
 
 FLOORS = {
     "errors": 0,
-    "wire": 1, "config": 1, "metrics": 1, "log": 1, "certificates": 1,
+    "wire": 1, "config": 1, "metrics": 1, "log": 1, "sinks": 1, "certificates": 1,
     "session": 2, "leases": 2,
     "policy": 3, "patience": 3, "senders": 3,
     "net": 4,
@@ -25,7 +25,7 @@ FLOORS = {
     "privileges": 6, "children": 6, "inquiries": 6, "activation": 6, "sockets": 6, "notify": 6,
     "known": 6, "lookup": 6, "tables": 6, "health": 6, "agent": 6, "conditions": 6, "shadow": 6,
     "doorways": 6, "unix": 6,
-    "sessions": 6, "tracing": 6,
+    "sessions": 6, "tracing": 6, "rotation": 6, "outfit": 6,
     "cli": 7, "__main__": 7, "demo": 7,
 }  # fmt: skip
 APART = [("session", "leases"), ("leases", "session")]

@@ -84,7 +84,7 @@ def test_every_command_is_told() -> None:
         assert f"`popgate {action}" in table
 
 
-@pytest.mark.parametrize("name", sorted(set(re.findall(r"\bscripts/[a-z]+", README))))
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"\bscripts/[a-z0-9]+", README))))
 def test_every_script_is_there_and_can_be_run(name: str) -> None:
     assert (ROOT / name).stat().st_mode & 0o111
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxy import sessions
+from proxy.children import Child
 from proxy.leases.memory import MemoryStore
-from proxy.sessions import MOST, kick, leave_shadow, listed, merged, worker_of
+from proxy.sessions import MOST, concerned, kick, leave_shadow, listed, merged
 from proxy.wire.address import packed
 
 from ..support.gate import Gate
@@ -104,10 +105,11 @@ def test_kick_behind_a_pop3_login_puts_nothing_into_the_mail(workshop: Workshop)
 
 
 @pytest.mark.parametrize(
-    ("id_", "number"), [("0-1f", 0), ("12-1", 12), ("1", None), ("-1", None), ("1-", None), ("x-1", None), ("", None)]
+    ("question", "numbers"),
+    [({"id": "1-1f"}, [1]), ({"id": "1"}, [1]), ({"id": "7-1"}, [0, 1]), ({"id": 7}, [0, 1]), ({}, [0, 1])],
 )
-def test_an_id_names_its_worker(id_: str, number: int | None) -> None:
-    assert worker_of(id_) == number
+def test_an_id_names_its_worker(question: dict[str, Any], numbers: list[int]) -> None:
+    assert [child.number for child in concerned([Child(0), Child(1)], question)] == numbers
 
 
 def test_addresses_are_shown_as_text(workshop: Workshop) -> None:
