@@ -41,7 +41,7 @@ class Stanzas:
             elif self._lines:
                 found.append(self._lines)
                 self._lines, self._size = [], 0
-        self._check(self._size + len(self._rest))
+        self._check(self._size + len(self._rest.removesuffix(b"\r")))  # it may end an empty line, which counts for none
         return found
 
     def _check(self, size: int) -> None:

@@ -13,8 +13,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 TARGETS = (
     *("smtp_session", "pop3_session", "replies", "pop3_replies", "path", "esmtp", "dots", "lines", "sasl"),
-    "clienthello",
-    "proxyheader",
+    *("clienthello", "proxyheader", "whoson", "stanzas", "postfix", "pop3_login", "password"),
 )
 
 

@@ -51,6 +51,14 @@ def test_over_the_limit_is_the_end(octets: bytes) -> None:
         Stanzas(10).feed(octets)
 
 
+def test_a_stanza_at_the_limit_is_one_however_it_is_cut() -> None:
+    """The CR of the empty line that ends it may come before its LF."""
+    assert Stanzas(10).feed(b"12345678\r\n\r\n") == [[b"12345678"]]
+    stanzas = Stanzas(10)
+    assert stanzas.feed(b"12345678\r\n\r") == []
+    assert stanzas.feed(b"\n") == [[b"12345678"]]
+
+
 def test_the_limit_is_one_stanzas_and_counts_anew() -> None:
     stanzas = Stanzas(10)
     assert stanzas.feed(b"123456789\n\n" * 3) == [[b"123456789"]] * 3
