@@ -188,7 +188,7 @@ class PopSession:
         if self.state is not REFUSED:
             return
         self.state = COMMANDS
-        self.to_client.append(self.held)
+        self.say(self.held)
         self.held = b""
         if close or self.failed_logins >= self.settings.max_failed_logins:
             self.finish("too many failed logins", texts.TOO_MANY_LOGINS)
@@ -244,6 +244,10 @@ class PopSession:
 
     # What commands and replies do with it
 
+    def say(self, octets: bytes) -> None:
+        """Whole lines, for the client; what passes once the mailbox is open does not come this way."""
+        self.to_client.append(octets)
+
     def offers_stls(self) -> bool:
         return self.settings.stls and not self.tls
 
@@ -253,7 +257,7 @@ class PopSession:
         self.to_upstream.append(line)
 
     def bad(self, reply: bytes) -> None:
-        self.to_client.append(reply)
+        self.say(reply)
         self.bad_commands += 1
         if self.bad_commands >= MAX_BAD_COMMANDS:
             self.finish("too many bad commands", texts.TOO_MANY_ERRORS)
@@ -266,7 +270,7 @@ class PopSession:
         if self.state is CLOSED:
             return
         if reply:
-            self.to_client.append(reply)
+            self.say(reply)
         self.events.append(Finished(why if clean else f"{why} ({self.doing})", clean))
         self.state = CLOSED
         self.lines.clear()

@@ -52,7 +52,7 @@ def stls(session: PopSession, argument: bytes) -> None:
         session.finish("client sent in the clear behind STLS")
     else:
         session.state = TLS
-        session.to_client.append(texts.TLS_READY)
+        session.say(texts.TLS_READY)
         session.events.append(TlsAsked())
 
 
@@ -82,7 +82,7 @@ def auth(session: PopSession, argument: bytes) -> None:
     mechanism, _, initial = argument.partition(b" ")
     mechanism = mechanism.upper()
     if not mechanism:  # the old form that asks for a list: Outlook Express does, and goes on with USER
-        return session.to_client.append(texts.SYNTAX)
+        return session.say(texts.SYNTAX)
     if mechanism not in MECHANISMS:
         return session.bad(texts.BAD_MECHANISM)
     session.exchange = Exchange(mechanism)

@@ -20,7 +20,7 @@ def greeted(session: PopSession, line: bytes) -> None:
     said = status(line)
     if said is Status.CONTINUE:
         raise ProtocolError("a challenge for a greeting")
-    session.to_client.append(line + b"\r\n")
+    session.say(line + b"\r\n")
     if said is Status.ERR:
         return session.finish("upstream refused: " + line[:200].decode("ascii", "backslashreplace"))
     session.state = COMMANDS
@@ -31,7 +31,7 @@ def passed(session: PopSession, said: Status, line: bytes) -> None:
     if said is Status.CONTINUE:
         raise ProtocolError("a challenge that nothing asked for")
     session.state = COMMANDS
-    session.to_client.append(line + b"\r\n")
+    session.say(line + b"\r\n")
 
 
 def user_replied(session: PopSession, said: Status, line: bytes) -> None:
@@ -59,7 +59,7 @@ def auth_replied(session: PopSession, said: Status, line: bytes) -> None:
     assert session.exchange is not None
     if said is Status.CONTINUE:
         session.state = SASL
-        session.to_client.append(line + b"\r\n")
+        session.say(line + b"\r\n")
         return
     session.login = session.exchange.login
     session.exchange = None
@@ -74,7 +74,7 @@ def quit_replied(session: PopSession, said: Status, line: bytes) -> None:
 def capa_replied(session: PopSession, said: Status, line: bytes) -> None:
     if said is Status.ERR and session.offers_stls():  # a server older than CAPA: STLS is ours to offer all the same
         session.list = []
-        session.to_client.append(b"+OK Capability list follows\r\n")
+        session.say(b"+OK Capability list follows\r\n")
         end_list(session)
     else:
         list_replied(session, said, line)
@@ -102,4 +102,4 @@ def end_list(session: PopSession) -> None:
     if session.verb == "CAPA":
         lines = edited_capabilities(lines, session.offers_stls(), session.tls or not session.settings.tls_required)
     session.state = COMMANDS
-    session.to_client.append(b"\r\n".join([*lines, b".", b""]))
+    session.say(b"\r\n".join([*lines, b".", b""]))

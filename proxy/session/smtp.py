@@ -311,13 +311,17 @@ class SmtpSession:
         owed = ledger.settle()
         out = owed.settle(self, reply, owed)
         if out:
-            self.to_client.append(out)
+            self.say(out)
         if ledger and (released := ledger.released()):
-            self.to_client.append(released)
+            self.say(released)
         if self.expelled is not None and self.wait is not Wait.MESSAGE_REPLY:
             self.finish(*self.expelled)
 
     # What commands and replies do with it
+
+    def say(self, octets: bytes) -> None:
+        """Whole replies, for the client; a message never comes this way."""
+        self.to_client.append(octets)
 
     def send(self, line: bytes, owed: Owed) -> None:
         """A command for the upstream, and the reply that it owes for it."""
@@ -327,7 +331,7 @@ class SmtpSession:
     def inject(self, reply: bytes) -> None:
         """A reply of ours, in its turn."""
         if now := self.ledger.inject(reply):
-            self.to_client.append(now)
+            self.say(now)
 
     def move(self, transaction: Transaction, line: bytes, path: Path) -> None:
         """This recipient needs an unannounced connection."""
@@ -379,7 +383,7 @@ class SmtpSession:
         if not self.ledger and not self.lines.waiting and self.state is COMMANDS:
             self.starting_tls = False
             self.state = TLS
-            self.to_client.append(texts.TLS_READY)
+            self.say(texts.TLS_READY)
             self.events.append(TlsAsked())
 
     def finish(self, why: str, reply: bytes = b"", *, clean: bool = False) -> None:
@@ -387,7 +391,7 @@ class SmtpSession:
         if self.state is CLOSED:
             return
         if reply:
-            self.to_client.append(reply)
+            self.say(reply)
         self.events.append(Finished(why if clean else f"{why} ({self.doing})", clean))
         self.state = CLOSED
         self.body = None

@@ -24,7 +24,7 @@ def upstream_eof(session: SmtpSession) -> None:
     if session.state is GREETING:
         session.upstream_failed()
     elif session.body is not None:
-        session.to_client.append(texts.MESSAGE_LOST)  # at once, for who waits; who goes on sending sees it at the end
+        session.say(texts.MESSAGE_LOST)  # at once, for who waits; who goes on sending sees it at the end
         session.discard_body("upstream left in mid-message")
     elif session.wait is Wait.MESSAGE_REPLY:
         session.finish("upstream left before its reply to the message", texts.MESSAGE_LOST)

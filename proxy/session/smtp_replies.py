@@ -25,7 +25,7 @@ NO_EHLO = frozenset({500, 501, 502, 504, 550, 554})  # what old servers say to E
 
 def greeted(session: SmtpSession, reply: Reply) -> None:
     """The first reply of all; anything but 220 is passed on and ends the session."""
-    session.to_client.append(fold(reply))
+    session.say(fold(reply))
     if reply.code == 220:
         session.state = COMMANDS
         session.wait = Wait.COMMAND

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from ..wire.esmtp import EhloEditor  # noqa: TC001 - a compiled dataclass needs the types of its fields
+from ..wire.recipients import LocalDomains  # noqa: TC001
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..wire.esmtp import EhloEditor
-    from ..wire.recipients import LocalDomains
     from ..wire.replies import Reply
     from .smtp import SmtpSession
     from .transaction import Transaction

@@ -87,24 +87,10 @@ class _ReplyLines(ReplyLines):
         return line
 
 
-class _Out(list[bytes]):
-    """What goes to the client, told when it is put there."""
-
-    __slots__ = ("_said",)
-
-    def __init__(self, said: Callable[[bytes], None]) -> None:
-        super().__init__()
-        self._said = said
-
-    def append(self, octets: bytes) -> None:
-        self._said(octets)
-        super().append(octets)
-
-
 class TracedSmtp(SmtpSession):
     """An SmtpSession with a transcript."""
 
-    __slots__ = ("_out", "_transcript")
+    __slots__ = ("_transcript",)
 
     def __init__(
         self,
@@ -121,14 +107,9 @@ class TracedSmtp(SmtpSession):
         self.lines = _Lines(MAX_LINE, self._line)
         self.replies = _Replies(self._reply)
 
-    @property
-    def to_client(self) -> list[bytes]:
-        return self._out
-
-    @to_client.setter
-    def to_client(self, _: list[bytes]) -> None:
-        """The link has taken what was there."""
-        self._out: list[bytes] = _Out(lambda octets: self._transcript.reply(TO_CLIENT, octets))
+    def say(self, octets: bytes) -> None:
+        self._transcript.reply(TO_CLIENT, octets)
+        super().say(octets)
 
     def client_bytes(self, data: bytes) -> None:
         if self.state is BODY:
@@ -165,7 +146,7 @@ class TracedSmtp(SmtpSession):
 class TracedPop(PopSession):
     """A PopSession with a transcript."""
 
-    __slots__ = ("_mailbox", "_out", "_transcript")
+    __slots__ = ("_mailbox", "_transcript")
 
     def __init__(self, tell: Tell, settings: PopSettings, *, tls: bool = False) -> None:
         self._transcript = Transcript(tell)
@@ -174,14 +155,9 @@ class TracedPop(PopSession):
         self.replies = _ReplyLines(self._reply)
         self._mailbox = LineBuffer(MAX_POP3_LINE)  # the client's commands once it is logged in
 
-    @property
-    def to_client(self) -> list[bytes]:
-        return self._out
-
-    @to_client.setter
-    def to_client(self, _: list[bytes]) -> None:
-        """The link has taken what was there."""
-        self._out: list[bytes] = _Out(self._said)
+    def say(self, octets: bytes) -> None:
+        self._transcript.reply(TO_CLIENT, octets)
+        super().say(octets)
 
     def client_bytes(self, data: bytes) -> None:
         if self.state is OPEN:
@@ -214,10 +190,6 @@ class TracedPop(PopSession):
     def finish(self, why: str, reply: bytes = b"", *, clean: bool = False) -> None:
         self._transcript.flush()
         super().finish(why, reply, clean=clean)
-
-    def _said(self, octets: bytes) -> None:
-        if self.state is not OPEN:
-            self._transcript.reply(TO_CLIENT, octets)
 
     def _line(self, line: bytes) -> None:
         if self.state is POP3_SASL:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from typing import Final
 
 MECHANISMS = frozenset(
     {b"PLAIN", b"LOGIN", b"CRAM-MD5", b"SCRAM-SHA-1", b"SCRAM-SHA-256", b"XOAUTH2", b"OAUTHBEARER"},
@@ -78,8 +79,8 @@ class PasswordExchange:
     """The server's side of PLAIN (RFC 4616) or LOGIN (draft-murchison-sasl-login): what the client says is its login
     and password.  Both are held by this object alone, and by nothing that prints."""
 
-    MECHANISMS = frozenset({b"LOGIN", b"PLAIN"})
-    MAX = 255
+    MECHANISMS: Final = frozenset({b"LOGIN", b"PLAIN"})
+    MAX: Final = 255
     """Octets of a login, and of a password (RULES G15)."""
 
     __slots__ = ("_given", "_plain", "_whom", "login", "password")

@@ -95,7 +95,7 @@ def test_promise_7_no_password_where_popgate_checks_it_itself(form: str, result:
     smtp_auth.password_checked(session, asked.login, result)
     if any(isinstance(event, LoginFailed) for event in session.events):
         session.failure_noted(False)
-    said = {"right": "235 2.7.0", "wrong": "535 5.7.8", "unknown": "454 4.7.0"}[result.value]
+    said = {"right": "235 2.7.0", "wrong": "535 5.7.8", "unknown": "454 4.7.0", "in use": "454 4.7.0"}[result.value]
     assert seen[-1].startswith(f">C {said} "), "our own fixed texts are shown"
     assert not any(line.startswith(">U AUTH") for line in seen)
     assert seen.is_clean(), seen
