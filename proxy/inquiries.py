@@ -1,4 +1,4 @@
-"""Questions of the command line that a worker answers: which worker has which, and who waits for the answer.
+"""Questions of the command line, and orders, that workers answer: which worker has which, and who waits for the answer.
 
 A question goes to one worker, one that seems alive, or to all of them.  It is given up when a worker dies or is silent
 for `STALLED` seconds; an answer that comes later is nobody's.  What the questions mean is questions.py and sessions.py,
@@ -40,8 +40,9 @@ class Inquiries:
 
     def ask(self, children: list[Child], question: Message, asker: Asker) -> None:
         """Pass it to the first of `children` that takes it."""
+        order = _asking(question)
         for child in children:
-            if self._passed(child, question, lambda answer: self._control.answer(asker, answer)):
+            if child.ready and self._passed(child, order, lambda answer: self._control.answer(asker, answer)):
                 return
         self._control.answer(asker, {"error": "no worker is running"})
 
@@ -50,23 +51,29 @@ class Inquiries:
     ) -> None:
         """Pass it to all that take it, and answer with what `merged` makes of the answers: as many as were asked, an
         `error` from those that give none."""
+
+        def answered(answers: list[Message]) -> None:
+            self._control.answer(asker, merged(answers) if answers else {"error": "no worker is running"})
+
+        self.order([child for child in children if child.ready], _asking(question), answered)
+
+    def order(self, children: list[Child], order: Message, then: Callable[[list[Message]], None]) -> None:
+        """Tell it to all that take it.  `then` is called once all of these have answered, with as many answers, an
+        `error` from those that give none."""
         answers: list[Message] = []
-        asked = 0
 
         def answered(answer: Message) -> None:
             answers.append(answer)
-            if len(answers) == asked:
-                self._control.answer(asker, merged(answers))
+            if len(answers) == told:
+                then(answers)
 
-        for child in children:
-            asked += self._passed(child, question, answered)
-        if not asked:
-            self._control.answer(asker, {"error": "no worker is running"})
+        told = sum([self._passed(child, order, answered) for child in children])
+        if not told:
+            then([])
 
-    def _passed(self, child: Child, question: Message, then: Callable[[Message], None]) -> bool:
+    def _passed(self, child: Child, order: Message, then: Callable[[Message], None]) -> bool:
         tag = next(self._tags)
-        channel = child.channel
-        if not (child.ready and channel and channel.tell({"order": "ask", "tag": tag, "question": question})):
+        if child.channel is None or not child.channel.tell(order | {"tag": tag}):
             return False
         self._asked[tag] = _Asked(child, then, self._clock() + STALLED)
         return True
@@ -92,3 +99,7 @@ class Inquiries:
     def _give_up(self, tags: list[int], why: str) -> None:
         for tag in tags:
             self._asked.pop(tag).then({"error": f"the worker that was asked {why}"})
+
+
+def _asking(question: Message) -> Message:
+    return {"order": "ask", "question": question}

@@ -308,6 +308,17 @@ def spoofing_keys(config: Config) -> list[str]:
     return [f"upstream.{name}.source" for name, upstream in config.upstreams.items() if upstream.source == CLIENT]
 
 
+def check_successor(
+    old: Config, new: Config, clock: Clock, tls: Mapping[str, ServerTls], bound: frozenset[tuple[str, int]]
+) -> None:
+    """Raise ConfigError unless a running popgate can take over `new`; the rest is what it has made for `old`."""
+    problems = needs_restart(old, new)
+    if problems:
+        raise ConfigError(problems)
+    build_services(new, open_store(new, clock), tls, bound)
+    make_tls(new)
+
+
 def needs_restart(old: Config, new: Config) -> list[str]:
     """What of `new` a reload can't bring about, by name."""
     found = [

@@ -28,11 +28,20 @@ from .selftest.talk import addresses
 
 if TYPE_CHECKING:
     from .config import Config
+    from .log import Log
     from .selftest.servers import Server
 
 PATIENCE: Final = 20.0
 """Seconds for all servers; a reload waits for them, and workers serve on meanwhile."""
 _MAX_ANSWER: Final = 65536
+
+
+def judged(config: Config, log: Log) -> Config:
+    """The configuration to serve by; what it says otherwise than `config` is said to the log."""
+    config, refused = enforced(config)
+    for listener, why in refused.items():
+        log.line("error", "popgate", "no-shadow", ("listener", listener), ("why", why))
+    return config
 
 
 def enforced(config: Config) -> tuple[Config, dict[str, str]]:

@@ -49,8 +49,8 @@ from .notify import Notify
 from .outfit import Outfit
 from .privileges import become, demand_net_raw, raise_descriptors
 from .rotation import Rotation
-from .runtime import build_services, log_of, make_tls, needs_restart, open_store, server_keys, spoofing_keys
-from .shadow import enforced
+from .runtime import build_services, check_successor, log_of, make_tls, open_store, server_keys, spoofing_keys
+from .shadow import judged
 from .sockets import bind_all, listening
 from .tracing import Tracing
 
@@ -102,7 +102,7 @@ class Supervisor:
             self._bound = frozenset([one.address() for one in self._sockets])
             raise_descriptors()
             self._log: Log = log_of(config)
-            self._config = config = self._judged_shadow(config)
+            self._config = config = judged(config, self._log)
             self._census = Census(config.processes)
             self._census.servers.enlist(server_keys(config))
             self._failures = Failures(config.processes, Clock().now)
@@ -281,49 +281,50 @@ class Supervisor:
         self._children.order({"order": "drain", "seconds": seconds})
         self._close_sockets()
 
-    def _reload(self) -> list[str]:
-        """Read the configuration again, and tell systemd; return what is wrong with it, having changed nothing then."""
-        tell = self._children.serving and not self._is_leaving()  # else READY=1 would say that the start is over
-        if tell:
+    def _reload(self, asker: Asker | None = None) -> None:
+        """Read the configuration again.  Systemd and `asker` are told when all workers have it, or what is wrong with
+        it; then nothing has changed."""
+        if self._children.serving and not self._is_leaving():  # else READY=1 would say that the start is over
             self._notify.reloading()
-        problems = self._adopt()
-        self._refused = bool(problems)
-        self._notify.phrase(self._phrase())
-        if tell:
-            self._notify.ready()
-        return problems
-
-    def _judged_shadow(self, config: Config) -> Config:
-        """Mode "shadow" only where it opens nothing (RULES G12)."""
-        config, refused = enforced(config)
-        for listener, why in refused.items():
-            self._log.line("error", "popgate", "no-shadow", ("listener", listener), ("why", why))
-        return config
-
-    def _adopt(self) -> list[str]:
         try:
-            config = self._judged_shadow(load(self._path))
-            problems = needs_restart(self._config, config)
-            if problems:
-                raise ConfigError(problems)
-            build_services(config, open_store(config, self._node_clock), self._tls, self._bound)
-            make_tls(config)  # only to see that it can be done
-            self._log.flush()
-            log = log_of(config)
-            for tls in self._tls.values():
-                tls.reload(config.tls.certificates, config.tls.min_version)
-            self._census.servers.enlist(server_keys(config))
+            self._adopt()
         except ConfigError as error:
             for problem in error.problems:
                 self._log.line("error", "popgate", "reload-refused", ("why", problem))
-            return error.problems
+            self._reloaded(error.problems, asker)
+            return
+        order = {"order": "reload", "config": config_text(self._config)}
+        self._admin.tell(order)
+        self._inquiries.order(self._children.by_health(), order, lambda answers: self._taken(answers, asker))
+
+    def _taken(self, answers: list[Message], asker: Asker | None) -> None:
+        """All workers have the new configuration, but for those that say that they keep the old one.  Who has died is
+        born again with the new one; who is stuck takes it when it goes on."""
+        kept = [f"a worker keeps the old configuration, restart: {one['kept']}" for one in answers if "kept" in one]
+        if not kept:
+            self._log.line("info", "popgate", "reloaded")
+        self._reloaded(kept, asker)
+
+    def _reloaded(self, problems: list[str], asker: Asker | None) -> None:
+        self._refused = bool(problems)
+        self._notify.phrase(self._phrase())
+        if self._children.serving and not self._is_leaving():
+            self._notify.ready()
+        if asker is not None:
+            self._control.answer(asker, {"error": "\n".join(problems)} if problems else {"done": "reloaded"})
+
+    def _adopt(self) -> None:
+        """Have what the files say now; raise ConfigError where that can't be."""
+        config = judged(load(self._path), self._log)
+        check_successor(self._config, config, self._node_clock, self._tls, self._bound)
+        self._log.flush()
+        log = log_of(config)
+        for tls in self._tls.values():
+            tls.reload(config.tls.certificates, config.tls.min_version)
+        self._census.servers.enlist(server_keys(config))
         self._config = config
-        self._log = self._children.log = log
+        self._log = self._children.log = self._admin.log = log
         self._rotation = Rotation(config.log.file, self._reopen_log)
-        self._admin.log = log
-        self._tell_all({"order": "reload", "config": config_text(config)})
-        self._log.line("info", "popgate", "reloaded")
-        return []
 
     def _reopen_log(self) -> None:
         reopen(self._log, self._config.log.file)
@@ -344,8 +345,7 @@ class Supervisor:
             token = {"token": self._token} if self._admin.socket else {"error": "admin.http is off"}
             self._control.answer(asker, token)
         elif kind == "reload":
-            problems = self._reload()
-            self._control.answer(asker, {"error": "\n".join(problems)} if problems else {"done": "reloaded"})
+            self._reload(asker)
         elif kind == "drain":
             self._announce()
             self._control.answer(asker, {"done": "draining"})

@@ -284,7 +284,7 @@ class Worker:
         if order == "drain":
             self._drain(float(message["seconds"]))
         elif order == "reload":
-            self._reload(config_of(message["config"]))
+            self._tell({"tag": message["tag"], "answer": self._reload(config_of(message["config"]))})
         elif order == "log-level":
             self._log.set_level(message["level"])
         elif order == "reopen-log":
@@ -326,8 +326,8 @@ class Worker:
         finally:
             channel.setblocking(False)
 
-    def _reload(self, config: Config) -> None:
-        """Swap in a configuration that the supervisor has checked; living sessions keep theirs (RULES N7)."""
+    def _reload(self, config: Config) -> Message:
+        """Swap in a checked configuration; living sessions keep theirs (RULES N7).  Return {"kept": why} if not."""
         outfit = self._outfit
         try:
             for tls in outfit.tls.values():
@@ -338,7 +338,7 @@ class Worker:
             log = log_of(config)
         except ConfigError as error:  # what the supervisor could read a moment ago
             self._log.line("error", "popgate", "reload-failed", ("worker", outfit.number), ("why", str(error)))
-            return
+            return {"kept": str(error)}
         self._config = config
         self._patience.maximum = config.gate.patience_waiting
         self._log = self._shared.log = log
@@ -354,6 +354,7 @@ class Worker:
         answerers = build_answerers(config, self._store, log, others)
         for doorway, open_ in zip(outfit.doorways, self._doors, strict=True):
             open_.adopt(answerers[doorway.name], log)
+        return {}
 
     def _drain(self, seconds: float) -> None:
         """Take no more work, finish what is under way, and cut the rest after `seconds` (RULES N6)."""

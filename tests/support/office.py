@@ -105,6 +105,14 @@ class Office:
         except TimeoutError:
             return []
 
+    def answer(self, number: int, answer: dict[str, Any]) -> list[dict[str, Any]]:
+        """The worker answers all that it was told, and which is returned."""
+        heard = self.heard(number)
+        for order in heard:
+            self.pairs[number].sendall(packed({"tag": order["tag"], "answer": answer}))
+        self.turn()
+        return heard
+
     def died(self, number: int, status: int = signal.SIGKILL) -> None:
         """The worker's process ends: its socket closes, and the supervisor reaps it."""
         self.children._died(self.children._all[number], status)

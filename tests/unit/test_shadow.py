@@ -12,9 +12,10 @@ import pytest
 from proxy import shadow
 from proxy.errors import UpstreamUnavailable
 from proxy.selftest.talk import Address
-from proxy.shadow import enforced
+from proxy.shadow import enforced, judged
 
 from ..support.configuration import loaded
+from ..support.workshop import KeptLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,6 +76,15 @@ def test_G12_everything_else_enforces_and_says_why(tmp_path: Path, reply: bytes)
     assert modes(found) == {"enforce"}
     assert refused.keys() == {"smtp"}
     assert f"127.0.0.1:{port}" in refused["smtp"]
+
+
+def test_G12_what_is_not_granted_is_in_the_log(tmp_path: Path) -> None:
+    log = KeptLog()
+    with server(b"250 ok\r\n") as port:
+        assert modes(judged(config(tmp_path, port), log)) == {"enforce"}
+    (line,) = log.of("no-shadow")
+    assert line["listener"] == "smtp"
+    assert f"127.0.0.1:{port}" in line["why"]
 
 
 def test_G12_one_server_of_several_that_relays_is_enough(tmp_path: Path) -> None:

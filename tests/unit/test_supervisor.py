@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ..support.office import SETTINGS
+from ..support.workshop import KeptLog
 
 if TYPE_CHECKING:
     from ..support.office import Office
@@ -153,13 +154,51 @@ def test_N7_a_reload_s_new_servers_are_known_before_the_workers_hear_of_them(off
     ]
 
 
-def test_N7_a_reload_reaches_every_worker(office: Office) -> None:
+def asked_to_reload(office: Office) -> socket.socket:
     office.start()
     office.path.write_text(SETTINGS + "[limits]\nerrors = 7\n")
     client = office.ask({"do": "reload"})
-    assert client.recv(100) == b'{"done": "reloaded"}\n'
-    assert [office.heard(number)[0]["order"] for number in (0, 1)] == ["reload", "reload"]
-    client.close()
+    office.log = office.supervisor._log = KeptLog()  # a reload opens the log anew
+    client.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        client.recv(100)
+    return client
+
+
+def test_N7_a_reload_is_over_when_every_worker_has_it(office: Office) -> None:
+    with asked_to_reload(office) as client:
+        assert [order["order"] for order in office.answer(0, {})] == ["reload"]
+        with pytest.raises(BlockingIOError):
+            client.recv(100)
+        assert office.log.of("reloaded") == []
+        assert [order["order"] for order in office.answer(1, {})] == ["reload"]
+        assert client.recv(100) == b'{"done": "reloaded"}\n'
+        assert len(office.log.of("reloaded")) == 1
+
+
+def test_N7_a_worker_that_keeps_the_old_one_is_told_of(office: Office) -> None:
+    with asked_to_reload(office) as client:
+        office.answer(0, {"kept": "can't read mail.pem"})
+        office.answer(1, {})
+        assert b"can't read mail.pem" in client.recv(1000)
+        assert office.log.of("reloaded") == []
+        assert "reload was refused" in office.supervisor._phrase()
+
+
+@pytest.mark.parametrize("fate", ["dead", "stuck"])
+def test_N7_who_is_dead_or_stuck_does_not_hold_up_a_reload(office: Office, fate: str) -> None:
+    with asked_to_reload(office) as client:
+        office.answer(0, {})
+        if fate == "dead":
+            office.died(1)
+        else:
+            office.seconds(6, beating=(0,))
+        assert client.recv(100) == b'{"done": "reloaded"}\n'
+
+
+def test_N7_a_reload_without_a_worker_is_over_at_once(office: Office) -> None:
+    with office.ask({"do": "reload"}) as client:
+        assert client.recv(100) == b'{"done": "reloaded"}\n'
 
 
 @pytest.mark.parametrize(
