@@ -1,4 +1,4 @@
-"""The real HAProxy in front of popgate, configured as the README says (RULES N1, G3)."""
+"""The real HAProxy in front of popgate, configured as we ship it (RULES N1, G3)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from proxy.wire.proxyheader import LOCAL_V2
 
 from ..support.appliance import SampleAppliance
 from ..support.dialogue import Dialogue, pop_login, send
-from ..support.haproxy import HAProxy, from_readme
+from ..support.haproxy import HAProxy, impatient, shipped
 from ..support.popgate import Popgate, config
 from ..support.probes import swaks
 
@@ -29,6 +29,7 @@ FRIEND = b"friend@example.org"
 ANNA, EVE = "127.0.0.7", "127.0.0.8"  # as HAProxy's clients; it says 192.0.2.7 and .8
 BALANCER = "127.0.0.1"
 NAMES = ("pop3", "smtp", "pop3s", "smtps")
+HEADERS = " send-proxy-v2 check-send-proxy"
 
 
 def trusting() -> ssl.SSLContext:
@@ -50,8 +51,9 @@ def gate(appliance: SampleAppliance, certificate: Path) -> Iterator[Popgate]:
         yield gate
 
 
-def readme(gate: Popgate, *names: str) -> str:
-    return from_readme({name: gate.address(name) for name in names or NAMES})
+def balanced(gate: Popgate, *names: str) -> str:
+    """HAProxy's configuration for these listeners, all if none is named."""
+    return impatient(shipped({name: gate.address(name) for name in names or NAMES}))
 
 
 def leased(gate: Popgate) -> list[str]:
@@ -66,7 +68,7 @@ def above_debug(gate: Popgate) -> list[str]:
 
 @pytest.mark.parametrize("version", ["send-proxy", "send-proxy-v2", "send-proxy-v2-ssl-cn", "crc32c"])
 def test_N1_a_login_through_haproxy_opens_the_client_s_address(gate: Popgate, version: str) -> None:
-    text = readme(gate)
+    text = balanced(gate)
     if version == "crc32c":
         text = text.replace("send-proxy-v2", "send-proxy-v2 proxy-v2-options crc32c,unique-id,authority")
     else:
@@ -83,7 +85,7 @@ def test_N1_a_login_through_haproxy_opens_the_client_s_address(gate: Popgate, ve
 
 
 def test_N1_header_before_implicit_tls_and_starttls(gate: Popgate) -> None:
-    with HAProxy(readme(gate)) as haproxy:
+    with HAProxy(balanced(gate)) as haproxy:
         with Dialogue(haproxy.doors["pop3s"], ANNA, trusting()) as pop:
             pop.expect(b"+OK")
             pop.ask(b"USER alice", b"+OK")
@@ -106,9 +108,9 @@ def test_N1_header_before_implicit_tls_and_starttls(gate: Popgate) -> None:
 
 @pytest.mark.parametrize("version", ["send-proxy", "send-proxy-v2"])
 def test_N1_health_checks_go_up_and_leave_no_line(gate: Popgate, appliance: SampleAppliance, version: str) -> None:
-    with HAProxy(readme(gate).replace("send-proxy-v2", version)) as haproxy:
+    with HAProxy(balanced(gate).replace("send-proxy-v2", version)) as haproxy:
         for name in haproxy.doors:
-            haproxy.process.expect(rf"server {name}/one succeeded, reason: Layer7 check passed")
+            haproxy.process.expect(rf"server {name}/node1 succeeded, reason: Layer7 check passed")
         for name in NAMES:
             for _ in range(3):
                 gate.process.expect(rf"{name[:4]} probe balancer={BALANCER} .*listener={name} .*why=answered")
@@ -122,12 +124,12 @@ def test_N1_checks_go_down_with_the_appliance(certificate: Path) -> None:
     with contextlib.ExitStack() as life:
         appliance = life.enter_context(SampleAppliance())
         whole = settings(appliance, certificate, *NAMES, upstream={"pop3": soon, "smtp": soon})
-        with Popgate(whole) as gate, HAProxy(readme(gate)) as haproxy:
+        with Popgate(whole) as gate, HAProxy(balanced(gate)) as haproxy:
             life.close()
             for name in haproxy.doors:
-                haproxy.process.expect(f"Server {name}/one is DOWN")
+                haproxy.process.expect(f"Server {name}/node1 is DOWN")
             told = "Layer7 (invalid response|wrong status), .*(421|-ERR|SYS/TEMP|not available)"
-            haproxy.process.expect(f"Health check for server smtp/one failed, reason: {told}")
+            haproxy.process.expect(f"Health check for server smtp/node1 failed, reason: {told}")
             with Dialogue(gate.address("pop3"), BALANCER) as probe:
                 probe.say(LOCAL_V2)
                 assert probe.rest().startswith(b"-ERR [SYS/TEMP] ")
@@ -135,23 +137,25 @@ def test_N1_checks_go_down_with_the_appliance(certificate: Path) -> None:
 
 @pytest.mark.parametrize("version", ["send-proxy", "send-proxy-v2"])
 def test_N1_plain_tcp_checks_leave_no_line(gate: Popgate, version: str) -> None:
-    text = "".join(line for line in readme(gate).splitlines(True) if "smtpchk" not in line and "tcp-check" not in line)
+    text = "".join(
+        line for line in balanced(gate).splitlines(True) if "smtpchk" not in line and "tcp-check" not in line
+    )
     text = text.replace(" check-ssl verify none", "").replace("send-proxy-v2", version)
     with HAProxy(text) as haproxy:
         for name in haproxy.doors:
-            haproxy.process.expect(rf"server {name}/one succeeded, reason: Layer4 check passed")
+            haproxy.process.expect(rf"server {name}/node1 succeeded, reason: Layer4 check passed")
         gate.process.expect(" probe ")
         assert not [line for line in haproxy.process.lines if "failed" in line or "DOWN" in line]
     assert above_debug(gate) == []
 
 
 def test_N1_a_balancer_without_header_is_refused_and_told_what_to_set(gate: Popgate) -> None:
-    text = readme(gate, "smtp", "pop3").replace(" send-proxy-v2", "").replace("timeout check 5s", "timeout check 1s")
-    with HAProxy(text, "Health check for server {}/one failed") as haproxy:
+    text = balanced(gate, "smtp", "pop3").replace(HEADERS, "").replace("timeout check 5s", "timeout check 1s")
+    with HAProxy(text, "Health check for server {}/node1 failed") as haproxy:
         for protocol in ("smtp", "pop3"):
             gate.process.expect(f" {protocol} header-refused balancer={BALANCER} .*check-send-proxy")
-        haproxy.process.expect("Server smtp/one is DOWN")
-        haproxy.process.expect("Server pop3/one is DOWN")
+        haproxy.process.expect("Server smtp/node1 is DOWN")
+        haproxy.process.expect("Server pop3/node1 is DOWN")
     (told,) = above_debug(gate)
     assert " WARNING " in told
     assert FORGOTTEN in told
@@ -197,7 +201,7 @@ def test_N1_the_header_must_come_in_time(appliance: SampleAppliance, certificate
 def test_G3_a_balancer_that_forgets_its_header_opens_nothing(appliance: SampleAppliance, certificate: Path) -> None:
     """At listeners that read none: everybody is served, nobody gets a lease, and the log is loud."""
     with Popgate(settings(appliance, certificate, "smtps")) as gate:
-        text = readme(gate, "smtp", "pop3").replace(" send-proxy-v2", "")
+        text = balanced(gate, "smtp", "pop3").replace(HEADERS, "")
         with HAProxy(text) as haproxy:
             pop_login(haproxy.doors["pop3"], source=ANNA)
             assert leased(gate) == []
@@ -208,10 +212,10 @@ def test_G3_a_balancer_that_forgets_its_header_opens_nothing(appliance: SampleAp
 def test_N11_checks_without_a_header_where_none_is_read(appliance: SampleAppliance, certificate: Path) -> None:
     """They are sessions like any other: POP3's, which say nothing but QUIT, are at level debug; SMTP's say EHLO."""
     with Popgate(settings(appliance, certificate)) as gate:
-        text = readme(gate, "smtp", "pop3").replace(" send-proxy-v2", "")
+        text = balanced(gate, "smtp", "pop3").replace(HEADERS, "")
         with HAProxy(text) as haproxy:
             gate.process.expect("DEBUG pop3 end .* why=")
-            gate.process.expect("INFO smtp end .* helo=lb.example.com .*why=quit")
+            gate.process.expect("INFO smtp end .* helo=haproxy .*why=quit")
             assert not [line for line in haproxy.process.lines if "failed" in line or "DOWN" in line]
     assert not [line for line in above_debug(gate) if " pop3 " in line]
 

@@ -1,12 +1,21 @@
-"""A private HAProxy in front of popgate: the README's configuration, or any other.
+"""A private HAProxy in front of popgate: the configuration that we ship, or any other.
 
-`from_readme(doors)` is the README's own text with its addresses put in place of others', so that a test which is green
-has followed the README word for word.  Clients at 127.0.0.7 and 127.0.0.8 appear as 192.0.2.7 and 192.0.2.8: HAProxy
-is told so (`set-src`), because popgate refuses headers that claim loopback, and these tests need no root.
+`shipped(node, ...)` is scripts/haproxy/haproxy.cfg with nothing changed but what follows, so that a test which is green
+has run what administrators run:
+
+- `server nodeN "${NODEN}:25"` names the address that the test's node has for that listener; sections and servers that
+  the test does not have are left out, the agent where a node has none (`agent-port` is the node's own otherwise);
+- `bind :25` is a free port of a private address (`HAProxy`);
+- results of health checks are logged, and connections on which nothing was said;
+- clients at 127.0.0.7 and 127.1.2.3 appear as 192.0.2.7 and 198.18.2.3 (`set-src`), because popgate refuses headers
+  that claim loopback;
+- it takes as many connections as this machine's limit of descriptors allows, and started by anyone but root it does not
+  become another user.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,28 +26,53 @@ from .ports import free, server_host
 from .process import Process
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-README = Path(__file__).parents[2] / "README.md"
-PORTS = {"smtp": 25, "smtps": 465, "pop3": 110, "pop3s": 995}
-NODE = "192.0.2.21"  # popgate, in the README
-SEEN_AS = {"127.0.0.7": "192.0.2.7", "127.0.0.8": "192.0.2.8"}
+    Node = Mapping[str, tuple[str, int]]
+
+SHIPPED = Path(__file__).parents[2] / "scripts" / "haproxy" / "haproxy.cfg"
+LISTENERS = ("smtp", "submission", "smtps", "pop3", "pop3s")
+SEEN_AS = {r"127\.0\.0\.": "192.0.2.", r"127\.1\.": "198.18."}
 _GLOBAL = "global\n    log stdout format raw daemon\n"
-_DEFAULTS = "defaults\n    log global\n    option log-health-checks\n"
-_UP = "Health check for server {}/one succeeded"
+_NOT_HERE = re.compile(rf"^    (maxconn{'' if os.geteuid() == 0 else '|user|group'}) .*\n", re.MULTILINE)
+_ASKS = re.compile(r" agent-check agent-port \d+ agent-inter \w+")
+_UP = "Health check for server {}/node1 succeeded"
 
 
-def from_readme(doors: Mapping[str, tuple[str, int]]) -> str:
-    """The README's configuration for these listeners of popgate, checked ten times a second; the others left out."""
-    (text,) = re.findall(r"^```haproxy\n(.*?)^```$", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    first, *rest = re.split(r"^(?=listen )", text, flags=re.MULTILINE)
-    sections = [first.replace("defaults\n", _DEFAULTS).replace("inter 5s", "inter 100ms fastinter 100ms")]
-    for section in rest:
-        name = section.split()[1]
-        if name in doors:
-            address = "{}:{}".format(*doors[name])
-            sections.append(section.replace(f"{NODE}:{PORTS[name]}", address))
-    return "".join(sections)
+def shipped(*nodes: Node) -> str:
+    """The shipped configuration for these nodes, each of which is the addresses of its LISTENERS, and of "admin.agent"
+    if it has one."""
+    text = SHIPPED.read_text("utf-8").replace("option dontlognull", "option log-health-checks")
+    if "admin.agent" not in nodes[0]:
+        text = _ASKS.sub("", text)
+    first, *sections = re.split(r"^(?=listen )", text, flags=re.MULTILINE)
+    return first + "".join([_section(section, nodes) for section in sections])
+
+
+def _section(text: str, nodes: Sequence[Node]) -> str:
+    """A `listen` section for these nodes; "" if they don't have that listener."""
+    name = text.split()[1]
+
+    def server(match: re.Match[str]) -> str:
+        if int(match[1]) > len(nodes):
+            return ""
+        node = nodes[int(match[1]) - 1]
+        agent = f" agent-port {node['admin.agent'][1]}" if "admin.agent" in node else ""
+        return "    server node{} {}:{}{}{}\n".format(match[1], *node[name], match[2], agent)
+
+    return re.sub(r'^    server node(\d) "\S+"(.*)\n', server, text, flags=re.MULTILINE) if name in nodes[0] else ""
+
+
+def impatient(text: str) -> str:
+    """The same, with checks ten times a second."""
+    return text.replace("inter 2s", "inter 100ms fastinter 100ms", 1)
+
+
+def seen_as(source: str) -> str:
+    """How a client at `source` appears."""
+    for pattern, other in SEEN_AS.items():
+        source = re.sub(f"^{pattern}", other, source)
+    return source
 
 
 class HAProxy:
@@ -50,18 +84,18 @@ class HAProxy:
         self._folder = Folder("haproxy")
         host = server_host()
         self.doors: dict[str, tuple[str, int]] = {}
-        seen_as = self._folder.path / "seen-as"
-        seen_as.write_text("".join(f"{one} {other}\n" for one, other in SEEN_AS.items()))
+        shown = ",".join(f"regsub(^{pattern},{other})" for pattern, other in SEEN_AS.items())
 
         def bind(match: re.Match[str]) -> str:
             self.doors[match[1]] = address = (host, free(host))
-            return "listen {}\n    bind {}:{}\n    tcp-request connection set-src src,map_ip({},src)\n".format(
-                match[1], *address, seen_as
+            return "listen {}\n    bind {}:{}\n    tcp-request connection set-src src,{}\n".format(
+                match[1], *address, shown
             )
 
         text = re.sub(r"^listen (\w+)\n    bind :\d+\n", bind, text, flags=re.MULTILINE)
+        text = _NOT_HERE.sub("", text)
         config = self._folder.path / "haproxy.cfg"
-        config.write_text(_GLOBAL + text)
+        config.write_text(text if "log stdout" in text else _GLOBAL + text)
         self.process = Process([program, "-db", "-f", str(config)])
         try:
             for name in self.doors:

@@ -170,6 +170,12 @@ class Postfix:
             text += "".join(f"  -o {key}={value}\n" for key, value in settings.items())
         return text
 
+    def arrived(self) -> Sequence[Message]:
+        """All messages so far; waits until its queue is empty."""
+        parts = ("maildrop", "incoming", "active", "deferred")
+        until_empty(lambda: [place.name for part in parts for place in (self.queue / part).rglob("[0-9A-F]?*[0-9A-F]")])
+        return self.sink.messages
+
     def close(self) -> None:
         # The program is a shell above the daemon, and a signal to it would leave the daemon running.
         subprocess.run([*self._postfix, "stop"], capture_output=True, check=False)
@@ -186,11 +192,7 @@ class PostfixDoors:
         self.doors = [PostfixDoor(f"postfix-{name}", address, self) for name, address in self.postfix.doors.items()]
 
     def arrived(self) -> Sequence[Message]:
-        parts = ("maildrop", "incoming", "active", "deferred")
-        until_empty(
-            lambda: [place.name for part in parts for place in (self.postfix.queue / part).rglob("[0-9A-F]?*[0-9A-F]")]
-        )
-        return self.postfix.sink.messages
+        return self.postfix.arrived()
 
     def close(self) -> None:
         self.postfix.close()

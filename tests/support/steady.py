@@ -11,18 +11,13 @@ import asyncio
 import contextlib
 import itertools
 import threading
-import time
 from collections import Counter
 from typing import TYPE_CHECKING, Self
 
+from .talk import Talk, ToldToComeAgain
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-PATIENCE = 20.0  # seconds for one reply, a restart included
-
-
-class ToldToComeAgain(Exception):
-    """421, or -ERR [SYS/TEMP]."""
+    from collections.abc import AsyncIterator, Iterator
 
 
 class Steady:
@@ -77,16 +72,23 @@ class Steady:
         else:
             self.outcomes[name] += 1
 
+    @contextlib.asynccontextmanager
+    async def _greeted(self, address: tuple[str, int], greeting: bytes) -> AsyncIterator[Talk]:
+        async with Talk(address) as talk:
+            try:
+                await talk.expect(greeting)
+            finally:
+                self.longest = max(self.longest, talk.waited)
+            yield talk
+
     async def _login(self) -> None:
-        async with _Talk(self, self._pop3) as talk:
-            await talk.expect(b"+OK")
+        async with self._greeted(self._pop3, b"+OK") as talk:
             for command in (b"USER alice", b"PASS secret", b"STAT", b"QUIT"):
                 await talk.ask(command, b"+OK")
 
     async def _send(self) -> None:
         mark = b"steady-%d" % next(self._numbers)
-        async with _Talk(self, self._smtp) as talk:
-            await talk.expect(b"220")
+        async with self._greeted(self._smtp, b"220") as talk:
             await talk.ask(b"HELO client", b"250")
             await talk.ask(b"MAIL FROM:<alice@example.com>", b"250")
             await talk.ask(b"RCPT TO:<bob@example.com>", b"250")
@@ -95,40 +97,3 @@ class Steady:
             self.sent.add(mark)
             talk.say(b"QUIT")
             await talk.expect(b"221", b"421")  # closing, which it would be anyway
-
-
-class _Talk:
-    """One connection."""
-
-    def __init__(self, steady: Steady, address: tuple[str, int]) -> None:
-        self._steady, self._address = steady, address
-
-    async def __aenter__(self) -> Self:
-        self._began = time.monotonic()
-        self._reader, self._writer = await asyncio.open_connection(*self._address)
-        self._greeted = False
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._writer.close()
-        with contextlib.suppress(ConnectionError):
-            await self._writer.wait_closed()
-
-    def say(self, line: bytes) -> None:
-        self._writer.write(line + b"\r\n")
-
-    async def ask(self, line: bytes, start: bytes) -> None:
-        self.say(line)
-        await self.expect(start)
-
-    async def expect(self, *starts: bytes) -> None:
-        async with asyncio.timeout(PATIENCE):
-            line = await self._reader.readline()
-        if not self._greeted:
-            self._greeted = True
-            self._steady.longest = max(self._steady.longest, time.monotonic() - self._began)
-        if line.startswith(starts):
-            return
-        if line.startswith((b"421", b"-ERR [SYS/TEMP]")):
-            raise ToldToComeAgain
-        raise AssertionError(f"expected {starts!r}, got {line!r}")

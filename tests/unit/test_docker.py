@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +14,6 @@ from proxy.cli import main, parser_of_all
 from proxy.config import load
 from proxy.supervisor import _GRACE, ANNOUNCE
 
-from ..support.needs import need
-
 if TYPE_CHECKING:
     from proxy.config import Config
 
@@ -24,7 +21,6 @@ ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "scripts" / "docker"
 DOCKERFILE = (DOCKER / "Dockerfile").read_text()
 COMPOSE = (DOCKER / "compose.yaml").read_text()
-PORTS = sorted(end.port for listener in load(ROOT / "conf.d").listeners.values() for end in listener.bind)
 
 
 def sources() -> list[str]:
@@ -75,15 +71,19 @@ def test_it_is_not_root_and_runs_commands_of_popgate() -> None:
     assert 'CMD ["popgate", "status"]' in DOCKERFILE
 
 
-def test_the_ports_are_those_of_the_shipped_listeners() -> None:
+def ports(config: Config) -> list[int]:
+    return sorted(end.port for listener in config.listeners.values() for end in listener.bind)
+
+
+def test_the_ports_are_those_of_the_listeners(node: Config) -> None:
     (exposed,) = re.findall(r"^EXPOSE (.+)$", DOCKERFILE, re.MULTILINE)
-    assert sorted(int(port) for port in exposed.split()) == PORTS
-    assert sorted(int(port) for port in re.findall(r'"(\d+):\1"', COMPOSE)) == PORTS
-    assert sorted(int(port) for port in re.findall(r"bind :(\d+)", (DOCKER / "haproxy.cfg").read_text())) == PORTS
+    assert sorted(int(port) for port in exposed.split()) == ports(load(ROOT / "conf.d"))
+    assert sorted(int(port) for port in re.findall(r'"(\d+):\1"', COMPOSE)) == ports(node)
 
 
 def test_what_the_pool_mounts_is_there() -> None:
     mounted = re.findall(r"- (\.\S*?):/", COMPOSE)
+    assert "../haproxy/haproxy.cfg" in mounted
     assert len(mounted) == 3
     for name in mounted:
         assert (DOCKER / name).exists(), name
@@ -113,11 +113,18 @@ def test_the_nodes_take_their_configuration(folder: Path, capsys: pytest.Capture
     assert "redis://redis:6379/0" in said.out
 
 
-def test_haproxy_takes_its_configuration() -> None:
-    (program,) = need("haproxy")
-    done = subprocess.run(
-        [program, "-c", "-f", str(DOCKER / "haproxy.cfg")], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    complaints = [line for line in done.stderr.splitlines() if "[WARNING]" in line and "could not resolve" not in line]
-    assert complaints == []
+def test_haproxy_knows_the_nodes_by_their_names() -> None:
+    nodes = dict(re.findall(r"^ +(NODE\d): (\S+)$", COMPOSE, re.MULTILINE))
+    assert set(nodes) == set(re.findall(r"presetenv (NODE\d)", (DOCKER / "../haproxy/haproxy.cfg").read_text()))
+    for name in nodes.values():
+        assert re.search(rf"^  {name}:", COMPOSE, re.MULTILINE)
+
+
+def test_the_pool_is_the_one_of_scripts_haproxy(node: Config) -> None:
+    """Only the addresses and the certificates' places are others."""
+    other = tomllib.loads((ROOT / "scripts" / "haproxy" / "pool.toml").read_text())
+    own = tomllib.loads((DOCKER / "pool.toml").read_text())
+    for listener in (*own["listener"].values(), *other["listener"].values()):
+        assert len(listener.pop("accept_proxy_from")) == 1
+    assert own["listener"] == other["listener"]
+    assert own["admin"] == other["admin"]

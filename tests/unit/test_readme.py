@@ -42,7 +42,7 @@ bind = ["127.0.0.1:0"]
 [upstream.pop3]
 servers = ["192.0.2.10:110"]
 """
-EXAMPLES = {"conf.d/99-local.toml"}  # the administrator's own, not shipped
+EXAMPLES = {"conf.d/99-local.toml", "conf.d/99-pool.toml"}  # the administrator's own, not shipped
 TABLES = {
     "gate": schema.Gate,
     "store": schema.Store,
