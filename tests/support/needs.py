@@ -25,6 +25,7 @@ _UNPACKED = {
     "command-injection-tester": "command-injection-tester-0.0.2/bin/command-injection-tester",
 }
 
+_OPENSSL = Path("/usr/include/openssl/ssl.h")
 _PERL = {"perl": ("Net::POP3", "Net::SMTP"), "ssleay": ("Net::SSLeay",)}
 
 
@@ -33,7 +34,7 @@ def need(*tools: str) -> list[str]:
 
     "root" stands for the right to start Postfix, to make devices and to change the root folder, "namespaces" for that
     to make networks (a container may be root without it); "perl" for Perl with Net::POP3 and Net::SMTP, "ssleay" for
-    its TLS, without which swaks has none.
+    its TLS, without which swaks has none; "libssl-dev" for OpenSSL's headers.
     """
     found = {tool: _find(tool) for tool in tools}
     missing = [tool for tool, path in found.items() if not path]
@@ -48,6 +49,8 @@ def need(*tools: str) -> list[str]:
 def _find(tool: str) -> str:
     if tool == "root":
         return "/" if os.geteuid() == 0 else ""
+    if tool == "libssl-dev":
+        return str(_OPENSSL) if _OPENSSL.exists() else ""
     if tool == "namespaces":
         made = os.geteuid() == 0 and subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False)
         return "/" if made and made.returncode == 0 else ""
