@@ -94,6 +94,7 @@ def sessions(upstream: Upstream, certificate: Path, numbers: Sequence[int], effo
         number = min(wanted, machine.most_sessions() - short.parallel)
         with Popgate().run(idle, upstream, certificate) as proxy:
             _cost_of_a_session(proxy, effort)  # so that what it needs but once is there
+            time.sleep(measure.SETTLED)
             before = machine.memory(proxy.pid)
             options = ("-n", str(number), "-p", str(min(number, 64)))
             with programs.hold(proxy.host, proxy.ports["pop3"], idle.steps, *options) as held:

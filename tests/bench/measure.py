@@ -118,8 +118,6 @@ def _figures(workload: Workload, played: Played, used: float | None) -> Figures:
 
 
 def _memory(workload: Workload, proxy: Running, effort: Effort) -> Figures:
-    if not proxy.pid:
-        return Figures(None, None, None, 0)
     _play(
         proxy, workload.listener, (*workload.steps[:-1], ">QUIT", "<1"), "-n", "64", *(["-s"] if workload.tls else [])
     )

@@ -134,7 +134,7 @@ class Direct(Peer):
         return "no proxy"
 
     def serves(self, workload: Workload) -> bool:
-        return not workload.tls
+        return not workload.tls and workload.counted is not Counted.MEMORY
 
     @contextlib.contextmanager
     def run(self, workload: Workload, upstream: Upstream, certificate: Path) -> Iterator[Running]:

@@ -73,7 +73,7 @@ WORKLOADS = {
         Workload("smtp", "SMTP sessions, a 4 KiB message each", "smtp", _mail(_TO_US, "*4096")),
         Workload(
             "smtp-leased",
-            "SMTP sessions to outside, by a lease in SQLite",
+            "SMTP sessions to outside, lease in SQLite",
             "smtp",
             _mail(_TO_OTHERS, "*4096"),
             leased=True,
