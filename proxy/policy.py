@@ -7,7 +7,7 @@ has something left of its budget (G11).
 
 "No lease", or none that this sender may use, is first put to other servers, if there are any: their yes holds for that
 transaction and makes no lease.  Then it may wait for a login from the same address (G9, patience.py).
-Recipients that are local never come here (session/smtp.py), nor do sessions that AUTH opened, unless senders are bound.
+Recipients that are local never come here (session/smtp.py), nor do sessions that AUTH opened, unless it matters whose.
 Times are the store's (leases/clock.py): what comes back is seconds left.
 """
 
@@ -97,8 +97,8 @@ class RelayPolicy:
         self._shared = Networks(gate.shared_networks)
         self._never_lease = Networks(gate.never_lease)
         self._balancers = balancers
-        self._no_relay = frozenset([login.lower() for login in gate.no_relay_logins])
         self._senders = Senders(gate.local_domains, gate.senders)
+        self._no_relay = frozenset([self._senders.bare(login) for login in gate.no_relay_logins])
         self._is_own = is_own
         self._shadow = gate.mode == "shadow"
         self.binds_sender = gate.sender != "any" or bool(gate.shared_networks)
@@ -261,7 +261,7 @@ class RelayPolicy:
 
     def _is_barred(self, login: str) -> bool:
         """Whether it is among `no_relay_logins` (RULES G13), or may be: of what can't be read (S10) nobody knows."""
-        return login.lower() in self._no_relay or (bool(self._no_relay) and login.startswith("?"))
+        return bool(self._no_relay) and (login.startswith("?") or self._senders.bare(login) in self._no_relay)
 
     def is_crowded(self, logins: int) -> bool:
         """Whether so many live logins at one address are too many: no lease was made for the last (RULES G3)."""

@@ -45,6 +45,15 @@ class Senders:
         given = self._given.get(name)
         return given is not None and (path in given or b"@" + domain in given)
 
+    def bare(self, login: str) -> str:
+        """A login as some server may read it: its first word, small letters, no local domain; to say that it is barred.
+
+        Servers pass over blanks, fold letters, and take anna@example.com for anna.
+        """
+        word = login.strip(" ").partition(" ")[0].casefold()
+        name, _, domain = word.rpartition("@")
+        return name if name and self._domains.covers(domain.encode("utf-8", "surrogateescape"), True) else word
+
 
 def _folded(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape").lower()

@@ -404,6 +404,14 @@ def test_G13_no_relay_logins_get_no_lease() -> None:
     assert gate.unleasable(HOME, "scanner2", 0) == ""
 
 
+@pytest.mark.parametrize("login", ["scanner ", " scanner", "scanner x", "scanner@local.test", "old", "OLD@LOCAL.TEST"])
+def test_G13_nor_by_another_way_of_writing_them_that_servers_take(login: str) -> None:
+    gate = policy(SlowStore(), no_relay_logins=("scanner", "old@local.test"))
+    assert gate.unleasable(HOME, login, 0) == "no_relay_logins"
+    for other in ("scanner@far.test", "older", "@local.test", "x scanner"):
+        assert gate.unleasable(HOME, other, 0) == ""
+
+
 def test_G13_a_success_behind_too_many_failures_gets_no_lease() -> None:
     gate = policy(SlowStore(), lease_after_failures=3)
     assert [gate.unleasable(HOME, "anna", failures) for failures in (0, 2, 3, 99)] == [

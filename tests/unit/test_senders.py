@@ -72,6 +72,19 @@ def test_S10_a_login_that_could_not_be_read_may_use_none(sender: str) -> None:
     assert not RULE.match("?SCRAM-SHA-1", sender)
 
 
+@pytest.mark.parametrize(
+    ("login", "bare"),
+    [
+        *[("scanner", "scanner"), ("Scanner ", "scanner"), (" scanner", "scanner"), ("scanner x", "scanner")],
+        *[("SCANNER@Example.COM", "scanner"), ("scanner@sub.example.com.", "scanner"), ("\u017fcanner", "scanner")],
+        *[("scanner@far.test", "scanner@far.test"), ("@example.com", "@example.com"), ("", ""), (" ", "")],
+        *[("a\udcff@example.com", "a\udcff"), ("scanner@\udcff", "scanner@\udcff")],
+    ],
+)
+def test_G13_a_login_as_a_server_may_read_it(login: str, bare: str) -> None:
+    assert RULE.bare(login) == bare
+
+
 def test_without_local_domains_a_login_is_only_itself() -> None:
     rule = Senders([], {})
     assert rule.match("anna@example.com", "anna@example.com")
