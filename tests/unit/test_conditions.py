@@ -32,7 +32,7 @@ def test_each_server_is_told_with_its_state(tmp_path: Path) -> None:
     row.succeeded(board.slot("smtp 192.0.2.10:25"), 100.0)
     row.failed(board.slot("smtp 192.0.2.11:25"), 98.0, "Connection refused")
     row.failed(board.slot("smtp 192.0.2.10:25"), 90.0, "long ago")
-    common = {"why": "", "connections": 0}
+    common = {"why": "", "connections": 0, "failures": 0}
     assert status(config, board, 103.0) == [
         common | {"upstream": "smtp", "server": "192.0.2.10:25", "state": "up", "connections": 1, "seconds_ago": 3},
         common

@@ -18,7 +18,7 @@ from tests.support.clocks import LOOPS, PATIENCE, FakeClock
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TIMEOUT = 0.02
+TIMEOUT = 0.2
 
 
 @pytest.fixture(params=LOOPS)
@@ -73,7 +73,7 @@ def test_G7_no_answer_in_time_is_told_in_time_and_what_lands_later_only_lands(be
     question = bench.ask()
     bench.wait(1)
     assert bench.loop.time() - begun >= TIMEOUT - 0.003
-    assert str(bench.told[0]) == "no answer within 20 ms"
+    assert str(bench.told[0]) == "no answer within 200 ms"
     assert bench.slow == 1
     bench.pending.deliver(question, "late")
     assert (len(bench.told), bench.landed) == (1, ["late"])
