@@ -112,10 +112,10 @@ def _panel(panel: Panel, names: Sequence[str], x: float, y: float, wide: float, 
     across, up = Scale([n for n, _ in points], left, right), Scale([value for _, value in points], bottom, top)
     parts = [_text(x + 8, y + 16, panel.title), _text(x + 8, y + 32, panel.unit, "note")]
     for tick in across.ticks():
-        parts.append(_text(across.at(tick), bottom + 16, f"{tick:,.0f}", "note", "middle"))
+        parts.append(_text(across.at(tick), bottom + 16, _short(tick), "note", "middle"))
         parts.append(_line(across.at(tick), top, across.at(tick), bottom, "grid"))
     for tick in up.ticks():
-        parts.append(_text(left - 6, up.at(tick) + 4, f"{tick:,g}", "note", "end"))
+        parts.append(_text(left - 6, up.at(tick) + 4, _short(tick), "note", "end"))
         parts.append(_line(left, up.at(tick), right, up.at(tick), "grid"))
     parts.append(_text((left + right) / 2, bottom + 32, panel.number, "note", "middle"))
     at = x + wide - 14
@@ -144,6 +144,14 @@ def _picture(width: float, height: float, title: str, description: str, parts: S
 {body}
 </svg>
 """
+
+
+def _short(value: float) -> str:
+    """As short as an axis wants it: 0.01, 100, 10k, 1M."""
+    for unit, name in ((1e6, "M"), (1e3, "k")):
+        if value >= unit:
+            return f"{value / unit:g}{name}"
+    return f"{value:g}"
 
 
 def _text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:

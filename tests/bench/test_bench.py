@@ -312,6 +312,13 @@ def test_a_logarithmic_scale_goes_to_whole_powers() -> None:
     assert plot.Scale([10.0], 0.0, 9.0).at(10.0) == 0.0
 
 
+def test_the_axes_have_short_numbers() -> None:
+    lines = {"": [(10, 0.01), (1_000_000, 20_000.0)]}
+    picture = plot.panels("t", "d", [plot.Panel("p", "u", "leases", lines)])
+    words = [one.text for one in ET.fromstring(picture).iter("{http://www.w3.org/2000/svg}text")]
+    assert {"10", "1k", "100k", "1M", "0.01", "100"} <= set(words)
+
+
 def test_dots_lie_in_their_row_left_of_one_if_they_cost_less() -> None:
     rows = [plot.Row("a <b>", {"one": 0.5, "two": 2.0}), plot.Row("c", {"two": 1.0})]
     legend, drawn = (
