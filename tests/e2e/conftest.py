@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 ONCE = (
     *("test_houses", "test_others_tools", "test_slow", "test_floods", "test_strangers", "test_endless"),
     *("test_faults", "test_hygiene", "test_systemd_units", "test_pool"),
+    "test_compiled",
 )
 
 

@@ -1,0 +1,34 @@
+"""The optional compiled build: `POPGATE_COMPILE=1 pip install .` makes C of what every session passes through (mypyc).
+
+Without POPGATE_COMPILE popgate is pure Python: that is the default, what the tests run on, and what is read.  The
+source is the same, so compiled and pure modules go together; the compiled ones check the types of what they are given.
+It needs a C compiler and Python's headers; mypyc comes from PyPI for the time of the build.
+
+Only modules of the hot path are named, and what belongs to their classes.  Not among them: wire/dots.py, whose work is
+done by C already, and where mypyc would copy a body that passes uncopied; net/records.py, because mypyc 2.4 evaluates
+the f() of `memoryview[f():]` twice; what keeps weak references, inherits from `str`, or awaits.
+"""
+
+import os
+import sys
+from glob import glob
+
+from setuptools import setup
+
+MYPYC = "mypy>=1.18"
+MODULES = [
+    *sorted({*glob("proxy/wire/[!_]*.py"), *glob("proxy/session/[!_]*.py")} - {"proxy/wire/dots.py"}),
+    "proxy/net/account.py", "proxy/net/announcing.py", "proxy/net/answers.py", "proxy/net/census.py",
+    "proxy/net/crowd.py", "proxy/net/dialling.py", "proxy/net/leg.py", "proxy/net/link.py", "proxy/net/listener.py",
+    "proxy/net/poller.py", "proxy/net/pool.py", "proxy/net/timers.py", "proxy/net/upstream.py", "proxy/policy.py",
+]  # fmt: skip
+wanted = os.environ.get("POPGATE_COMPILE") == "1"
+asked = {"egg_info", "dist_info"} & set(sys.argv)  # only what the build needs is asked: mypyc has not come yet
+modules = []
+if wanted and not asked:
+    from mypyc.build import mypycify
+
+    options = ["--config-file=", "--ignore-missing-imports"]
+    modules = mypycify([*options, *MODULES], group_name="popgate", opt_level="1", debug_level="0")
+
+setup(ext_modules=modules, setup_requires=[MYPYC] if wanted else [])
