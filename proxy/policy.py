@@ -159,10 +159,7 @@ class RelayPolicy:
         """What follows from the leases of an address, and for how many seconds it holds."""
         if isinstance(answer, StoreUnavailable):
             return Verdict(Outcome.DEFER, f"store down: {answer}"), FOREVER
-        if answer and self.unleasable(address, "", 0):
-            # They are of others in its network (G2), or from before it was configured so (G3).  What the administrator
-            # gave counts.
-            answer = [lease for lease in answer if lease.source == ADMIN]
+        answer = self._counting(address, answer)
         if not answer:
             return _NO_LEASE, FOREVER
         gate = self.gate
@@ -185,6 +182,15 @@ class RelayPolicy:
             key = (lease.address, lease.login, lease.source)
             return Verdict(Outcome.ALLOW, f"lease of {lease.login}{remark}", lease.login, left, key), lease.left
         return _SPENT, FOREVER
+
+    def _counting(self, address: bytes, found: Sequence[Lease]) -> Sequence[Lease]:
+        """Without those that no login would make any more: they are of others in the address's network (RULES G2), or
+        from before it was configured so (G3, G13).  What the administrator gave counts."""
+        if not found:
+            return found
+        if self.unleasable(address, "", 0):
+            return [lease for lease in found if lease.source == ADMIN]
+        return [lease for lease in found if lease.source == ADMIN or not self._is_barred(lease.login)]
 
     def elsewhere(self, address: bytes, sender: str, answer: Elsewhere | StoreUnavailable | None) -> Verdict:
         """What follows from what others say of an address; it holds for one transaction."""

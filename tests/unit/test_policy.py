@@ -671,6 +671,19 @@ def test_G3_what_is_never_leased_from_now_on_has_no_lease_of_before_but_the_admi
     assert answers[1].why == "lease of (admin)"
 
 
+def test_G13_whose_login_opens_nothing_from_now_on_has_no_lease_of_before() -> None:
+    """A mailbox was stolen, and the administrator reloads: its POP session would keep the lease alive for hours."""
+    bench = Bench()
+    for login in ("anna", "bert"):
+        bench.grant(login)
+        bench.clock.advance(1.0)
+    answers: list[Verdict] = []
+    for barred in (("bert",), ("anna", "bert")):
+        gate = policy(bench.store, no_relay_logins=barred)
+        gate.judge(HOME, QUESTION, lambda verdict, _: answers.append(verdict))
+    assert [verdict.why for verdict in answers] == ["lease of anna", "no lease"]
+
+
 def test_G9_nobody_waits_for_a_lease_that_can_t_come() -> None:
     clock = FakeClock()
     store = MemoryStore(clock)
