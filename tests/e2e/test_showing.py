@@ -136,7 +136,9 @@ def test_S12_a_login_in_mid_session_is_moved_and_nobody_notices(house: House, do
 
 @ways
 def test_S12_G9_who_sends_while_it_fetches_is_moved(house: House, dovecot: Dovecot, way: str) -> None:
-    with Popgate(settings(house, dovecot, way)) as gate:
+    whole = settings(house, dovecot, way)
+    whole["gate"]["patience"] = "20s"
+    with Popgate(whole) as gate:
         source, since = client_host(), house.told
         with Dialogue(gate.address("smtp"), source) as client:
             client.expect(b"220")
