@@ -10,11 +10,12 @@ Not here: TLS itself, and the choice of a certificate for a client (net/tls.py);
 An expired certificate is not an error: the mail of a whole company would stop for something that most mail clients
 only warn of.  The caller says it loudly.
 
-Rejected: the `openssl` program (not installed everywhere, and its options differ by version).  RSA for the made
-certificate: P-256 is four times as cheap a handshake, and is known to everything that knows TLS 1.2.  A printer that
-knows only TLS 1.0 and no elliptic curves needs an RSA certificate from elsewhere.
+Rejected: the `openssl` program (not installed everywhere, and its options differ by version).  RSA for what is made by
+default: P-256 is four times as cheap a handshake, and is known to everything that knows TLS 1.2.  RSA is for printers
+that know only TLS 1.0 and no elliptic curves.
 
-RFC 5280 (certificates), RFC 6125 6.4.4 (the common name counts only where there are no DNS names), RFC 7468 (PEM).
+RFC 5280 (certificates), RFC 2986 (requests), RFC 6125 6.4.4 (the common name counts only where there are no DNS
+names), RFC 7468 (PEM).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from .errors import ConfigError
@@ -44,8 +45,11 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
+    PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
 DAYS = 825  # the longest life that Apple's and Mozilla's clients take (CA/Browser Forum ballot 193)
 BACKDATED = datetime.timedelta(days=1)  # for clients whose clock is slow
+RSA_BITS = 2048  # what authorities ask for at least; old printers often take no more
 COMMON_NAME = 64  # octets, RFC 5280 appendix A: ub-common-name
 _SIZE = 1 << 20  # octets; a chain with its key is some 10 KiB, so more is the wrong file
 
@@ -63,6 +67,7 @@ class Certificate:
     names: tuple[str, ...]  # DNS names in lower case, "*.example.com" among them; the common name where there are none
     not_after: float  # wall-clock epoch seconds
     fingerprint: str  # "sha256:" and the hash of the certificate's DER form in hex
+    rsa: bool = False  # its key is of that kind, the only one that every client knows
 
     def expired(self, now: float) -> bool:
         """Is its time over at `now` (wall-clock epoch seconds)?"""
@@ -95,6 +100,7 @@ def read(path: Path) -> Certificate:
         names=_names(leaf),
         not_after=leaf.not_valid_after_utc.timestamp(),
         fingerprint=fingerprint(leaf.public_bytes(serialization.Encoding.DER)),
+        rsa=isinstance(leaf.public_key(), rsa.RSAPublicKey),
     )
 
 
@@ -106,11 +112,15 @@ def make(
     file: str = "",
     force: bool = False,
     now: float | None = None,
+    for_old: bool = False,
+    request: bool = False,
 ) -> Path:
     """Make a self-signed certificate (ECDSA P-256) for hosts and addresses; return the one file with chain and key.
 
     names: at least one; "*.example.com" is taken.  days: its life from `now` (wall-clock epoch seconds, None: the
     system's). file: the file's name in `folder`, else the first name with ".pem".  force: replace what is there.
+    for_old: RSA, for clients that know no elliptic curves.  request: write a signing request for its key, too
+    (`request_path`).
     Raises ConfigError: a bad name, a file that exists, a folder that can't be written.
     """
     general = _general_names(names)
@@ -120,17 +130,24 @@ def make(
     if os.path.lexists(path) and not force:
         raise ConfigError([f"{path}: exists already; --force replaces it"])
     start = datetime.datetime.fromtimestamp(time.time() if now is None else now, datetime.UTC)
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = rsa.generate_private_key(65537, RSA_BITS) if for_old else ec.generate_private_key(ec.SECP256R1())
     leaf = _self_signed(key, names[0].lower(), general, start - BACKDATED, start + datetime.timedelta(days=days))
     text = leaf.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if request:
+            _write_secret(request_path(path), _request(key, names[0].lower(), general))
         _write_secret(path, text)
     except OSError as error:
         raise ConfigError([f"{path}: can't be written: {error.strerror}"]) from error
     return path
+
+
+def request_path(path: Path) -> Path:
+    """Where the signing request for a made certificate is: beside it, "mail.csr" for "mail.pem"."""
+    return path.with_suffix(".csr")
 
 
 # -- reading ------------------------------------------------------------
@@ -223,16 +240,27 @@ def _is_host(name: str) -> bool:
     return len(name) <= 253 and all(map(_LABEL.match, labels)) and not labels[-1].isdigit()
 
 
+def _subject(name: str) -> x509.Name:
+    # An overlong name is left to the SAN, which is all that a client of this century looks at.
+    common = name if len(name) <= COMMON_NAME else "popgate"
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _request(key: PrivateKey, name: str, names: list[x509.GeneralName]) -> bytes:
+    """PKCS #10 (RFC 2986); an authority decides on the other extensions by itself."""
+    asked = x509.CertificateSigningRequestBuilder().subject_name(_subject(name))
+    asked = asked.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return asked.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
 def _self_signed(
-    key: ec.EllipticCurvePrivateKey,
+    key: PrivateKey,
     name: str,
     names: list[x509.GeneralName],
     start: datetime.datetime,
     end: datetime.datetime,
 ) -> x509.Certificate:
-    # An overlong name is left to the SAN, which is all that a client of this century looks at.
-    common = name if len(name) <= COMMON_NAME else "popgate"
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+    subject = _subject(name)
     public = key.public_key()
     identifier = x509.SubjectKeyIdentifier.from_public_key(public)
     return (
@@ -246,7 +274,7 @@ def _self_signed(
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         # Not a CA: a client that trusts this certificate trusts this server, and nothing that its key could sign.
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_DIGITAL_SIGNATURE, critical=True)
+        .add_extension(_usage(isinstance(key, rsa.RSAPrivateKey)), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         # Both identifiers, because Python 3.13 and later check strictly (VERIFY_X509_STRICT) by default.
         .add_extension(identifier, critical=False)
@@ -255,17 +283,19 @@ def _self_signed(
     )
 
 
-_DIGITAL_SIGNATURE = x509.KeyUsage(
-    digital_signature=True,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    key_cert_sign=False,
-    crl_sign=False,
-    encipher_only=False,
-    decipher_only=False,
-)
+def _usage(encipherment: bool) -> x509.KeyUsage:
+    """`encipherment`: the client sends its secret under the key, as TLS 1.0 without Diffie-Hellman does."""
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=encipherment,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=False,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def _write_secret(path: Path, data: bytes) -> None:

@@ -39,7 +39,7 @@ from .wire.sasl import PasswordExchange
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from .config import Config, Gate, Listener
     from .config import Upstream as UpstreamConfig
@@ -107,7 +107,20 @@ def _redis_tls(url: RedisUrl) -> ssl.SSLContext:
 def make_tls(config: Config) -> dict[str, ServerTls]:
     """TLS for each protocol that a listener speaks under TLS; raise ConfigError for certificates that can't be used."""
     protocols = sorted({listener.protocol for listener in config.listeners.values() if listener.tls != "off"})
-    return {name: ServerTls(name, config.tls.certificates, config.tls.min_version) for name in protocols}
+    tls = config.tls
+    return {name: ServerTls(name, tls.certificates, tls.min_version, tls.old_clients) for name in protocols}
+
+
+def reload_tls(sides: Iterable[ServerTls], config: Config) -> None:
+    """Show certificates as they are now; raise ConfigError for what can't be used, and that side keeps the old ones."""
+    for side in sides:
+        side.reload(config.tls.certificates, config.tls.min_version, config.tls.old_clients)
+
+
+def rehearse(config: Config, clock: Clock, tls: Mapping[str, ServerTls], bound: Bound) -> None:
+    """Build what a worker builds, only to see that it can be done; raise ConfigError with every problem."""
+    build_services(config, open_store(config, clock), tls, bound)
+    make_tls(config)
 
 
 def server_keys(config: Config) -> list[str]:
@@ -315,8 +328,7 @@ def check_successor(
     problems = needs_restart(old, new)
     if problems:
         raise ConfigError(problems)
-    build_services(new, open_store(new, clock), tls, bound)
-    make_tls(new)
+    rehearse(new, clock, tls, bound)
 
 
 def needs_restart(old: Config, new: Config) -> list[str]:

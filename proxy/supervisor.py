@@ -12,8 +12,7 @@ SIGTERM and SIGINT drain; a second one cuts.  Where a balancer asks the agent (a
 these.  SIGHUP reads the configuration again: it is checked here, completely, and only a good one goes to the workers
 (N7).  Once the sockets are bound nothing runs as root any more.
 
-Not here: the workers' lives (children.py), questions that a worker answers (inquiries.py), transcripts of sessions
-(tracing.py).
+Not here: the workers' lives (children.py), their answers (inquiries.py), transcripts (tracing.py).
 """
 
 from __future__ import annotations
@@ -32,6 +31,7 @@ from . import admin, conditions, sessions
 from .activation import inherited
 from .admin.process import AdminOutfit, AdminProcess
 from .agent import AgentServer, words
+from .certificate_watch import CertificateWatch
 from .channel import Message, config_text
 from .children import Child, Children
 from .config import load
@@ -49,7 +49,7 @@ from .notify import Notify
 from .outfit import Outfit
 from .privileges import become, demand_net_raw, raise_descriptors
 from .rotation import Rotation
-from .runtime import build_services, check_successor, log_of, make_tls, open_store, server_keys, spoofing_keys
+from .runtime import check_successor, log_of, make_tls, rehearse, reload_tls, server_keys, spoofing_keys
 from .shadow import judged
 from .sockets import bind_all, listening
 from .tracing import Tracing
@@ -81,8 +81,7 @@ class Supervisor:
         self._node_clock = Clock()
         self._notify = Notify(os.environ, clock)
         self._tls: dict[str, ServerTls] = make_tls(config)
-        # to see that it can be done
-        build_services(config, open_store(config, self._node_clock), self._tls, frozenset())
+        rehearse(config, self._node_clock, self._tls, frozenset())
         admin.demand(config)
         self._sockets = bind_all(config, inherited(os.environ))
         self._doorways: list[Doorway] = []
@@ -130,6 +129,7 @@ class Supervisor:
             http, self._selector, self._log, clock, outfit=self._admin_outfit, let_go=self._let_go_of_all
         )
         self._rotation = Rotation(config.log.file, self._reopen_log)
+        self._certificates = CertificateWatch(self._tls.values())
         self._draining = self._signalled_once = self._refused = False
         self._drain_at: float | None = None  # announced, not begun
         self._kill_at = 0.0
@@ -220,6 +220,8 @@ class Supervisor:
         self._inquiries.tick(now)
         self._tracing.tick()
         self._rotation.tick(self._log)
+        if self._certificates.tick(now, self._config, self._log):
+            self._children.order({"order": "certificates"})
         self._children.watch(now)
         if self._children.beat():
             self._notify.alive(now)
@@ -319,12 +321,12 @@ class Supervisor:
         check_successor(self._config, config, self._node_clock, self._tls, self._bound)
         self._log.flush()
         log = log_of(config)
-        for tls in self._tls.values():
-            tls.reload(config.tls.certificates, config.tls.min_version)
+        reload_tls(self._tls.values(), config)
         self._census.servers.enlist(server_keys(config))
         self._config = config
         self._log = self._children.log = self._admin.log = log
         self._rotation = Rotation(config.log.file, self._reopen_log)
+        self._certificates.reloaded()
 
     def _reopen_log(self) -> None:
         reopen(self._log, self._config.log.file)
@@ -390,10 +392,8 @@ class Supervisor:
         return self._draining or self._drain_at is not None
 
     def _agent_words(self) -> str:
+        healthy = conditions.healthy(self._config, self._census.servers, self._node_clock.now())
         return words(
-            draining=self._is_leaving(),
-            ready=self._children.any_ready(),
-            healthy=conditions.healthy(self._config, self._census.servers, self._node_clock.now()),
-            connections=self._census.connections(),
-            limit=self._config.limits.connections,
-        )
+            draining=self._is_leaving(), ready=self._children.any_ready(), healthy=healthy,
+            connections=self._census.connections(), limit=self._config.limits.connections,
+        )  # fmt: skip

@@ -40,7 +40,7 @@ from .net.service import Service, Shared
 from .net.timers import TICK, Deadlines
 from .patience import Patience
 from .questions import ask
-from .runtime import build_answerers, build_others, build_services, log_of, open_store, upstreams_of
+from .runtime import build_answerers, build_others, build_services, log_of, open_store, reload_tls, upstreams_of
 from .wire import address
 
 try:  # here and not where it is used: by then we are `user`, to whom root's virtual environment may be closed
@@ -289,11 +289,19 @@ class Worker:
             self._log.set_level(message["level"])
         elif order == "reopen-log":
             self._reopen_log()
+        elif order == "certificates":
+            self._read_certificates()
         elif order == "trace":
             self._shared.traces.clients = frozenset([address.packed(client) for client in message["clients"]])
         elif order == "ask":
             tag = message["tag"]
             self._asked(message["question"], lambda answer: self._tell({"tag": tag, "answer": answer}))
+
+    def _read_certificates(self) -> None:
+        try:
+            reload_tls(self._outfit.tls.values(), self._config)
+        except ConfigError as error:  # what the supervisor could read a moment ago
+            self._log.line("error", "popgate", "reload-failed", ("worker", self._outfit.number), ("why", str(error)))
 
     def _reopen_log(self) -> None:
         try:
@@ -330,8 +338,7 @@ class Worker:
         """Swap in a checked configuration; living sessions keep theirs (RULES N7).  Return {"kept": why} if not."""
         outfit = self._outfit
         try:
-            for tls in outfit.tls.values():
-                tls.reload(config.tls.certificates, config.tls.min_version)
+            reload_tls(outfit.tls.values(), config)
             others = build_others(config, self._log)
             services = self._build(config, others)
             self._log.flush()

@@ -53,6 +53,10 @@ def _status(options: argparse.Namespace) -> int:
         why = f": {tables.printable(server['why'])}" if server["why"] else ""
         print(f"upstream.{server['upstream']} {server['server']}: {server['state']}{why}, "
               f"{server['connections']} connections")  # fmt: skip
+    for one in answer["certificates"]:
+        days = (one["expires"] - time.time()) / 86400
+        end = f"ends in {days:.0f} days" if days > 0 else "HAS ENDED"
+        print(f"certificate {one['path']}: {', '.join(one['names'])}: {end}, {tables.moment(one['expires'])}")
     return GOOD
 
 

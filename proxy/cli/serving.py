@@ -73,6 +73,9 @@ def _check(options: argparse.Namespace) -> int:
         for certificate in side.certificates:
             if certificate.expired(time.time()):
                 print(f"warning: {certificate.path}: the certificate has expired", file=sys.stderr)
+    if config.tls.old_clients and not any(one.rsa for side in tls.values() for one in side.certificates):
+        cure = "popgate certs make NAME --rsa --file rsa.pem, and list it as well"
+        print(f"warning: tls.old_clients: the oldest know RSA certificates only; {cure}", file=sys.stderr)
     if config.tls.min_version in ("TLSv1", "TLSv1.1") and tls:
         print(f"warning: tls.min_version = {config.tls.min_version!r} lets everyone use broken TLS", file=sys.stderr)
     for warning in (*showing.warnings(config), *admin.warnings(config)):

@@ -1,7 +1,7 @@
 """The configuration: conf.d/*.toml to one frozen value, and back.
 
 Read in this order: `schema` (what there is), `load` (how it is read), `values` and `places` (what a text may look
-like), `check` (what can't go together), `later` (what is not built yet), `files`, `section`, `dump`.
+like), `check` (what can't go together), `files`, `section`, `dump`.
 """
 
 from .dump import dump

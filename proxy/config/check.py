@@ -40,6 +40,9 @@ def impossible(config: Config) -> Iterator[Impossible]:
         how = f"workers = {config.workers} makes {config.processes} here" if config.workers == 0 else "they are several"
         text = f'"memory:" can\'t be shared by workers, and {how}; use "sqlite:leases.db" or workers = 1'
         yield Impossible(("store.url", "workers"), text)
+    if config.tls.old_clients and config.tls.min_version == "TLSv1":
+        text = 'does nothing with min_version = "TLSv1", which lets everybody use it; take one of them out'
+        yield Impossible(("tls.old_clients", "tls.min_version"), text)
     yield from _gates(config)
     yield from _binds(config)
     yield from _whoson(config)

@@ -38,7 +38,7 @@ def load(path: Path | None) -> Config:
     source = find(path)
     root = read(source)
     problems = Problems()
-    config = _password_upstreams(_config(Section(root, "", problems), source.base, source.files))
+    config = _password_upstreams(_config(Section(root, problems), source.base, source.files))
     for keys, text in impossible(config):
         if problems.bad.isdisjoint(keys):
             problems.add(root.origin(keys[0]), keys[0], text)
@@ -68,16 +68,16 @@ def _config(root: Section, base: Path, files: tuple[Path, ...]) -> Config:
         workers=root.take("workers", count(0, MAX_WORKERS), default.workers),
         user=root.take("user", line, default.user),
         drain_timeout=root.take("drain_timeout", duration(0), default.drain_timeout),
-        gate=_gate(Section(gate_table, "gate", root.problems), base),
-        store=_store(Section(root.inner("store"), "store", root.problems), _directory("STATE_DIRECTORY", base)),
+        gate=_gate(Section(gate_table, root.problems), base),
+        store=_store(Section(root.inner("store"), root.problems), _directory("STATE_DIRECTORY", base)),
         listeners=_listeners(root, gate_table, base),
         upstreams=_upstreams(root, base),
-        tls=_tls(Section(root.inner("tls"), "tls", root.problems), base),
-        limits=_limits(Section(root.inner("limits"), "limits", root.problems)),
-        whoson=_whoson(Section(root.inner("whoson"), "whoson", root.problems)),
-        postfix=_postfix(Section(root.inner("postfix"), "postfix", root.problems)),
-        admin=_admin(Section(root.inner("admin"), "admin", root.problems), _directory("RUNTIME_DIRECTORY", base)),
-        log=_log(Section(root.inner("log"), "log", root.problems), base),
+        tls=_tls(Section(root.inner("tls"), root.problems), base),
+        limits=_limits(Section(root.inner("limits"), root.problems)),
+        whoson=_whoson(Section(root.inner("whoson"), root.problems)),
+        postfix=_postfix(Section(root.inner("postfix"), root.problems)),
+        admin=_admin(Section(root.inner("admin"), root.problems), _directory("RUNTIME_DIRECTORY", base)),
+        log=_log(Section(root.inner("log"), root.problems), base),
         base=base,
         files=files,
     )
@@ -195,9 +195,7 @@ def _listeners(root: Section, gate: Table, base: Path) -> dict[str, Listener]:
     if not tables and "listener" not in root.problems.bad:
         text = 'there is none, so nothing would be served; write [listener.smtp] with protocol = "smtp" and bind'
         root.problems.add(root.table.file, "listener", text)
-    return {
-        name: _listener(Section(table, "listener", root.problems), name, gate, base) for name, table in tables.items()
-    }
+    return {name: _listener(Section(table, root.problems), name, gate, base) for name, table in tables.items()}
 
 
 def _listener(section: Section, name: str, gate: Table, base: Path) -> Listener:
@@ -212,7 +210,7 @@ def _listener(section: Section, name: str, gate: Table, base: Path) -> Listener:
         accept_proxy_from=section.take("accept_proxy_from", each(places.network), ()),
         transparent=section.take("transparent", boolean, False),
         local=section.take("local", choice(schema.LOCAL_MAIL), "pass"),
-        gate=_gate(Section(section.inner("gate").over(gate), "gate", section.problems), base),
+        gate=_gate(Section(section.inner("gate").over(gate), section.problems), base),
     )
     section.done()
     return listener
@@ -220,7 +218,7 @@ def _listener(section: Section, name: str, gate: Table, base: Path) -> Listener:
 
 def _upstreams(root: Section, base: Path) -> dict[str, Upstream]:
     tables = _named(root, "upstream")
-    return {name: _upstream(Section(table, "upstream", root.problems), name, base) for name, table in tables.items()}
+    return {name: _upstream(Section(table, root.problems), name, base) for name, table in tables.items()}
 
 
 def _upstream(section: Section, name: str, base: Path) -> Upstream:
@@ -254,6 +252,7 @@ def _tls(section: Section, base: Path) -> Tls:
             "certificates", each(places.path(base)), tuple(base / one for one in default.certificates)
         ),
         min_version=section.take("min_version", choice(schema.TLS_VERSIONS), default.min_version),
+        old_clients=section.take("old_clients", each(places.network), default.old_clients),
     )
     section.done()
     return tls

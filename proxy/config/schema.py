@@ -188,6 +188,7 @@ class Tls:
 
     certificates: tuple[Path, ...] = (Path("certs/mail.pem"),)  # existence and content: `popgate check`, not `load`
     min_version: TlsVersion = "TLSv1.2"
+    old_clients: tuple[str, ...] = ()  # networks whose clients may use TLS 1.0
 
 
 @dataclass(frozen=True, slots=True)

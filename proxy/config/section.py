@@ -1,19 +1,17 @@
 """Reading one table: hand out its values by key, note what is wrong, and at the end what nobody asked for.
 
-The keys that a table knows are exactly those that were asked for (and those of later.py), so there is no second list of
+The keys that a table knows are exactly those that were asked for, so there is no second list of
 them to keep in step.  Problems are collected, never raised: all of them reach the administrator at once.
 """
 
 from __future__ import annotations
 
 import difflib
-import json
 from dataclasses import dataclass, field, fields
 from typing import Final, TypeVar
 
 from . import schema
 from .files import Given, Table
-from .later import LATER
 from .values import Parser, Wrong, kind, printable
 
 T = TypeVar("T")
@@ -49,15 +47,11 @@ class Problems:
 
 
 class Section:
-    """One table on its way to a dataclass.
+    """One table on its way to a dataclass."""
 
-    `sort` is the key of its kind in LATER: "listener" for [listener.smtp].
-    """
-
-    def __init__(self, table: Table, sort: str, problems: Problems) -> None:
+    def __init__(self, table: Table, problems: Problems) -> None:
         self.table = table
         self.problems = problems
-        self._later = LATER.get(sort, {})
         self._asked: set[str] = set()
 
     def take(self, name: str, parse: Parser[T], default: T) -> T:
@@ -95,28 +89,17 @@ class Section:
         for name, entry in self.table.entries.items():
             if name in self._asked:
                 continue
-            if name in self._later:
-                self._not_built(name, entry)
-            else:
-                self.problems.add(entry.file, entry.key, self._unknown(name, isinstance(entry, Table)))
+            self.problems.add(entry.file, entry.key, self._unknown(name, isinstance(entry, Table)))
 
     def _key(self, name: str) -> str:
         return f"{self.table.key}.{name}" if self.table.key else name
 
-    def _not_built(self, name: str, entry: Table | Given) -> None:
-        off = self._later[name]
-        if isinstance(entry, Given) and off.takes(entry.value):
-            return
-        cure = f"only {json.dumps(off.value)} ({off.meaning}) is taken"
-        self.problems.add(entry.file, entry.key, f"not built yet; {cure}")
-
     def _unknown(self, name: str, is_table: bool) -> str:
         what = "unknown table" if is_table else "unknown key"
         for home, kept in HOMES.items():
-            keys = {one.name for one in fields(kept)} - {"name"}
-            if name in keys | LATER.get(home.partition(".")[0], {}).keys():
+            if name in {one.name for one in fields(kept)} - {"name"}:
                 return f"{what}; it belongs in [{home}]"
-        near = difflib.get_close_matches(name, sorted(self._asked | self._later.keys()), n=1)
+        near = difflib.get_close_matches(name, sorted(self._asked), n=1)
         if near:
             return f'{what}; did you mean "{near[0]}"?'
         return f"{what}; take it out"

@@ -125,8 +125,8 @@ def line(value: object) -> str:
     return value
 
 
-def choice(allowed: tuple[L, ...], later: tuple[str, ...] = ()) -> Parser[L]:
-    """One of the texts in `allowed`; those in `later` are features that do not exist yet, and said to be."""
+def choice(allowed: tuple[L, ...]) -> Parser[L]:
+    """One of the texts in `allowed`."""
     offer = " or ".join(quoted(one) for one in allowed)
 
     def parse(value: object) -> L:
@@ -134,8 +134,6 @@ def choice(allowed: tuple[L, ...], later: tuple[str, ...] = ()) -> Parser[L]:
         for one in allowed:
             if given == one:
                 return one
-        if given in later:
-            raise Wrong(f"{quoted(given)} is not built yet; take {offer}")
         raise Wrong(f"{quoted(given)} is not known here; take {offer}")
 
     return parse

@@ -99,7 +99,7 @@ class Link:
         if service.implicit_tls:
             assert service.tls is not None
             shared.deadlines.arm(self, service.handshake_timeout)
-            self._client.start_tls(service.tls.wrap)
+            self._client.start_tls(service.tls.wrap_for(address))
         else:
             self._find_upstream()
 
@@ -323,7 +323,7 @@ class Link:
                 assert self.service.tls is not None
                 self.shared.deadlines.arm(self, self.service.handshake_timeout)
                 self._step, self._wait, self._armed = self.session.step, self.session.wait, self.shared.deadlines.now
-                self._client.start_tls(self.service.tls.wrap)
+                self._client.start_tls(self.service.tls.wrap_for(self.address))
             case UnannouncedAsked():
                 announcing.move(self, event)
             case UpstreamAborted():

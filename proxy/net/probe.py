@@ -41,7 +41,7 @@ class Probe:
         shared.deadlines.arm(self, LASTS)
         if service.implicit_tls:
             assert service.tls is not None
-            self._leg.start_tls(service.tls.wrap)
+            self._leg.start_tls(service.tls.wrap_for(address))
         else:
             self._say()
 

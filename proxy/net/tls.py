@@ -9,7 +9,8 @@ Promises, clients' side (`ServerTls`, one for all listeners of a protocol):
   listeners: their contexts have other keys, and OpenSSL makes those keys at random.  All names of one protocol are one
   service: a ticket got under one name is taken under another.
 - No renegotiation, no compression.  TLS 1.2 at least, unless the operator says otherwise, and then for that context
-  alone (N9).
+  alone (N9).  Clients of `old_clients` meet a context of their own, with other ticket keys, chosen by their address
+  before the first octet; what it allows is allowed to nobody else.
 
 Promises, upstream's side (`UpstreamTls`): exactly one of four ways of trust decides (see `upstream_context`), and a
 failure says what to write into the configuration.
@@ -39,13 +40,16 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ..certificates import fingerprint, read
 from ..errors import ConfigError, ProtocolError, UpstreamUnavailable
+from ..wire.address import Networks
 from ..wire.clienthello import read as read_hello
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from ..certificates import Certificate
+
+    Wrap = Callable[[ssl.MemoryBIO, ssl.MemoryBIO], ssl.SSLObject]
 
 VERSIONS = {
     "TLSv1": ssl.TLSVersion.TLSv1,
@@ -54,6 +58,7 @@ VERSIONS = {
     "TLSv1.3": ssl.TLSVersion.TLSv1_3,
 }
 _OLD = ("TLSv1", "TLSv1.1")
+OLDEST = "TLSv1"
 
 # For clients: forward secrecy and authenticated encryption only (Mozilla's "intermediate" list), said here because what
 # Python allows by itself depends on who built it.  TLS 1.3 has a list of its own.
@@ -77,43 +82,86 @@ class ServerTls:
 
     certificates: tuple[Certificate, ...]
 
-    def __init__(self, protocol: str, certificates: Sequence[Path], min_version: str = "TLSv1.2") -> None:
-        """min_version: a key of VERSIONS.  Raises ConfigError with a line for each file that can't be used."""
-        self._protocol = protocol
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.sslobject_class = ClientSide
-        self._context.sni_callback = self._choose
-        self._min_version = min_version
-        self.reload(certificates)
+    def __init__(
+        self,
+        protocol: str,
+        certificates: Sequence[Path],
+        min_version: str = "TLSv1.2",
+        old_clients: Sequence[str] = (),
+    ) -> None:
+        """min_version: a key of VERSIONS; old_clients: networks whose clients may use TLS 1.0.
 
-    def reload(self, certificates: Sequence[Path], min_version: str | None = None) -> None:
+        Raises ConfigError with a line for each file that can't be used.
+        """
+        self._side, self._old = _Side(protocol), _Side(protocol)
+        self._min_version = min_version
+        self.reload(certificates, min_version, old_clients)
+
+    def reload(
+        self, certificates: Sequence[Path], min_version: str | None = None, old_clients: Sequence[str] = ()
+    ) -> None:
         """From the next handshake on: these (None: the same version).  Raises ConfigError, having changed nothing."""
         min_version = min_version or self._min_version
         if not certificates:
             raise ConfigError(["tls.certificates: empty; `popgate certs make NAME` makes a self-signed certificate"])
         problems: list[str] = []
-        pairs: list[tuple[Certificate, ssl.SSLContext]] = []
+        found: list[Certificate] = []
+        contexts: list[ssl.SSLContext] = []
         for path in certificates:
             try:
                 certificate = read(path)
-                pairs.append((certificate, _shown(certificate, self._protocol, min_version)))
+                contexts.append(self._side.shown(certificate, min_version))
+                found.append(certificate)
             except ConfigError as error:
                 problems += error.problems
         if problems:
             raise ConfigError(problems)
-        contexts: dict[str, ssl.SSLContext] = {}
-        for certificate, context in pairs:
-            for name in certificate.names:
-                contexts.setdefault(name, context)
-        # From here on nothing can fail.  The version is taken from the living context, before the SNI is known; ciphers
-        # and security level from the other, so that old ciphers which this one has kept from before do no harm.
-        _harden(self._context, self._protocol, min_version)
+        # Who knows TLS 1.0 alone often knows no elliptic curves.
+        for_old = sorted(found, key=lambda one: not one.rsa) if old_clients else []
+        old_contexts = [self._old.shown(certificate, OLDEST) for certificate in for_old]
+        # From here on nothing can fail.
+        self._side.adopt(found, contexts, min_version)
+        if for_old:
+            self._old.adopt(for_old, old_contexts, OLDEST)
+        self._old_clients = Networks(old_clients)
         self._min_version = min_version
-        self._first, self._contexts = pairs[0][1], contexts
-        self.certificates = tuple(certificate for certificate, _ in pairs)
+        self.certificates = tuple(found)
+
+    def wrap_for(self, address: bytes) -> Wrap:
+        """`wrap` for a client at this address (wire/address.py)."""
+        return self._old.wrap if address in self._old_clients else self._side.wrap
 
     def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ClientSide:
-        """The TLS of one connection; the way in, because the ALPN of the client is judged there and nowhere else."""
+        """The TLS of one connection of anyone."""
+        return self._side.wrap(incoming, outgoing)
+
+
+class _Side:
+    """A living context, and those with the certificates that it is switched to."""
+
+    def __init__(self, protocol: str) -> None:
+        self._protocol = protocol
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.sslobject_class = ClientSide
+        self._context.sni_callback = self._choose
+
+    def shown(self, certificate: Certificate, min_version: str) -> ssl.SSLContext:
+        """A context to be adopted; raise ConfigError for a certificate that OpenSSL does not take."""
+        return _shown(certificate, self._protocol, min_version)
+
+    def adopt(self, certificates: Sequence[Certificate], contexts: Sequence[ssl.SSLContext], min_version: str) -> None:
+        """Show these from now on."""
+        by_name: dict[str, ssl.SSLContext] = {}
+        for certificate, context in zip(certificates, contexts, strict=True):
+            for name in certificate.names:
+                by_name.setdefault(name, context)
+        # The version is taken from the living context, before the SNI is known; ciphers and security level from the
+        # other, so that old ciphers which this one has kept from before do no harm.
+        _harden(self._context, self._protocol, min_version)
+        self._first, self._contexts = contexts[0], by_name
+
+    def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ClientSide:
+        """The way in, because the ALPN of the client is judged there and nowhere else."""
         side = self._context.wrap_bio(incoming, outgoing, server_side=True)
         assert isinstance(side, ClientSide)
         side.stand_before(incoming, outgoing, self._protocol)

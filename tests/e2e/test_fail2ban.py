@@ -86,13 +86,18 @@ def by_rsyslog(line: str) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S.123456+00:00 mail popgate[17]: ", time.gmtime()) + line
 
 
+def by_rsyslog_that_reads_rfc5424(line: str) -> str:
+    """Its older form has no colon then."""
+    return time.strftime("%b %d %H:%M:%S mail popgate[17] ") + line
+
+
 def by_rsyslog_of_rfc5424(line: str) -> str:
     """As rsyslog writes what it took for a message without a name."""
     return time.strftime("%b %d %H:%M:%S mail ") + by_rfc5424(line).partition(">")[2]
 
 
 def test_failed_logins_and_refused_relays_are_found_in_every_form(lines: list[str], tmp_path: Path) -> None:
-    for form in (text, by_rfc5424, by_bsd, by_rsyslog, by_rsyslog_of_rfc5424):
+    for form in (text, by_rfc5424, by_bsd, by_rsyslog, by_rsyslog_that_reads_rfc5424, by_rsyslog_of_rfc5424):
         written = [form(line) for line in lines]
         logins = [line for line in written if " INFO pop3 login-failed" in line]
         relays = [line for line in written if " INFO smtp refused " in line]

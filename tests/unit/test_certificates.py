@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from proxy import certificates
 from proxy.certificates import fingerprint, make, read
@@ -52,6 +52,48 @@ def test_made_file_is_read_back(tmp_path: Path) -> None:
     assert found.not_after == NOW + 30 * DAY
     assert not found.expired(NOW + 30 * DAY)
     assert found.expired(NOW + 30 * DAY + 1)
+
+
+def test_a_certificate_for_clients_without_elliptic_curves(tmp_path: Path) -> None:
+    path = make(["a.example"], tmp_path, for_old=True)
+    assert read(path).rsa
+    assert not read(make(["b.example"], tmp_path)).rsa
+    leaf = x509.load_pem_x509_certificate(path.read_bytes())
+    key = leaf.public_key()
+    assert isinstance(key, rsa.RSAPublicKey)
+    assert key.key_size == 2048
+    usage = leaf.extensions.get_extension_for_class(x509.KeyUsage).value
+    assert usage.key_encipherment
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("for_old", [False, True])
+def test_a_signing_request_is_for_the_same_key_and_names(tmp_path: Path, for_old: bool) -> None:
+    path = make(["A.example", "*.b.example", "192.0.2.1"], tmp_path, file="mail.pem", for_old=for_old, request=True)
+    request = x509.load_pem_x509_csr((tmp_path / "mail.csr").read_bytes())
+    assert request.is_signature_valid
+    assert b"PRIVATE KEY" not in (tmp_path / "mail.csr").read_bytes()
+    leaf = x509.load_pem_x509_certificate(path.read_bytes())
+    assert request.public_key() == leaf.public_key()
+    assert request.subject == leaf.subject
+    for one in (request, leaf):
+        names = one.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        assert names.get_values_for_type(x509.DNSName) == ["a.example", "*.b.example"]
+        assert [str(found) for found in names.get_values_for_type(x509.IPAddress)] == ["192.0.2.1"]
+
+
+def test_what_an_authority_signed_takes_the_place_of_the_self_signed_one(tmp_path: Path) -> None:
+    """As `certs make --csr` says: into the file, before the key."""
+    path = make(["a.example"], tmp_path, request=True)
+    request = x509.load_pem_x509_csr(path.with_suffix(".csr").read_bytes())
+    authority = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "an authority")])
+    begin = datetime.datetime.fromtimestamp(NOW, datetime.UTC)
+    signed = x509.CertificateBuilder(request.subject and name, request.subject, request.public_key(), 5, begin,
+                                     begin + datetime.timedelta(days=90), list(request.extensions))  # fmt: skip
+    _, key = halves(path)
+    path.write_bytes(signed.sign(authority, hashes.SHA256()).public_bytes(serialization.Encoding.PEM) + key)
+    assert read(path).not_after == NOW + 90 * DAY
 
 
 def test_made_certificate_says_what_clients_ask_of_it(tmp_path: Path) -> None:

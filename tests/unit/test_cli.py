@@ -21,6 +21,7 @@ from proxy.errors import PopgateError
 from proxy.leases.clock import Clock
 from proxy.leases.observations import Observation
 from proxy.leases.table import LeaseTable
+from proxy.tables import moment
 from proxy.wire.address import packed
 
 from ..support.configuration import written
@@ -401,6 +402,27 @@ def test_why_without_smtp_says_so(popgate: Shell) -> None:
 # --- with something at the control socket
 
 
+def test_certs_make_for_an_authority_and_for_old_clients(popgate: Shell, tmp_path: Path) -> None:
+    words = ("certs", "make", "mail.example.com", "--folder", str(tmp_path / "certs"), "--rsa", "--csr")
+    assert popgate(*words, config=False) == GOOD
+    assert [path.name for path in sorted((tmp_path / "certs").iterdir())] == [
+        "mail.example.com.csr", "mail.example.com.pem"
+    ]  # fmt: skip
+    assert "mail.example.com.csr: a request for an authority" in popgate.out
+
+
+def test_N9_check_warns_of_old_clients_without_an_rsa_certificate(popgate: Shell) -> None:
+    folder = str(popgate.folder / "certs")
+    assert popgate("certs", "make", "a.example", "--folder", folder, "--file", "mail.pem", config=False) == GOOD
+    popgate.configure('[tls]\nold_clients = ["10.0.5.0/24"]\n')
+    assert popgate("check") == GOOD
+    assert "popgate certs make NAME --rsa" in popgate.err
+    assert popgate("certs", "make", "a.example", "--folder", folder, "--file", "r.pem", "--rsa", config=False) == GOOD
+    popgate.configure('[tls]\nold_clients = ["10.0.5.0/24"]\ncertificates = ["certs/mail.pem", "certs/r.pem"]\n')
+    assert popgate("check") == GOOD
+    assert popgate.err == ""
+
+
 def test_status_in_words_and_as_json(popgate: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     workers = [{"number": 0, "pid": 8, "ready": True}, {"number": 1, "pid": 9, "ready": False}]
     down = {"upstream": "smtp", "server": "192.0.2.11:25", "state": "down", "why": "Connection \x1brefused"}
@@ -408,13 +430,21 @@ def test_status_in_words_and_as_json(popgate: Shell, monkeypatch: pytest.MonkeyP
         {"upstream": "smtp", "server": "192.0.2.10:25", "state": "up", "why": "", "connections": 2, "seconds_ago": 1},
         down | {"connections": 0, "seconds_ago": 4},
     ]
-    answer = {"pid": 7, "workers": workers, "connections": 3, "draining": False, "upstreams": servers}
+    now = time.time()
+    shown = [
+        {"path": "/c/a.pem", "names": ["a.example", "b.example"], "expires": now + 30.2 * 86400},
+        {"path": "/c/b.pem", "names": ["b.example"], "expires": now - 5},
+    ]
+    answer = {"pid": 7, "workers": workers, "connections": 3, "draining": False, "upstreams": servers,
+              "certificates": shown}  # fmt: skip
     monkeypatch.setattr(control, "ask", lambda path, question: answer)
     assert popgate("status") == GOOD
     assert popgate.out.splitlines() == [
         "serving: pid 7, 1 of 2 workers ready, 3 connections",
         "upstream.smtp 192.0.2.10:25: up, 2 connections",
         "upstream.smtp 192.0.2.11:25: down: Connection ?refused, 0 connections",
+        f"certificate /c/a.pem: a.example, b.example: ends in 30 days, {moment(now + 30.2 * 86400)}",
+        f"certificate /c/b.pem: b.example: HAS ENDED, {moment(now - 5)}",
     ]
     assert popgate("status", "--json") == GOOD
     assert json.loads(popgate.out) == answer

@@ -319,7 +319,7 @@ def test_all_problems_are_told_at_once_with_file_and_key(tmp_path: Path) -> None
     place = written(
         tmp_path, "workers = true\nwindow = 5\n[gate]\nwindow = '30'\npatience = 'x'\nrefusel = ''\n[lmits]\n"
     )
-    (place / "90-more.toml").write_text("[listener.smtp]\nbind = ['0.0.0.0', '::1']\n[tls]\nold_clients = ['::1']\n")
+    (place / "90-more.toml").write_text("[listener.smtp]\nbind = ['0.0.0.0', '::1']\n[tls]\nold_clients = ['x']\n")
     with pytest.raises(ConfigError) as caught:
         load(place)
     two, more = f"{place}/50-test.toml", f"{place}/90-more.toml"
@@ -334,7 +334,7 @@ def test_all_problems_are_told_at_once_with_file_and_key(tmp_path: Path) -> None
             f'{two}: lmits: unknown table; did you mean "limits"?',
             f'{more}: listener.smtp.bind: "0.0.0.0" has no port; write "0.0.0.0:PORT"',
             f'{more}: listener.smtp.bind: "::1" has no port; write "[::1]:PORT"',
-            f"{more}: tls.old_clients: not built yet; only [] (min_version holds for everyone) is taken",
+            f'{more}: tls.old_clients: "x" is not a network; write for example "192.0.2.0/24" or "2001:db8::/32"',
         ]
     )
     assert all("\n" not in line for line in caught.value.problems)
@@ -507,3 +507,21 @@ def test_workers_0_is_one_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_configuration_does_not_change() -> None:
     with pytest.raises(FrozenInstanceError):
         Config().workers = 2  # type: ignore[misc]
+
+
+def test_every_gate_key_is_judged_for_a_listener_too(tmp_path: Path) -> None:
+    [problem] = problems(tmp_path, '[listener.smtp.gate]\npatience = "2m"\n')
+    assert problem == 'listener.smtp.gate.patience: is too long; take at most "1m"'
+
+
+def test_an_empty_table_is_no_error(tmp_path: Path) -> None:
+    assert load(written(tmp_path, "[whoson]\n[postfix]\n"))
+
+
+def test_N9_old_clients_are_networks_and_nothing_beside_a_minimum_that_is_as_old(tmp_path: Path) -> None:
+    assert loaded(tmp_path, '[tls]\nold_clients = ["10.0.5.0/24", "fd00::/8"]\n').tls.old_clients == (
+        "10.0.5.0/24",
+        "fd00::/8",
+    )
+    [problem] = problems(tmp_path, '[tls]\nold_clients = ["10.0.5.0/24"]\nmin_version = "TLSv1"\n')
+    assert problem.startswith("tls.old_clients: does nothing with min_version")

@@ -12,7 +12,7 @@ from proxy.config.values import boolean, count, each, line
 def section(entries: dict[str, object], sort: str = "gate") -> Section:
     table = Table(sort, "f")
     table.merge(entries, "f")
-    return Section(table, sort, Problems())
+    return Section(table, Problems())
 
 
 def test_a_value_is_taken_and_a_missing_one_is_the_default() -> None:

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from proxy.certificates import make, read
 from proxy.errors import ConfigError, UpstreamUnavailable
 from proxy.net.tls import VERSIONS, ServerTls, UpstreamTls, shown_pin, upstream_context
+from proxy.wire.address import packed
 from proxy.wire.clienthello import LIMIT
 
 if TYPE_CHECKING:
@@ -157,6 +158,57 @@ def test_N9_old_version_works_for_its_own_context_alone(tmp_path: Path, kind: st
     modern = ServerTls("smtp", [make(["b.example"], tmp_path)])
     with pytest.raises(ssl.SSLError, match="UNSUPPORTED_PROTOCOL"):
         wire(modern, client(V1)).shake()
+
+
+def wire_of(server: ServerTls, address: str, context: ssl.SSLContext, session: ssl.SSLSession | None = None) -> Wire:
+    """The ends of a client at this address."""
+    ears, mouth = (ssl.MemoryBIO(), ssl.MemoryBIO()), (ssl.MemoryBIO(), ssl.MemoryBIO())
+    end = server.wrap_for(packed(address))(*ears)
+    return Wire(context.wrap_bio(*mouth, server_hostname="a.example", session=session), end, ears, mouth)
+
+
+def test_N9_old_clients_meet_a_context_of_their_own(pem: Path) -> None:
+    server = ServerTls("smtp", [pem], old_clients=["10.0.5.0/24", "2001:db8::/64"])
+    for address in ("10.0.5.7", "::ffff:10.0.5.7", "2001:db8::7"):
+        assert wire_of(server, address, client(V1)).shake().client.version() == "TLSv1"
+        assert wire_of(server, address, client()).shake().client.version() == "TLSv1.3"
+    weak = client(V2, ciphers="ECDHE-ECDSA-AES128-SHA:@SECLEVEL=0")
+    wire_of(server, "10.0.5.7", weak).shake()
+    for address in ("10.0.6.7", "192.0.2.7", "2001:db8:0:1::7"):
+        with pytest.raises(ssl.SSLError, match="UNSUPPORTED_PROTOCOL"):
+            wire_of(server, address, client(V1)).shake()
+        with pytest.raises(ssl.SSLError, match="NO_SHARED_CIPHER"):
+            wire_of(server, address, weak).shake()
+        assert wire_of(server, address, client()).shake().client.version() == "TLSv1.3"
+
+
+def test_N9_a_ticket_of_the_old_context_opens_nothing_in_the_other(pem: Path) -> None:
+    server = ServerTls("smtp", [pem], old_clients=["10.0.5.0/24"])
+    context = client(V2)
+    first = wire_of(server, "10.0.5.7", context).shake()
+    assert wire_of(server, "10.0.5.8", context, first.client.session).shake().client.session_reused
+    assert not wire_of(server, "192.0.2.7", context, first.client.session).shake().client.session_reused
+
+
+def test_N7_old_clients_come_and_go_by_a_reload(pem: Path) -> None:
+    server = ServerTls("smtp", [pem])
+    for _ in range(2):
+        with pytest.raises(ssl.SSLError, match="UNSUPPORTED_PROTOCOL"):
+            wire_of(server, "10.0.5.7", client(V1)).shake()
+        server.reload([pem], "TLSv1.2", ["10.0.5.0/24"])
+        wire_of(server, "10.0.5.7", client(V1)).shake()
+        server.reload([pem], "TLSv1.2")
+
+
+def test_N9_old_clients_are_shown_the_rsa_certificate_and_others_the_first(tmp_path: Path) -> None:
+    first, second = make(["a.example"], tmp_path), make(["a.example"], tmp_path, file="rsa.pem", for_old=True)
+    server = ServerTls("smtp", [first, second], old_clients=["10.0.5.0/24"])
+    assert shown_pin(wire_of(server, "192.0.2.7", client()).shake().client) == read(first).fingerprint
+    assert shown_pin(wire_of(server, "10.0.5.7", client(V1)).shake().client) == read(second).fingerprint
+    assert [one.path for one in server.certificates] == [first, second]
+    # without elliptic curves and without Diffie-Hellman: the secret comes under the certificate's key
+    plain = client(V1, ciphers="AES128-SHA:@SECLEVEL=0")
+    assert (wire_of(server, "10.0.5.7", plain).shake().client.cipher() or ("",))[0] == "AES128-SHA"
 
 
 def test_N9_short_key_is_refused_unless_old_is_wanted(tmp_path: Path) -> None:

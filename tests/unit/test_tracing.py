@@ -176,6 +176,8 @@ def test_a_log_level_holds_until_the_next_reload(office: Office) -> None:
     assert office.supervisor._config.log.level == "debug", "for a worker that is started later"
     client.close()
     client = office.ask({"do": "reload"})
+    for number in (0, 1):
+        worker_says(office, number, {"tag": office.heard(number)[-1]["tag"], "answer": {}})
     assert said(office, client) == [{"done": "reloaded"}]
     assert office.supervisor._config.log.level == "info"
     client.close()
