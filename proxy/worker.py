@@ -97,6 +97,7 @@ class Worker:
         self._config = config = outfit.config
         self._log = log_of(config)
         self._row = outfit.board.row(outfit.number)
+        self._refusals = outfit.census.refusals.row(outfit.number)
         self._look_ups = LookUps(self._row.figures[NODE])
         clock = Clock()
         self._clock = clock.now
@@ -122,6 +123,7 @@ class Worker:
             census=outfit.census,
             failures=outfit.failures,
             figures=self._row.figures,
+            refusals=self._refusals,
             worker=outfit.number,
         )
         self._patience = Patience(self._store, self._clock, config.gate.patience_waiting)
@@ -232,6 +234,7 @@ class Worker:
         self._patience.tick()
         self._row.figures[NODE][WAITING] = len(self._patience)
         self._row.publish()
+        self._refusals.publish()
         self._renewals.tick()
         self._reminders.tick()
         self._pools.tick()

@@ -55,13 +55,15 @@ class Kept:
         self._lock = asyncio.Lock()
         self._answer: Answer = {}
         self._due = 0.0
+        self.at = 0.0
+        """When the answer was true."""
 
     async def answer(self) -> Answer:
         async with self._lock:  # who comes meanwhile gets the same answer
             begun = self._clock()
             if not self._answer or begun >= self._due:
                 self._answer = await self._ask()
-                now = self._clock()
+                self.at = now = self._clock()
                 self._due = now + max(FRESH, SHARE * (now - begun))
             return self._answer
 
@@ -76,6 +78,7 @@ class Facts:
     def __init__(self, ask: Callable[[Answer], Awaitable[Answer]], clock: Callable[[], float] = time.monotonic) -> None:
         """`ask(question)`: see the function."""
         self.ask = ask
+        self._clock = clock
         self._status = Kept(lambda: ask({"do": "status"}), clock)
         self._leases = Kept(lambda: ask({"do": "leases", "limit": SHOWN}), clock)
 
@@ -84,8 +87,8 @@ class Facts:
         return await self._status.answer()
 
     async def leases(self) -> Answer:
-        """{"leases": [the first SHOWN], "count": of all}, or {"error": ...}."""
-        return await self._leases.answer()
+        """{"leases": [the first SHOWN], "count": of all} or {"error": ...}, and "age": seconds since that was true."""
+        return await self._leases.answer() | {"age": self._clock() - self._leases.at}
 
     def forget(self) -> None:
         self._status.forget()

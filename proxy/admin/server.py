@@ -32,6 +32,8 @@ NICENESS: Final = 5
 MAX_LINE: Final = 4096
 """Octets of the request line, and of each header."""
 BACKLOG: Final = 16
+TICK: Final = 5.0
+"""Seconds between two looks whether a minute of the history is over."""
 
 
 def run(outfit: AdminOutfit) -> int:
@@ -51,7 +53,8 @@ class Server:
         self._outfit, self._config = outfit, outfit.config
         self._frames = Frames()
         facts = Facts(partial(ask, outfit.config.admin.control))
-        self._site = Site(outfit.board, facts, log_of(outfit.config))
+        config = outfit.config
+        self._site = Site(config, outfit.board, outfit.census, facts, log_of(config), outfit.token)
 
     async def serve(self) -> None:
         loop, channel = asyncio.get_running_loop(), self._outfit.channel
@@ -68,13 +71,19 @@ class Server:
         assert runner.server is not None
         channel.setblocking(False)
         loop.add_reader(channel.fileno(), self._orders, over)
-        server = await loop.create_server(Door(runner.server, loop), sock=self._outfit.sock, backlog=BACKLOG)
+        self._site.door = door = Door(runner.server, loop)
+        self._tick(loop)
+        server = await loop.create_server(door, sock=self._outfit.sock, backlog=BACKLOG)
         try:
             await over
         finally:
             loop.remove_reader(channel.fileno())
             server.close()
             await runner.cleanup()
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.call_later(TICK, self._tick, loop)
+        self._site.history.tick()
 
     def _orders(self, over: asyncio.Future[None]) -> None:
         try:
@@ -102,6 +111,7 @@ class Server:
         """Log by this configuration, its file opened anew."""
         try:
             self._site.log = log_of(config)
+            self._site.config = config
         except ConfigError as error:  # what the supervisor could write to a moment ago
             self._site.log.line("error", "popgate", "reload-failed", ("why", str(error)))
 

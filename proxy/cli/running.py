@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 
 def add(to: Commands) -> None:
-    to.add("status", _status, "is it serving", to.configured, to.as_json)
+    status = to.add("status", _status, "is it serving", to.configured, to.as_json)
+    status.add_argument(
+        "--token", action="store_true", help="print what the status page wants for actions, and no more"
+    )
     for name, words in (("drain", "finish what is under way and stop"), ("reload", "read the configuration again")):
         to.add(name, _order, words, to.configured).set_defaults(question=lambda _, name=name: {"do": name})
     to.add("sessions", _sessions, "the sessions of now, the newest first", to.configured, to.as_json)
@@ -41,7 +44,14 @@ def add(to: Commands) -> None:
 
 
 def _status(options: argparse.Namespace) -> int:
-    answer = control.ask(load(options.config).admin.control, {"do": "status"})
+    path = load(options.config).admin.control
+    if options.token:
+        answer = control.ask(path, {"do": "token"})
+        if "error" in answer:
+            raise PopgateError(answer["error"])
+        print(answer["token"])
+        return GOOD
+    answer = control.ask(path, {"do": "status"})
     if options.json:
         print(json.dumps(answer))
         return GOOD

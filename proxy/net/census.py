@@ -3,8 +3,9 @@
 Heads of each worker's slot: connections, heartbeats of its loop, and how many leases it owes the store
 (leases/base.py). Connections by address, and open POP sessions by login, are counted as net/crowd.py does.
 
-Made by the supervisor before it forks; a dead worker's slot is cleared by the supervisor.  The table of the servers
-behind is a file of its own (net/scoreboard.py), and comes along as `servers`.
+Made by the supervisor before it forks; a dead worker's slot is cleared by the supervisor.  The tables of the servers
+behind and the last refusals are files of their own (net/scoreboard.py, net/refusals.py), and come along as `servers`
+and `refusals`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Final
 
 from ..leases.base import Arrears
 from .crowd import Crowd
+from .refusals import Refusals
 from .scoreboard import Scoreboard
 
 _HEAD: Final = 8  # unsigned 32-bit figures
@@ -26,6 +28,7 @@ class Census:
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self.servers = Scoreboard(workers)
+        self.refusals = Refusals(workers)
         memory = memoryview(mmap.mmap(-1, _HEAD * 4 * workers))
         self._heads = [memory[_HEAD * 4 * number : _HEAD * 4 * (number + 1)].cast("I") for number in range(workers)]
         self._addresses = Crowd(workers)

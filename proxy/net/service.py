@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .link import Link
     from .poller import Poller
     from .probe import Probe
+    from .refusals import RefusalRow
     from .timers import Deadlines
     from .tls import ServerTls
     from .upstream import Upstream
@@ -77,6 +78,7 @@ class Shared:
     failures: Failures
     figures: Mapping[str, Figures]
     """This worker's, by listener (metrics.py)."""
+    refusals: RefusalRow
     worker: int
     """Our number in both."""
     traces: Traces = field(default_factory=Traces)

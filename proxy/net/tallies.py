@@ -58,6 +58,7 @@ def judged(link: Link, outcome: Outcome, *, shadowed: bool) -> None:
 
 def refused(link: Link, event: Refused) -> None:
     link.figures[metrics.REFUSALS.get(reason(event.why), _OTHER)] += 1
+    link.shared.refusals.note(link.service.name, link.shown, event.sender, event.recipient, event.why)
 
 
 def reason(why: str) -> str:

@@ -112,6 +112,7 @@ class Gate:
         self.failures = Failures(1, workshop.clock.now)
         self.board = Board(1, {"door": protocol})
         self.row = self.board.row(0)
+        self.refusals = self.census.refusals.row(0)
         self.closed: list[Link | Probe] = []
         self.leased: list[str] = []
         self.notes = Notes(workshop.clock.wall)
@@ -186,6 +187,7 @@ class Gate:
             census=self.census,
             failures=self.failures,
             figures=self.row.figures,
+            refusals=self.refusals,
             worker=0,
         )
 

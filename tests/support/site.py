@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiohttp.test_utils import TestClient, TestServer
 
 from proxy.admin.facts import Facts
 from proxy.admin.site import Site
+from proxy.config import Config
 from proxy.metrics import Board
+from proxy.net.census import Census
 
 from .workshop import KeptLog
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
+T = TypeVar("T")
+
+TOKEN = "the-token"
 SERVER = {
     "upstream": "smtp", "server": "192.0.2.10:25", "state": "up", "connections": 3, "failures": 2, "why": "",
     "seconds_ago": 1,
@@ -42,14 +47,17 @@ class Answer:
 
 
 class Desk:
-    """A Site; `answers` are what its questions get, by what they do, `asked` are these questions."""
+    """A Site; `asked` are its questions, `answers` what they get."""
 
-    def __init__(self, listeners: dict[str, str] | None = None) -> None:
+    def __init__(self, config: Config | None = None, listeners: dict[str, str] | None = None) -> None:
         self.answers: dict[str, Any] = {"status": STATUS, "leases": {"leases": [], "count": 7}}
+        """By what is asked; an exception is raised."""
         self.asked: list[dict[str, Any]] = []
         self.log = KeptLog()
         self.board = Board(1, listeners or {"in": "smtp"})
-        self.site = Site(self.board, Facts(self._ask), self.log)
+        self.row = self.board.row(0)
+        self.census = Census(1)
+        self.site = Site(config or Config(), self.board, self.census, Facts(self._ask), self.log, TOKEN)
 
     async def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         self.asked.append(question)
@@ -64,9 +72,19 @@ class Desk:
     def request(self, method: str, path: str, **options: Any) -> Answer:
         """One request, on a connection and a loop of its own."""
 
-        async def asked() -> Answer:
-            async with TestClient(TestServer(self.site.application())) as client:
-                response = await client.request(method, path, **options)
-                return Answer(response.status, response.headers, await response.text())
+        async def asked(client: TestClient[Any, Any]) -> Answer:
+            response = await client.request(method, path, **options)
+            return Answer(response.status, response.headers, await response.text())
 
-        return asyncio.run(asked())
+        return self.visited(asked)
+
+    def act(self, path: str, wanted: Any, token: str = TOKEN, **headers: str) -> Answer:
+        """An action, as the page orders it."""
+        return self.request("POST", path, json=wanted, headers={"Authorization": f"Bearer {token}", **headers})
+
+    def visited(self, visit: Callable[[TestClient[Any, Any]], Awaitable[T]]) -> T:
+        async def whole() -> T:
+            async with TestClient(TestServer(self.site.application())) as client:
+                return await visit(client)
+
+        return asyncio.run(whole())
