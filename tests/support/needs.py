@@ -20,6 +20,7 @@ _UNPACKED = {
     "exim4": "debian/usr/sbin/exim4",
     "sendmail8": "debian/usr/libexec/sendmail/sendmail",  # `sendmail` on the path is whose MTA is installed
     "opensmtpd": "debian/usr/sbin/smtpd",
+    "promtool": "debian/usr/bin/promtool",
     "aiosmtpd-1.4.4": "aiosmtpd-1.4.4",
     "aiosmtpd-1.4.6": "aiosmtpd-1.4.6",
     "command-injection-tester": "command-injection-tester-0.0.2/bin/command-injection-tester",
