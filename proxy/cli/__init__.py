@@ -1,7 +1,7 @@
 """The command line (DESIGN 7).  Exit codes: 0 good, 1 it failed while running, 2 usage or configuration.
 
 Errors are one line each on stderr.  What a command does is elsewhere; here are its words and its exit code: serving.py,
-gate.py, running.py, files.py.
+gate.py, running.py, files.py, completion.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, PopgateError
-from . import files, gate, running, serving
+from . import completion, files, gate, running, serving
 from .parser import FAILED, GOOD, USAGE, Commands
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser_of_all() -> argparse.ArgumentParser:
     """Every command, in the order in which --help tells them."""
     commands = Commands()
-    for part in (serving, gate, running, files):
+    for part in (serving, gate, running, files, completion):
         part.add(commands)
     return commands.parser
 

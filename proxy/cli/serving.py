@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from .. import admin
 from ..config import dump, load, showing
 from ..errors import ConfigError
+from ..greeting import greeting
 from ..leases.clock import Clock
 from ..net.own import listens_there
 from ..privileges import known
@@ -18,6 +19,7 @@ from .parser import GOOD
 if TYPE_CHECKING:
     import argparse
 
+    from ..config import Config
     from .parser import Commands
 
 
@@ -33,11 +35,23 @@ def _run(options: argparse.Namespace) -> int:
     from ..supervisor import Supervisor
 
     config = load(options.config)
-    return Supervisor(config, options.config).run()
+    supervisor = Supervisor(config, options.config)
+    if sys.stderr.isatty():
+        print(greeting(config), file=sys.stderr, flush=True)
+    return supervisor.run()
 
 
 def _check(options: argparse.Namespace) -> int:
     config = load(options.config)
+    warnings = checked(config)
+    print(dump(config), end="")
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return GOOD
+
+
+def checked(config: Config) -> list[str]:
+    """Look at what the files do not say: certificates, users, extras, loops.  Return warnings, raise ConfigError."""
     bound = frozenset(
         [(end.host, end.port) for listener in config.listeners.values() for end in listener.bind if end.port]
     )
@@ -68,19 +82,18 @@ def _check(options: argparse.Namespace) -> int:
     ]
     if problems:
         raise ConfigError(problems)
-    print(dump(config), end="")
-    for side in tls.values():
-        for certificate in side.certificates:
-            if certificate.expired(time.time()):
-                print(f"warning: {certificate.path}: the certificate has expired", file=sys.stderr)
+    warnings = [
+        f"{certificate.path}: the certificate has expired"
+        for side in tls.values()
+        for certificate in side.certificates
+        if certificate.expired(time.time())
+    ]
     if config.tls.old_clients and not any(one.rsa for side in tls.values() for one in side.certificates):
         cure = "popgate certs make NAME --rsa --file rsa.pem, and list it as well"
-        print(f"warning: tls.old_clients: the oldest know RSA certificates only; {cure}", file=sys.stderr)
+        warnings.append(f"tls.old_clients: the oldest know RSA certificates only; {cure}")
     if config.tls.min_version in ("TLSv1", "TLSv1.1") and tls:
-        print(f"warning: tls.min_version = {config.tls.min_version!r} lets everyone use broken TLS", file=sys.stderr)
-    for warning in (*showing.warnings(config), *admin.warnings(config)):
-        print(f"warning: {warning}", file=sys.stderr)
-    return GOOD
+        warnings.append(f"tls.min_version = {config.tls.min_version!r} lets everyone use broken TLS")
+    return [*warnings, *showing.warnings(config), *admin.warnings(config)]
 
 
 def _selftest(options: argparse.Namespace) -> int:

@@ -25,7 +25,7 @@ FLOORS = {
     "privileges": 6, "children": 6, "inquiries": 6, "activation": 6, "sockets": 6, "notify": 6,
     "known": 6, "lookup": 6, "tables": 6, "health": 6, "agent": 6, "conditions": 6, "shadow": 6,
     "doorways": 6, "unix": 6,
-    "sessions": 6, "tracing": 6, "rotation": 6, "outfit": 6, "certificate_watch": 6,
+    "sessions": 6, "tracing": 6, "rotation": 6, "outfit": 6, "certificate_watch": 6, "initial": 6, "greeting": 6,
     "cli": 7, "__main__": 7, "demo": 7,
 }  # fmt: skip
 APART = [("session", "leases"), ("leases", "session")]
