@@ -8,6 +8,7 @@ the supervisor is gone, and so is this process.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -41,7 +42,8 @@ def run(outfit: AdminOutfit) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the supervisor ends it
     signal.set_wakeup_fd(-1)
-    os.nice(NICENESS)
+    with contextlib.suppress(OSError):  # where a sandbox forbids it
+        os.nice(NICENESS)
     asyncio.run(Server(outfit).serve())
     return 0
 
