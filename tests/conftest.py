@@ -6,6 +6,7 @@ Everything in tests/e2e and tests/lab is marked `e2e`, so `pytest -m "not e2e"` 
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,9 @@ from .support.appliance import SampleAppliance
 from .support.dovecot import Dovecot
 from .support.postfix import Postfix
 from .support.redis import RedisServer
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a background job: what we start would ignore it, too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

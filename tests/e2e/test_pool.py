@@ -100,9 +100,9 @@ class Story:
         eventually(lambda: time.monotonic() > self.known_again, "leases to be brought back")
 
     def settle(self) -> None:
-        """Nothing happens any more: where each connection went is known."""
+        """Nothing happens any more: where each connection went that needs an explanation is known."""
         self.load.stop()
-        keys = {Pool.key(attempt) for attempt in self.load.attempts}
+        keys = {Pool.key(attempt) for attempt in self.load.attempts if attempt.outcome not in ("done", "refused")}
         eventually(lambda: not keys - set(self.pool.places()), lambda: f"{keys - set(self.pool.places())} to be logged")
         self.places = self.pool.places()
         self.orphans = {
@@ -112,8 +112,8 @@ class Story:
         }
 
     def at(self, attempt: Attempt) -> str:
-        """Which server had it."""
-        return self.places[Pool.key(attempt)]
+        """Which server had it; "" where the balancer's log does not say."""
+        return self.places.get(Pool.key(attempt), "")
 
     def explains(self, attempt: Attempt) -> bool:
         """Whether this outcome may be, by what happened meanwhile."""
