@@ -136,7 +136,7 @@ class RelayPolicy:
             then(self._authenticated(address, question), FOREVER)
             return None
         # Behind a balancer, or on our own machine, what others know of the address is true of nobody (RULES G3).
-        asks = asks and self.others is not None and not self.unleasable(address, "", 0)
+        asks = asks and self.others is not None and not self.nobodys(address)
         judgement = _Judgement(self, self.place(address), address, question.sender, then, waits, asks)
         judgement.look(False)
         return None if judgement.done else judgement.call_off
@@ -162,8 +162,7 @@ class RelayPolicy:
         answer = self._counting(address, answer)
         if not answer:
             return _NO_LEASE, FOREVER
-        gate = self.gate
-        bound = gate.sender == "match" or address in self._shared
+        gate, bound = self.gate, self._is_bound(address)
         remark = ""
         if bound or gate.sender == "log":
             matching = [lease for lease in answer if self._senders.match(lease.login, sender)]
@@ -188,7 +187,7 @@ class RelayPolicy:
         from before it was configured so (G3, G13).  What the administrator gave counts."""
         if not found:
             return found
-        if self.unleasable(address, "", 0):
+        if self.nobodys(address):
             return [lease for lease in found if lease.source == ADMIN]
         return [lease for lease in found if lease.source == ADMIN or not self._is_barred(lease.login)]
 
@@ -200,13 +199,7 @@ class RelayPolicy:
             return Verdict(Outcome.DEFER, f"whoson: {answer}")
         if self._is_barred(answer.login):
             return _NO_LEASE
-        bound = self.gate.sender == "match" or address in self._shared
-        matches = not self.binds_sender or self._senders.match(answer.login, sender)
-        if bound and not matches:
-            return _SENDER
-        remark = "" if matches else ", sender does not match"
-        why = f"whoson {answer.server}: {answer.login}{remark}"
-        return Verdict(Outcome.ALLOW, why, answer.login, 1 if bound and not sender else None)
+        return self._without_lease(address, answer.login, sender, f"whoson {answer.server}: {answer.login}")
 
     def look(self, address: bytes, then: Callable[[Verdict], None]) -> None:
         """Whether it may relay just now, when it connects: for what it is shown upstream (RULES S12), no decision."""
@@ -219,13 +212,20 @@ class RelayPolicy:
     def _authenticated(self, address: bytes, question: RelayAsked) -> Verdict:
         if self._is_barred(question.login):
             return _BARRED
-        bound = self.gate.sender == "match" or address in self._shared
-        matches = not self.binds_sender or self._senders.match(question.login, question.sender)
+        return self._without_lease(address, question.login, question.sender, "authenticated")
+
+    def _without_lease(self, address: bytes, login: str, sender: str, why: str) -> Verdict:
+        """Of a login that may relay, though no lease of ours says so: whether it may use this sender (RULES G10)."""
+        bound = self._is_bound(address)
+        matches = not self.binds_sender or self._senders.match(login, sender)
         if bound and not matches:
             return _SENDER
         remark = "" if matches else ", sender does not match"
-        recipients = 1 if bound and not question.sender else None
-        return Verdict(Outcome.ALLOW, f"authenticated{remark}", question.login, recipients)
+        return Verdict(Outcome.ALLOW, f"{why}{remark}", login, 1 if bound and not sender else None)
+
+    def _is_bound(self, address: bytes) -> bool:
+        """Whether only the login's own senders are good here (RULES G10)."""
+        return self.gate.sender == "match" or address in self._shared
 
     def charge(self, verdict: Verdict, recipients: int) -> None:
         """A message with so many recipients that are not local was accepted by this verdict (RULES G4, G11)."""
@@ -251,19 +251,23 @@ class RelayPolicy:
 
         `failures`: logins that failed from its `place` within the last ten minutes (net/failures.py).
         """
+        if why := self.nobodys(address):
+            return why
+        if self._is_barred(login):
+            return "no_relay_logins"
+        if self.gate.lease_after_failures and failures >= self.gate.lease_after_failures:
+            return "failed logins before it"
+        return ""
+
+    def nobodys(self, address: bytes) -> str:
+        """Why the address stands for no one client, so that no login from it makes a lease; empty when it does (G3)."""
         if address in self._never_lease:
             return "never_lease"
         if address in self._balancers:
             return "the address of a load balancer (accept_proxy_from), and no client's"
         if len(address) == 16 and address[0] == 0xFE and address[1] & 0xC0 == 0x80:
             return "link-local address"  # the same on every interface, and so no one's (RULES G2)
-        if self._is_own(address):
-            return "own address"
-        if self._is_barred(login):
-            return "no_relay_logins"
-        if self.gate.lease_after_failures and failures >= self.gate.lease_after_failures:
-            return "failed logins before it"
-        return ""
+        return "own address" if self._is_own(address) else ""
 
     def _is_barred(self, login: str) -> bool:
         """Whether it is among `no_relay_logins` (RULES G13), or may be: of what can't be read (S10) nobody knows."""
@@ -357,7 +361,7 @@ class _Judgement:
     def _wait(self) -> bool:
         """Wait, if there is patience and room; whether it does."""
         patience = self._policy.patience
-        if self._waiting is None and patience is not None and not self._policy.unleasable(self._address, "", 0):
+        if self._waiting is None and patience is not None and not self._policy.nobodys(self._address):
             self._waiting = patience.enter(self._place, self._policy.gate.patience, self.look)
             if self._waiting is not None and patience.news != self._news:
                 self.look(False)  # a lease may have come since we asked

@@ -112,7 +112,7 @@ def _no_lease(link: Link, login: str, why: str) -> None:
     link.figures[UNLEASED] += 1
     level = "warning" if link.shared.log.is_hourly((link.address, why)) else "debug"
     link.say(level, "no-lease", ("login", login), ("why", why))
-    if not link.service.policy.unleasable(link.address, "", 0):  # it is this login's, not the address's: worth a note
+    if not link.service.policy.nobodys(link.address):  # it is this login's, not the address's: worth a note
         link.shared.notes.unleased(link.address, login, link.service.protocol, why)
     _go_on(link)
 
