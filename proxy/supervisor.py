@@ -104,7 +104,7 @@ class Supervisor:
             self._config = config = judged(config, self._log)
             self._census = Census(config.processes)
             self._census.servers.enlist(server_keys(config))
-            self._failures = Failures(config.processes, Clock().now)
+            self._failures = Failures(config.processes, self._node_clock.now)
             self._board = Board(config.processes, {one.name: one.protocol for one in config.listeners.values()})
             self._selector = undo.enter_context(selectors.DefaultSelector())
             self._control = ControlServer(config.admin.control, self._selector, self._controlled)
