@@ -34,9 +34,6 @@ SMALL: Final = 16384
 LINGER: Final = 2.0
 """Seconds that a closing leg waits for the peer's end: a reset would destroy our last words (RFC 1122 4.2.2.13)."""
 
-_BUFFER = bytearray(LARGE)  # one a process: whatever is read is copied out before anything else is read
-_VIEW = memoryview(_BUFFER)
-
 
 # Why a leg may not be read now; each reason comes and goes by itself.  Plain integers: an IntFlag costs a microsecond
 # a use.
@@ -143,6 +140,9 @@ class Leg:
             self._watch(self._watched | READ)
 
     def _ready(self, events: int) -> None:
+        if events == READ and not self._held:
+            self._read()
+            return
         if events & WRITE and not events & BROKEN:  # broken: reading tells why, as sending would swallow it
             self._send_rest()
         if not self._held:
@@ -162,19 +162,19 @@ class Leg:
         if owner is None:
             return
         try:
-            count = self._sock.recv_into(_BUFFER, self.chunk)
+            data = self._sock.recv(self.chunk)
         except BlockingIOError:
             return
         except OSError as error:
             self._lose(error.strerror or str(error))
             return
-        if count == 0:
+        if not data:
             self._end()
         elif self._tls is None:
-            self.received += count
-            owner.received(self, bytes(_VIEW[:count]))
+            self.received += len(data)
+            owner.received(self, data)
         else:
-            self._read_records(self._tls, bytes(_VIEW[:count]))
+            self._read_records(self._tls, data)
 
     def _read_on(self) -> None:
         """Read what has left the epoll to its end, a turn a chunk."""
@@ -220,7 +220,7 @@ class Leg:
             self._send(data)
         else:  # a dialogue: see net/poller.py
             self._queued = data
-            self._poller.flushes.append(self.flush)
+            self._poller.queued.append(self)
 
     def _send(self, data: bytes) -> None:
         """Send at once, or behind what waits."""
@@ -232,7 +232,7 @@ class Leg:
             if len(self._queued) >= SMALL or not self._poller.in_turn:
                 self.flush()
             else:
-                self._poller.flushes.append(self.flush)
+                self._poller.queued.append(self)
 
     def flush(self) -> None:
         """Send what was put off to the end of the turn."""

@@ -45,7 +45,7 @@ class Link:
     """See the module; its parts call `received`, `ended`, `lost`, `drained`, `secured`, `insecure` and `expired`."""
 
     __slots__ = (
-        "_armed", "_client", "_dialling", "_held", "_left", "_lingering", "_step", "_streaming", "_treating",
+        "_client", "_dialling", "_held", "_left", "_lingering", "_noted", "_step", "_streaming", "_treating",
         "_upstream", "_upstream_name", "_wait", "address", "announced", "began", "call_off", "deadlines", "ends",
         "figures", "final", "id", "open_login", "service", "session", "shared", "shown", "tls", "verdict_ends",
     )  # fmt: skip
@@ -86,7 +86,8 @@ class Link:
         """Whose mailbox is open in this session."""
         self._treating = False
         self._held, self._streaming = 0, False  # what the client's leg was last told
-        self._step, self._armed = -1, 0.0  # the session's step, the time and the wait when a limit was armed
+        self._noted = 0.0  # the tick after which a wait was last noted
+        self._step = -1  # the session's step and wait when its limit was armed
         self._wait: Wait | None = None
         self.final: Finished | None = None
         """How the session ended, once it has."""
@@ -291,9 +292,10 @@ class Link:
         full = client.rest or (upstream is not None and upstream.rest)
         if full or session.holding or self._held or session.streaming is not self._streaming:
             self._regulate()
-        wait = session.wait
-        if wait is not self._wait or (session.step != self._step and self.shared.deadlines.now != self._armed):
-            self._arm(wait)
+        deadlines = self.shared.deadlines
+        if self._noted != deadlines.now:
+            self._noted = deadlines.now
+            deadlines.begun.append(self)
 
     def _carry(self, session: Session) -> None:
         """Send what the session has for either side."""
@@ -322,7 +324,7 @@ class Link:
             case TlsAsked():
                 assert self.service.tls is not None
                 self.shared.deadlines.arm(self, self.service.handshake_timeout)
-                self._step, self._wait, self._armed = self.session.step, self.session.wait, self.shared.deadlines.now
+                self._step, self._wait = self.session.step, self.session.wait
                 self._client.start_tls(self.service.tls.wrap_for(self.address))
             case UnannouncedAsked():
                 announcing.move(self, event)
@@ -356,18 +358,18 @@ class Link:
             if upstream is not None:
                 upstream.chunk = client.chunk
 
-    def _arm(self, wait: Wait) -> None:
-        """Arm the limit of the present wait when it has just begun; a peer's octets alone do not prolong it.
-
-        Not twice in one tick for waits of one kind: most sessions are over by then.
-        """
-        deadlines = self.shared.deadlines
-        self._step, self._wait, self._armed = self.session.step, wait, deadlines.now
-        left = self.began + self.service.session_timeout - deadlines.now
+    def limit(self) -> float | None:
+        """Seconds for the present wait, where it has begun since the last tick; a peer's octets alone do not prolong it
+        (net/timers.py)."""
+        session = self.session
+        wait = session.wait
+        if self.final is not None or (wait is self._wait and session.step == self._step):
+            return None
+        self._step, self._wait = session.step, wait
+        left = self.began + self.service.session_timeout - self.shared.deadlines.now
         if left < 1.0 and self.deadlines is not None:
-            return  # what was armed last is the session's end: no octet moves it any more
-        seconds = self.service.waits[wait]
-        deadlines.arm(self, seconds if seconds < left else max(1.0, round(left)))
+            return None  # what was armed last is the session's end: no octet moves it any more
+        return min(self.service.waits[wait], max(1.0, round(left)))
 
     def _end(self, why: str) -> None:
         """End for a reason that the session does not know."""

@@ -8,7 +8,7 @@ Promises (RULES N2): a handler is called only for the socket that it was added f
 end of a turn and no number is used again inside a batch; established connections are served before handshakes, of
 which at most `HANDSHAKES` steps are made in a turn, so that a flood of handshakes can't starve mail.
 
-What a turn has to send goes out at its end, in one sweep (`flushes`): a send that finds its reader asleep costs several
+What a turn has to send goes out at its end, in one sweep (`queued`): a send that finds its reader asleep costs several
 times one that finds it at work, and sends that follow each other closely find it at work (measured: a third of all
 CPU).
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from .leg import Leg
+
 READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
 BROKEN: Final = select.EPOLLHUP | select.EPOLLERR  # reported whether asked for or not
@@ -37,7 +39,7 @@ _BATCH: Final = 256  # events a turn: bounds how long the loop's timers and sign
 class Poller:
     """The sockets of one worker."""
 
-    __slots__ = ("_closing", "_epoll", "_handlers", "_handshakes", "_loop", "_soon", "flushes", "in_turn")
+    __slots__ = ("_closing", "_epoll", "_handlers", "_handshakes", "_loop", "_soon", "in_turn", "queued")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -45,8 +47,8 @@ class Poller:
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._handshakes: deque[Callable[[], None]] = deque()
         self._soon: list[Callable[[], None]] = []
-        self.flushes: list[Callable[[], None]] = []
-        """To be called at the end of this turn; only for use in a turn."""
+        self.queued: list[Leg] = []
+        """Those that have something to send at the end of this turn; only for use in a turn."""
         self._closing: list[socket.socket] = []
         self.in_turn = False
         """Whether handlers are being called now: what is sent may wait for the end of the turn."""
@@ -107,9 +109,9 @@ class Poller:
             for _ in range(min(HANDSHAKES, len(self._handshakes))):
                 self._handshakes.popleft()()
         finally:
-            for flush in self.flushes:
-                flush()
-            self.flushes.clear()
+            for leg in self.queued:
+                leg.flush()
+            self.queued.clear()
             self.in_turn = False
             if self._closing:
                 for sock in self._closing:

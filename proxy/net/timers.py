@@ -3,8 +3,11 @@
 Links wait for a handful of durations (the [limits]), so a deadline is an entry at the end of the list of its duration:
 every list is in order of time by itself, and a tick looks at list heads only.  No timer handle per session, no heap.
 
-A deadline is kept to the tick: at most `TICK` late, never early.  What must be exact (the end of a lease) is compared
-with the clock where it is used, see net/link.py.
+A wait that begins is only noted (`begun`); the next tick arms what is still waited for then.  Most waits are over
+before it: a dialogue costs no more than its first note.
+
+A deadline is kept to the tick: at most `TICK` late, two for a wait that was noted, never early.  What must be exact
+(the end of a lease) is compared with the clock where it is used, see net/link.py.
 """
 
 from __future__ import annotations
@@ -28,20 +31,29 @@ class Timed(Protocol):
     def expired(self) -> None: ...
 
 
+class Waiting(Timed, Protocol):
+    """Something whose waits come and go faster than ticks."""
+
+    def limit(self) -> float | None:
+        """Seconds from now on for the present wait; None: what is armed stays as it is."""
+
+
 Queue = OrderedDict[Timed, float]
 
 
 class Deadlines:
     """At most one deadline for each `Timed`."""
 
-    __slots__ = ("_clock", "_queues", "now")
+    __slots__ = ("_clock", "_queues", "begun", "now")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         """`clock`: seconds, never going back."""
         self._clock = clock
         self._queues: dict[float, Queue] = {}
         self.now = clock()
-        """The clock at the last tick: free, and exact enough to see whether a deadline was armed just now."""
+        """The clock at the last tick: free, and enough to see whether a wait was noted since."""
+        self.begun: list[Waiting] = []
+        """Whose waits have begun since the last tick; enter each once."""
 
     def arm(self, timed: Timed, seconds: float) -> None:
         """Call `timed.expired()` in `seconds`, instead of what was armed before."""
@@ -62,6 +74,11 @@ class Deadlines:
     def tick(self) -> None:
         """Call `expired` of all whose time is over."""
         now = self.now = self._clock()
+        begun, self.begun = self.begun, []
+        for waiting in begun:
+            limit = waiting.limit()
+            if limit is not None:
+                self.arm(waiting, limit)
         for seconds, queue in list(self._queues.items()):
             while queue:
                 timed, due = next(iter(queue.items()))

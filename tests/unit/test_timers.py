@@ -16,6 +16,20 @@ class Item:
         self.order.append(self)
 
 
+class Waiter(Item):
+    """Waits for `seconds` since its last `begins`."""
+
+    def __init__(self, bench: Bench, seconds: float | None) -> None:
+        super().__init__()
+        self.bench, self.seconds = bench, seconds
+
+    def begins(self) -> None:
+        self.bench.deadlines.begun.append(self)
+
+    def limit(self) -> float | None:
+        return self.seconds
+
+
 class Bench:
     def __init__(self) -> None:
         self.now = 100.0
@@ -108,6 +122,39 @@ def test_disarming_others_within_expired(bench: Bench) -> None:
         bench.deadlines.arm(other, seconds)
         bench.tick_at(bench.now + 10.0)
         assert other.order == []
+
+
+def test_N3_a_wait_that_was_noted_is_at_most_two_ticks_late_and_never_early(bench: Bench) -> None:
+    waiter = Waiter(bench, 5.0)
+    waiter.begins()
+    bench.tick_at(100.0 + TICK)
+    bench.tick_at(105.0)
+    assert waiter.order == []
+    bench.tick_at(105.0 + TICK)
+    assert waiter.order == [waiter]
+    bench.tick_at(200.0)
+    assert waiter.order == [waiter], "once"
+
+
+def test_a_wait_that_is_over_before_the_tick_is_never_armed(bench: Bench) -> None:
+    waiter = Waiter(bench, 5.0)
+    waiter.begins()
+    waiter.seconds = None
+    bench.tick_at(100.0 + TICK)
+    assert waiter.deadlines is None
+    bench.tick_at(200.0)
+    assert waiter.order == []
+
+
+def test_a_wait_of_the_same_kind_keeps_what_is_armed(bench: Bench) -> None:
+    waiter = Waiter(bench, 5.0)
+    bench.deadlines.arm(waiter, 7.0)
+    waiter.begins()
+    waiter.seconds = None
+    bench.tick_at(106.0)
+    assert waiter.order == []
+    bench.tick_at(107.0)
+    assert waiter.order == [waiter]
 
 
 def test_N3_an_empty_list_is_forgotten(bench: Bench) -> None:
