@@ -88,6 +88,8 @@ class Term:
     """On `Clock.now()`'s time line: what counts."""
     limit: int = 0
     """Of a grant: how many logins may hold the address, this one included (`LeaseStore.grant`)."""
+    counted: tuple[bytes, int] | None = None
+    """Of one that a shared store made: which store, and how many revocations it had counted by then (made.py)."""
 
     @classmethod
     def starting(cls, clock: Clock, address: bytes, login: str, source: str, length: float, limit: int = 0) -> Term:

@@ -45,6 +45,7 @@ class Late:
         self.renewals: dict[Key, Term] = {}
         self._overdue = 0  # writes under way whose askers have been told "no answer in time"
         self._retrying = 0  # late ones under way
+        self._attempts: list[list[list[Term]]] = []  # grants and renewals of each, but for what was dropped since
         self._revocations = 0  # asked and not yet delivered
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -83,7 +84,7 @@ class Late:
 
     def revoked(self, address: bytes | None, login: str | None) -> None:
         """A grant that failed before the revocation must not come back after it: its failure was delivered before
-        this, and was not tried again since the revocation was asked for."""
+        this, and was not tried again since the revocation was asked for; what was under way then is dropped, too."""
         self._revocations -= 1
         self.drop(lambda term: address in (None, term.key[0]) and login in (None, term.key[1]))
         self.retry()
@@ -93,6 +94,8 @@ class Late:
         for waiting in (self.grants, self.renewals):
             for key in [key for key, term in waiting.items() if unwanted(term)]:
                 del waiting[key]
+        for attempt in self._attempts:  # if it fails they don't come back
+            attempt[:] = [[term for term in terms if not unwanted(term)] for terms in attempt]
         self._note()
 
     def retry(self) -> None:
@@ -110,11 +113,14 @@ class Late:
             return
         asked = len(grants) + len(renewals)
         self._retrying += asked
+        attempt = [grants, renewals]
+        self._attempts.append(attempt)
 
         def landed(answer: StoreUnavailable | None) -> None:
+            self._attempts = [other for other in self._attempts if other is not attempt]
             if answer is not None:
                 # What has become late meanwhile is newer, and wins.
-                for waiting, older in ((self.grants, grants), (self.renewals, renewals)):
+                for waiting, older in zip((self.grants, self.renewals), attempt, strict=True):
                     newer = list(waiting.values())
                     waiting.clear()
                     self._keep(waiting, older + newer)

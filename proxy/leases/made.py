@@ -2,12 +2,16 @@
 
 Promises: at most MADE_MAX are kept (the oldest go first), and what has ended goes by itself, two looks at every grant:
 faster than what begins can come.  A lease that the store refused, or that was revoked, must not be in here: who knows
-of it calls `forget`.
+of it calls `forget`.  What had its place in the store needs no other when it is brought back: its limit is forgotten.
+
+Whether a revocation was before or after a grant is known by the store's own count of revocations, not by clocks: every
+answer of a store carries it, and a login that comes a millisecond after the revocation is not to lose its lease because
+the news of it took longer (`Revocation`).
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -18,6 +22,30 @@ if TYPE_CHECKING:
 
 MADE_MAX: Final = 100_000
 """Live leases that a worker could bring back; some 50 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """One that a store tells of."""
+
+    store: bytes
+    """The id of its life, from one loss to the next; with a loss the count begins anew."""
+    number: int
+    """1 is the first of that life."""
+    at: float
+    """On `Clock.now()`'s time line: that or earlier, by as much as the news needed."""
+    address: bytes | None
+    login: str | None
+
+    def ends(self, term: Term) -> bool:
+        """Whether that lease is no more.  In doubt it is: what was made in another life of the store was made before;
+        of what no store has taken yet only the clocks tell."""
+        if self.address not in (None, term.key[0]) or self.login not in (None, term.key[1]):
+            return False
+        if term.counted is None:
+            return term.deadline - term.length <= self.at
+        store, count = term.counted
+        return store != self.store or count < self.number
 
 
 class Made:
@@ -32,10 +60,10 @@ class Made:
         """Ended ones that are not yet forgotten included."""
         return len(self._terms)
 
-    def remember(self, term: Term) -> None:
-        """It is in the store."""
+    def remember(self, term: Term, store: bytes, count: int) -> None:
+        """It is in that store, which had counted so many revocations by then."""
         self._terms.pop(term.key, None)
-        self._terms[term.key] = term
+        self._terms[term.key] = replace(term, limit=0, counted=(store, count))
         now = self._clock.now()
         for _ in range(2):
             oldest = next(iter(self._terms))

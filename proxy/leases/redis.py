@@ -7,8 +7,8 @@ Promises: every question is answered exactly once, within `timeout` seconds (`pe
 which has that time); grants and renewals that the server could not take are written when it is back (`late.py`); the
 connection comes back by itself (`redis_line.py`).  No lease is lost while a node lives that made it: whenever the
 connection has been made anew, and whenever the store is found to be another one than before, each worker brings back
-the live leases that it made, but for what was revoked since.  "No lease" is answered only where that is a fact.  It
-is none, and the answer is StoreUnavailable,
+the live leases that it made, but for what was revoked since (`made.py`).  "No lease" is answered only where
+that is a fact.  It is none, and the answer is StoreUnavailable,
 - while anybody on this machine has leases that wait to be written,
 - for GRACE seconds after the store could not be asked: other nodes may have late ones, too,
 - for `window` after the store was emptied (RULES G7).  A worker knows that by `popgate:state`, whose id is gone or
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from .redis_scripts import Script
     from .redis_words import Arguments
 
-    Commands = list[tuple[Script, Arguments]]
+    Batches = list[Sequence[Term]]
 
 _BEAT = 1.0  # s between two questions for the state of the store
 _DEAD = 2.0  # s without an answer to it: the connection is given up
@@ -133,7 +133,7 @@ class RedisStore:
                 self._late.grant_failed(term)
             else:
                 if not limit or reply[STATE] <= limit:
-                    self._made.remember(term)
+                    self._made.remember(term, reply[0], reply[2])
                 self._late.granted(term.key)
 
         arguments = (shown(address), words.name(source, login), micro(window), limit, self._channel)
@@ -148,7 +148,7 @@ class RedisStore:
             if answer is not None:
                 self._late.renewals_failed(terms)
 
-        self._write(self._renewals(terms), landed)
+        self._renew(words.in_batches(terms), landed)
 
     def charge(self, address: bytes, login: str, source: str, messages: int, recipients: int, span: float) -> None:
         arguments = (shown(address), words.name(source, login), messages, recipients, micro(span))
@@ -322,67 +322,77 @@ class RedisStore:
     def _learn(self, reply: list[Any]) -> bool:
         """Whether the store is another one than before."""
         name, _, revocations, forgotten, *entries = reply
-        wall = self._clock.wall()
         if forgotten:
             self._made.forget()
-        for start in range(0, len(entries), 3):
-            self._was_revoked(wall - words.seconds(entries[start]), *entries[start + 1 : start + 3])
+        for revocation in words.revocations(name, revocations, entries, self._clock):
+            self._made.forget(revocation.ends)
+            self._late.drop(revocation.ends)
         emptied = self._known not in (b"", name)
         self._known, self._revocations = name, revocations
         return emptied
 
-    def _was_revoked(self, at: float, address: bytes, login: bytes) -> None:
-        """Somewhere in the pool, at `at` by our wall clock."""
-        where, whose = words.whom_back(address, login)
-
-        def hit(term: Term) -> bool:
-            return where in (None, term.key[0]) and whose in (None, term.key[1]) and term.granted <= at
-
-        self._made.forget(hit)
-        self._late.drop(hit)
-
     # Leases that we made
 
     def _bring_back(self) -> None:
-        terms = self._made.live()
-
         def done(answer: StoreUnavailable | None) -> None:
             if answer is not None:
-                for term in terms:
+                for term in self._made.live():
                     self._late.grant_failed(term)
 
-        self._write(self._grants(terms), done)
+        self._bring(words.in_batches(self._made.live()), None, done)
 
     def _write_late(self, grants: list[Term], renewals: list[Term], landed: Landed) -> None:
         def done(answer: StoreUnavailable | None) -> None:
             if answer is None:
-                for term in grants:
-                    self._made.remember(term)
-            landed(answer)
+                self._renew(words.in_batches(renewals), landed)
+            else:
+                landed(answer)
 
-        self._write(self._grants(grants) + self._renewals(renewals), done)
+        self._bring(words.in_batches(grants), self._made.remember, done)
 
-    def _grants(self, terms: Sequence[Term]) -> Commands:
-        batches = words.in_batches(words.grants, terms, self._clock)
-        return [(scripts.BRING_BACK, (self._channel, *batch)) for batch in batches]
+    def _bring(self, batches: Batches, made: Callable[[Term, bytes, int], None] | None, landed: Landed) -> None:
+        """One batch after the other, into the store as we know it now; `landed` once: at the first that fails, or at
+        the end, which is no success if something may have been revoked meanwhile."""
+        store, heard = self._known, self._revocations
+        doubt: StoreUnavailable | None = None
 
-    def _renewals(self, terms: Sequence[Term]) -> Commands:
-        return [(scripts.RENEW, batch) for batch in words.in_batches(words.renewals, terms, self._clock)]
+        def step(number: int) -> None:
+            if number == len(batches):
+                landed(doubt)
+                return
+            batch = batches[number]
 
-    def _write(self, commands: Commands, landed: Landed) -> None:
+            def done(reply: list[Any] | StoreUnavailable) -> None:
+                nonlocal doubt
+                if isinstance(reply, StoreUnavailable):
+                    landed(reply)
+                    return
+                for term, fate in zip(batch, reply[STATE:], strict=True):
+                    if fate == scripts.THERE and made is not None:
+                        made(term, reply[0], reply[2])
+                    elif fate == scripts.REVOKED:
+                        doubt = StoreUnavailable("revoked meanwhile, perhaps")
+                step(number + 1)
+
+            arguments = (self._channel, store, heard, *words.grants(batch, self._clock))
+            self._ask(scripts.BRING_BACK, arguments, Question(None, writes=True, landed=done))
+
+        step(0)
+
+    def _renew(self, batches: Batches, landed: Landed) -> None:
         """One after the other; `landed` once, when all are done or one has failed."""
-        if not commands:
+        if not batches:
             landed(None)
             return
-        (script, arguments), rest = commands[0], commands[1:]
 
         def done(reply: list[Any] | StoreUnavailable) -> None:
             if isinstance(reply, StoreUnavailable):
                 landed(reply)
             else:
-                self._write(rest, landed)
+                self._renew(batches[1:], landed)
 
-        self._ask(script, arguments, Question(None, writes=True, landed=done))
+        arguments = words.renewals(batches[0], self._clock)
+        self._ask(scripts.RENEW, arguments, Question(None, writes=True, landed=done))
 
 
 def _count(then: Callable[[int | StoreUnavailable], None]) -> Callable[[list[Any] | StoreUnavailable], None]:

@@ -28,6 +28,12 @@ REVOKED_MAX: Final = 1000
 """Revocations that are remembered; a node that missed more of them brings nothing back after a loss."""
 REVOKED_FOR: Final = 86_400_000
 """Milliseconds for which they are remembered past the last: twice the longest life of a lease, `gate.max_age`."""
+THERE: Final = 1
+"""The fate of a lease that was to be brought back: it is in the store, or one that reaches further."""
+NO_ROOM: Final = 0
+"""It would have been one too many for its limit."""
+REVOKED: Final = -1
+"""It may have been revoked: ask what happened, and perhaps again."""
 
 SERVER_TIME: Final = """
 local time = redis.call('TIME')
@@ -102,18 +108,30 @@ if limit > 0 then count = math.min(count, limit) end  -- above the limit means: 
 return {id, lost, revoked, count}
 """
 
-# CHANNEL, then for each: ADDRESS SOURCE:LOGIN LEFT AGE LIMIT.  Grants that had to wait, or that a loss took: not over a
-# lease that reaches further.
-_BRING_BACK: Final = """
-for i = 2, #ARGV, 5 do
+# CHANNEL KNOWN-ID HEARD, then for each: ADDRESS SOURCE:LOGIN LEFT AGE LIMIT -> state, then for each its fate.  Grants
+# that had to wait, or that a loss took: not over a lease that reaches further, not into a store that whoever asks does
+# not know yet, and not what was revoked after the first HEARD revocations, of which he has not heard.
+_BRING_BACK: Final = (
+    """
+local id, lost, revoked = state()
+local answer, heard, gone = {id, lost, revoked}, tonumber(ARGV[3]), {}
+local unknown = id ~= ARGV[2]
+if not unknown and revoked > heard then
+  local latest = redis.call('LRANGE', 'popgate:revoked', heard - revoked, -1)
+  unknown = #latest < revoked - heard
+  for _, entry in ipairs(latest) do gone[string.match(entry, '^%d+ (.*)$')] = true end
+end
+for i = 4, #ARGV, 5 do
   local address, name, left, age = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3]
   local limit = tonumber(ARGV[i + 4])
   local key, login, holds, count = 'popgate:lease:' .. address, login_of(name), {}, 0
   local old = redis.call('HGET', key, name)
   local ends, granted, messages, recipients, counted = 0, 0, 0, 0, 0
   if old then ends, granted, messages, recipients, counted = numbers(old) end
-  local room = true
-  if limit > 0 and ends <= now then
+  local fate = THERE
+  if unknown or gone[address .. ' =' .. login] or gone[address .. ' *'] or gone['* =' .. login] then
+    fate = REVOKED
+  elseif limit > 0 and ends <= now then
     local held = redis.call('HGETALL', key)
     for j = 1, #held, 2 do
       if numbers(held[j + 1]) > now and not holds[login_of(held[j])] then
@@ -121,17 +139,21 @@ for i = 2, #ARGV, 5 do
         count = count + 1
       end
     end
-    room = holds[login] or count < limit
+    if not holds[login] and count >= limit then fate = NO_ROOM end
   end
-  if room and now + left > ends then
+  if fate == THERE and left > 0 and now + left > ends then
     redis.call('HSET', key, name, row(now + left, now - age, messages, recipients, counted))
     lives_until(key, now + left)
     index(login, address, now + left)
     redis.call('PUBLISH', ARGV[1], address)
   end
+  answer[#answer + 1] = fate
 end
-return {state()}
-"""
+return answer
+""".replace("THERE", str(THERE))
+    .replace("REVOKED", str(REVOKED))
+    .replace("NO_ROOM", str(NO_ROOM))
+)
 
 # for each: ADDRESS SOURCE:LOGIN AHEAD
 _RENEW: Final = """
@@ -226,7 +248,7 @@ if known ~= '' and known ~= id then
 end
 local id, lost, revoked = state()
 local answer = {id, lost, revoked, 0}
-if known ~= '' and revoked > seen then
+if revoked > seen then
   local latest = redis.call('LRANGE', 'popgate:revoked', seen - revoked, -1)
   if #latest < revoked - seen then answer[4] = 1 end
   for _, entry in ipairs(latest) do

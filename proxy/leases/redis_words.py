@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..wire.address import packed, shown
 from .base import Lease, login_octets, login_text
+from .made import Revocation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from .base import Term
     from .clock import Clock
@@ -69,23 +70,31 @@ def renewals(terms: Iterable[Term], clock: Clock) -> Arguments:
 
 
 def grants(terms: Iterable[Term], clock: Clock) -> Arguments:
-    """Of those that have not ended: what is left of them, and how long ago they began."""
+    """What is left of each (0 of what has ended), and how long ago it began."""
     now, wall = clock.now(), clock.wall()
     words: list[str | bytes | int] = []
     for term in terms:
-        left = min(term.deadline - now, term.length)
-        if left > 0:
-            address, login, source = term.key
-            age = micro(max(wall - term.granted, 0.0))
-            words += (shown(address), name(source, login), micro(left), age, term.limit)
+        address, login, source = term.key
+        left = micro(max(min(term.deadline - now, term.length), 0.0))
+        age = micro(max(wall - term.granted, 0.0))
+        words += (shown(address), name(source, login), left, age, term.limit)
     return words
 
 
-def in_batches(
-    of: Callable[[Sequence[Term], Clock], Arguments], terms: Sequence[Term], clock: Clock
-) -> list[Arguments]:
-    """`grants` or `renewals`, so few at a time that others need not wait for the server."""
-    return [of(terms[start : start + _BATCH], clock) for start in range(0, len(terms), _BATCH)]
+def in_batches(terms: Sequence[Term]) -> list[Sequence[Term]]:
+    """So few at a time that others need not wait for the server."""
+    return [terms[start : start + _BATCH] for start in range(0, len(terms), _BATCH)]
+
+
+def revocations(store: bytes, count: int, items: Sequence[Any], clock: Clock) -> list[Revocation]:
+    """Of what NOTICE tells: the last ones of `count` in that store."""
+    now = clock.now()
+    number = count - len(items) // 3
+    found = []
+    for start in range(0, len(items), 3):
+        number += 1
+        found.append(Revocation(store, number, now - seconds(items[start]), *whom_back(*items[start + 1 : start + 3])))
+    return found
 
 
 def leases(address: bytes, items: Sequence[Any], clock: Clock) -> list[Lease]:

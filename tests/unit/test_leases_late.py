@@ -99,6 +99,20 @@ def test_G7_a_revocation_is_not_overtaken(bench: Bench) -> None:
     assert bench.asked[0][0] == ["bo", "al"]
 
 
+def test_G7_what_is_revoked_while_it_is_under_way_does_not_come_back_when_it_fails(bench: Bench) -> None:
+    for login in ("al", "bo"):
+        bench.late.grant_failed(bench.term(login))
+        bench.late.renewals_failed([bench.term(login)])
+    bench.late.retry()
+    bench.late.drop(lambda term: term.key[1] == "al")
+    assert bench.asked[0][:2] == (["al", "bo"], ["al", "bo"]), "what was asked for is the store's, and stays as it is"
+    bench.asked[0][2](DOWN)
+    bench.late.retry()
+    assert bench.asked[1][:2] == (["bo"], ["bo"])
+    bench.asked[1][2](None)
+    assert bench.late.nothing() == []
+
+
 def test_a_write_of_which_nobody_knows_is_owed(bench: Bench) -> None:
     bench.late.overdue(+1)
     assert isinstance(bench.late.nothing(), StoreUnavailable)

@@ -26,7 +26,7 @@ from proxy.leases.redis_line import Server
 from proxy.runtime import open_store
 from proxy.selftest import shared
 from proxy.selftest.findings import Findings
-from tests.support.clocks import LOOPS, PATIENCE, answer
+from tests.support.clocks import LOOPS, PATIENCE, FakeClock, answer
 from tests.support.configuration import loaded
 from tests.support.needs import need
 from tests.support.ports import free, server_host
@@ -748,6 +748,112 @@ def test_G7_revoked_leases_are_not_brought_back_by_who_made_them(start: Start, e
     ]
 
 
+@pytest.mark.parametrize("late", [3600.0, -3600.0])
+def test_G7_news_of_a_revocation_may_come_late_and_clocks_may_be_set(
+    start: Start, emptied_redis: RedisServer, late: float
+) -> None:
+    """Who has logged in since keeps the lease, however late the news is; nobody else does, whatever the clocks say."""
+    clock = FakeClock()
+    one, other = start(clock=clock).settled(), start().settled()
+    one.grant(HOME, "al", window=3 * 3600.0)
+    other.revoke(HOME)
+    one.grant(HOME, "bo", window=3 * 3600.0)
+    clock.advance(late)
+    one.beat()
+    with emptied_redis.client() as client:
+        client.flushall()
+    one.beat()
+    one.until(lambda: one.find(HOME) == ["bo"])
+
+
+def test_G7_what_was_revoked_after_a_loss_is_not_brought_back_by_who_had_not_noticed_it(
+    start: Start, emptied_redis: RedisServer
+) -> None:
+    one, other = start().settled(), start().settled()
+    for login in ("al", "bo"):
+        one.grant(HOME, login)
+    with emptied_redis.client() as client:
+        client.flushall()
+    other.beat()
+    other.revoke(HOME, "al")
+    one.beat()
+    one.until(lambda: one.find(HOME) == ["bo"])
+
+
+@pytest.mark.parametrize("whom", [(HOME, None), (None, "al"), (HOME, "al")])
+def test_G7_nothing_is_brought_back_over_a_revocation_that_its_node_has_not_heard_of(
+    start: Start, whom: tuple[bytes | None, str | None]
+) -> None:
+    one, other = start().settled(), start().settled()
+    one.grant(HOME, "al")
+    one.grant(OFFICE, "bo")
+    other.revoke(*whom)
+    other.revoke(OFFICE, "nobody")
+    heard = one.store._revocations
+    one.store._bring_back()
+    one.until(lambda: one.store._revocations > heard and not one.store._noticing and not one.store.late)
+    assert one.find(HOME) == []
+    assert one.find(OFFICE) == ["bo"]
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_G7_a_late_grant_waits_for_the_news_of_revocations(
+    start: Start, emptied_redis: RedisServer, knows: bool
+) -> None:
+    """It was refused by a server that did not break the connection: so nothing has made its node ask for news."""
+    one, other = start().settled(), start().settled()
+    with emptied_redis.client() as client:
+        client.set("popgate:lease:192.0.2.1", "in the way")
+        assert isinstance(one.grant(HOME, "al"), StoreUnavailable)
+        client.delete("popgate:lease:192.0.2.1")
+    other.revoke(HOME, "al")
+    if not knows:  # as when it was late before the first connection
+        one.store._known = b""
+    one.store._late.retry()
+    one.until(lambda: one.find(HOME) == [])
+    assert len(one.store._made) == 0
+
+
+def test_G7_a_late_grant_of_who_logged_in_since_comes_through(start: Start, emptied_redis: RedisServer) -> None:
+    one, other = start().settled(), start().settled()
+    other.revoke(HOME, "al")
+    with emptied_redis.client() as client:
+        client.set("popgate:lease:192.0.2.1", "in the way")
+        assert isinstance(one.grant(HOME, "al"), StoreUnavailable)
+        client.delete("popgate:lease:192.0.2.1")
+    one.until(lambda: one.find(HOME) == ["al"])
+
+
+def test_G3_a_late_grant_that_is_one_too_many_is_neither_made_nor_brought_back(
+    start: Start, emptied_redis: RedisServer
+) -> None:
+    one, other = start().settled(), start().settled()
+    with emptied_redis.client() as client:
+        client.set("popgate:lease:192.0.2.1", "in the way")
+        assert isinstance(one.grant(HOME, "bo", limit=1), StoreUnavailable)
+        client.delete("popgate:lease:192.0.2.1")
+        other.grant(HOME, "al")
+        one.until(lambda: not one.store.late)
+        assert one.find(HOME) == ["al"]
+        client.flushall()
+    one.beat()
+    other.beat()
+    other.until(lambda: other.find(HOME) == ["al"])
+    assert len(one.store._made) == 0
+
+
+def test_G7_leases_under_a_limit_are_brought_back_in_whatever_order(start: Start, emptied_redis: RedisServer) -> None:
+    one, other = start().settled(), start().settled()
+    one.grant(HOME, "al", limit=1)
+    other.grant(HOME, "bo")
+    with emptied_redis.client() as client:
+        client.flushall()
+    other.beat()
+    other.until(lambda: other.find(HOME) == ["bo"])
+    one.beat()
+    one.until(lambda: one.find(HOME) == ["al", "bo"])
+
+
 def test_G7_who_missed_revocations_brings_nothing_back(
     start: Start, emptied_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -777,13 +883,16 @@ def test_G7_a_lease_that_was_refused_for_its_limit_is_not_brought_back(
 
 
 @pytest.mark.parametrize(("here", "there"), [(100.0, 1000.0), (1000.0, 100.0)])
-def test_G7_bringing_back_shortens_nothing_and_keeps_what_was_charged(start: Start, here: float, there: float) -> None:
+def test_G7_bringing_back_shortens_nothing_and_keeps_what_was_charged(
+    start: Start, emptied_redis: RedisServer, here: float, there: float
+) -> None:
     one, other = start().settled(), start().settled()
     one.grant(HOME, "al", window=here)
     other.grant(HOME, "al", window=there)
     other.store.charge(HOME, "al", "pop3", 2, 5, 60.0)
     one.grant(OFFICE, "bo")
-    other.revoke(OFFICE)  # not yet known to `one`: shows that it has been there
+    with emptied_redis.client() as client:
+        client.delete("popgate:lease:192.0.2.2")  # that it is there again shows that the others have been looked at
     one.store._bring_back()
     one.until(lambda: one.find(OFFICE) == ["bo"])
     (lease,) = [lease for lease in one.all() if lease.address == HOME]
