@@ -146,10 +146,12 @@ class Dialling:
     def _enter(self, server: int) -> None:
         self._addresses = [address for address in self._known if address.server == server]
         self._begun = self._upstream.pool.clock()
-        self._try()
+        self._poller.connect(self._try)
 
     def _try(self) -> None:
         """Try the next address of this server, or the next server."""
+        if self._stopped:
+            return  # in the turn at whose end we are
         upstream = self._upstream
         while self._addresses:
             address = self._addresses.pop(0)

@@ -31,6 +31,7 @@ LARGE: Final = 7 * 16384
 objects outgrow malloc's threshold for pages of their own, 128 KiB (measured: 64 and 256 KiB cost 15 to 25 % more)."""
 SMALL: Final = 16384
 """Octets read at once in a dialogue: bounds what one client can make us hold (DESIGN promise 6)."""
+MORE: Final = socket.MSG_MORE
 LINGER: Final = 2.0
 """Seconds that a closing leg waits for the peer's end: a reset would destroy our last words (RFC 1122 4.2.2.13)."""
 
@@ -234,14 +235,17 @@ class Leg:
             else:
                 self._poller.queued.append(self)
 
-    def flush(self) -> None:
-        """Send what was put off to the end of the turn."""
+    def flush(self, flags: int = 0) -> None:
+        """Send what was put off to the end of the turn.
+
+        With the flag MORE it waits for what follows at once, and shares a packet with it: the end of the connection.
+        """
         data = self._queued
         if not data:
             return
         self._queued = b""
         try:
-            count = self._sock.send(data)
+            count = self._sock.send(data, flags)
         except BlockingIOError:
             count = 0
         except OSError:

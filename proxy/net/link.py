@@ -24,7 +24,7 @@ from ..session.smtp import SmtpSession
 from ..session.smtp_moving import LEAVE
 from . import account, announcing, answers, tallies
 from .dialling import Dialling
-from .leg import LARGE, LINGER, OWN_FULL, PEER_FULL, SESSION, SMALL, Leg
+from .leg import LARGE, LINGER, MORE, OWN_FULL, PEER_FULL, SESSION, SMALL, Leg
 from .tracing import new_session
 
 if TYPE_CHECKING:
@@ -392,13 +392,15 @@ class Link:
         client = self._client
         if client.closed:
             return
-        client.flush()
+        # Whose end was read, or who took its leave, has nothing on its way that a close would answer by a reset.
+        parting = self.final.clean or self._left
+        client.flush(MORE if parting else 0)
         if client.rest:
             # It reads slowly, so it may have sent what we never read: a close would then be a reset, and lose the rest.
             self.final = Finished(self.final.why)
             client.hold(OWN_FULL)  # who never reads is not listened to for all that time
             self.shared.deadlines.arm(self, self.service.waits[Wait.COMMAND])
-        elif self.final.clean or self._left:  # whose end was read has nothing on its way that a reset could answer
+        elif parting:
             client.say_goodbye()
             self._close()
         elif not self._lingering:

@@ -80,8 +80,9 @@ class Bench:
         announcement: Announcement | None = None,
         again: tuple[bytes, bytes] | None = None,
         more: bool = False,
+        in_turn: bool = False,
     ) -> None:
-        """`more`: another client of the upstream of before."""
+        """`more`: another client of the upstream of before; `in_turn`: it begins in a turn of the poller."""
         if not more:
             self.upstream = self.made(servers or [Server("127.0.0.1", self.server.getsockname()[1])], showing)
         upstream = self.upstream
@@ -103,7 +104,8 @@ class Bench:
                 self.dialling.stop()
             self.workshop.at_end.append(dialling.stop)
 
-        self.workshop.run(begin)
+        self.workshop.run((lambda: self.workshop.poller.soon(begin)) if in_turn else begin)
+        self.workshop.turns(3 if in_turn else 0)
         self.workshop.at_end.append(lambda: [leg.close() for leg, _ in self.found])
 
     def _fail(self) -> None:
@@ -172,6 +174,24 @@ def test_a_client_that_goes_takes_its_connection_along(bench: Bench) -> None:
     bench.workshop.until(up.ended)
     bench.workshop.advance(100.0)
     assert (bench.failed, bench.found, bench.said) == (0, [], [])
+
+
+def test_a_client_that_goes_in_the_turn_in_which_it_came_dials_nothing(bench: Bench) -> None:
+    bench.start(stop=True, in_turn=True)
+    with pytest.raises(BlockingIOError):
+        bench.server.accept()
+    assert (bench.failed, bench.said) == (0, [])
+    assert bench.upstream.pool.condition(0).state == "unknown"
+
+
+def test_servers_that_fail_at_once_at_the_end_of_a_turn_are_passed_over(bench: Bench) -> None:
+    there = Server("127.0.0.1", bench.server.getsockname()[1])
+    bench.start(Server("127.0.0.1", refused_port()), Server("", 0, "/nowhere"), there, in_turn=True)
+    up = bench.workshop.accepted(bench.server)
+    up.send(b"220 up\r\n")
+    bench.workshop.until(lambda: bench.found)
+    assert len(bench.said) == 2
+    assert bench.states() == ["down", "down", "up"]
 
 
 def test_each_server_has_its_own_time(bench: Bench) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.net.leg import PEER_FULL, SESSION, SMALL, Leg
+from proxy.net.leg import MORE, PEER_FULL, SESSION, SMALL, Leg
 from proxy.net.poller import HANDSHAKES
 from proxy.net.tls import ServerTls
 
@@ -263,6 +263,18 @@ def test_what_the_socket_does_not_take_is_kept_in_order(bench: Bench) -> None:
     assert bench.owner.said == ["drained"]
     assert not bench.leg.rest
     assert bench.leg.sent == len(data)
+
+
+def test_last_words_go_in_one_packet_with_the_end(bench: Bench) -> None:
+    def say() -> None:
+        bench.leg.send(b"bye")  # in a turn it is put off
+        bench.leg.flush(MORE)
+        assert bench.peer.look() == b""
+        bench.leg.close()
+
+    bench.workshop.poller.soon(say)
+    bench.until(bench.peer.ended)
+    assert bench.peer.look() == b"bye"
 
 
 def test_half_close_comes_behind_all_that_was_sent(bench: Bench) -> None:

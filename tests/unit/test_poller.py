@@ -168,6 +168,43 @@ def test_soon_that_asks_again_does_not_starve_the_loop(workshop: Workshop) -> No
     workshop.until(lambda: count == 100)
 
 
+def test_connections_begin_at_the_end_of_a_turn_or_at_once(workshop: Workshop) -> None:
+    poller = workshop.poller
+    order: list[str] = []
+
+    def ready(_: int) -> None:
+        near.recv(10)
+        poller.connect(lambda: order.append("connected"))
+        poller.soon(lambda: order.append("soon"))
+        order.append("ready")
+
+    near, far = _two(workshop)
+    poller.add(near.fileno(), READ, ready)
+    far.send(b"x")
+    workshop.until(lambda: len(order) == 3)
+    assert order == ["ready", "soon", "connected"]
+    workshop.run(lambda: poller.connect(lambda: order.append("at once")))
+    assert order[3:] == ["at once"]
+
+
+def test_a_connection_that_fails_in_its_beginning_takes_no_other_down(workshop: Workshop) -> None:
+    poller = workshop.poller
+    begun: list[str] = []
+
+    def bad() -> None:
+        raise ZeroDivisionError
+
+    def all_three() -> None:
+        poller.connect(bad)
+        poller.connect(lambda: begun.append("second"))
+
+    poller.soon(all_three)
+    workshop.until(lambda: workshop.trouble)
+    workshop.trouble.clear()
+    workshop.until(lambda: begun)
+    assert not poller.in_turn
+
+
 def test_a_handler_that_fails_takes_nothing_else_down(workshop: Workshop) -> None:
     """An exception is the loop's to report; other sockets and what was put off go on."""
     near, far = _two(workshop)
