@@ -239,7 +239,8 @@ def test_B20_key_updates_without_end(appliance: SampleAppliance, certificate: Pa
                 assert all(client.over() for client in clients)
             spent, grown = vitals.cpu() - spent, vitals.peak_grown() - most
         vitals.settle()
-        assert sum(["TLS: WORDLESS" in line for line in gate.process.lines]) == size, went
+    # Only now: a line of log may come a tick after what it tells of.
+    assert sum(["TLS: WORDLESS" in line for line in gate.process.lines]) == size, went
     assert grown < size * (300 << 10)
     noted(
         f"{size} clients that only change their keys",
