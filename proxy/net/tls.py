@@ -15,9 +15,10 @@ Promises, clients' side (`ServerTls`, one for all listeners of a protocol):
 Promises, upstream's side (`UpstreamTls`): exactly one of four ways of trust decides (see `upstream_context`), and a
 failure says what to write into the configuration.
 
-How the clients' side works: the living context has no certificate.  Each handshake is switched by the SNI callback to
-a context that has one; a reload makes new such contexts and swaps them in by one assignment.  What is under way keeps
-what it has.
+How the clients' side works: every certificate has a context.  All connections begin in the living one, the first
+that was made, and so have its tickets' keys; when the ClientHello is here, a connection that is to see another
+certificate is switched to that one's context.  A reload makes new contexts and swaps them in by one assignment.  What
+is under way keeps what it has.
 
 Not here: the sockets and the pumping of octets (net/leg.py); files (certificates.py); reading the ClientHello
 (wire/clienthello.py).
@@ -25,7 +26,8 @@ Not here: the sockets and the pumping of octets (net/leg.py); files (certificate
 Rejected: loading a new pair into the living context.  A pair that does not fit breaks it, and a pair of another kind
 (RSA, ECDSA) does not replace the old one but stands beside it, so that some clients go on seeing the expired
 certificate.  `ssl`'s own ALPN: it goes on without a match, and does not tell that something was offered.  Asking for
-client certificates.  Changing the tickets' keys by time: `ssl` does not reach them; they live as long as the process.
+client certificates.  `sni_callback`: it must be paid for in every handshake, and knows less than what was read here
+anyway.  Changing the tickets' keys by time: `ssl` does not reach them; they live as long as the process.
 
 RFC 8446, RFC 5246, RFC 5746 (renegotiation), RFC 6066 (SNI), RFC 7301 (ALPN); RULES S11, N7, N9.
 """
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..certificates import Certificate
+    from ..wire.clienthello import ClientHello
 
     Wrap = Callable[[ssl.MemoryBIO, ssl.MemoryBIO], ssl.SSLObject]
 
@@ -67,6 +70,10 @@ _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aNULL"
 _OLD_CIPHERS = "DEFAULT:@SECLEVEL=0"
 # ssl.OP_LEGACY_SERVER_CONNECT is there from Python 3.12 on; the figure is OpenSSL's SSL_OP_LEGACY_SERVER_CONNECT.
 _LEGACY_SERVER_CONNECT = 0x4
+
+# To a client that has none yet; OpenSSL makes two, for clients that use a ticket once and come twice at a time.  Mail
+# clients keep the last that they got.  One costs 12 to 15 µs, a thirtieth of a session (measured).
+_TICKETS = 1
 
 # Alerts, RFC 8446 6.2
 _UNEXPECTED_MESSAGE = 10
@@ -137,13 +144,12 @@ class ServerTls:
 
 
 class _Side:
-    """A living context, and those with the certificates that it is switched to."""
+    """A living context, and those that a connection may be switched to."""
 
     def __init__(self, protocol: str) -> None:
+        self.protocol = protocol.encode()
         self._protocol = protocol
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.sslobject_class = ClientSide
-        self._context.sni_callback = self._choose
+        self._living: ssl.SSLContext | None = None
 
     def shown(self, certificate: Certificate, min_version: str) -> ssl.SSLContext:
         """A context to be adopted; raise ConfigError for a certificate that OpenSSL does not take."""
@@ -155,27 +161,34 @@ class _Side:
         for certificate, context in zip(certificates, contexts, strict=True):
             for name in certificate.names:
                 by_name.setdefault(name, context)
-        # The version is taken from the living context, before the SNI is known; ciphers and security level from the
-        # other, so that old ciphers which this one has kept from before do no harm.
-        _harden(self._context, self._protocol, min_version)
+        if self._living is None:
+            self._living = contexts[0]
+            self._living.sslobject_class = ClientSide
+            self._living.num_tickets = _TICKETS
+        else:
+            # The version is taken from the living context, before a connection is switched; ciphers and security level
+            # from the other, so that old ciphers which this one has kept from before do no harm.
+            _harden(self._living, self._protocol, min_version)
         self._first, self._contexts = contexts[0], by_name
 
     def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ClientSide:
-        """The way in, because the ALPN of the client is judged there and nowhere else."""
-        side = self._context.wrap_bio(incoming, outgoing, server_side=True)
+        """The way in, because the ClientHello is judged there and nowhere else."""
+        assert self._living is not None
+        side = self._living.wrap_bio(incoming, outgoing, server_side=True)
         assert isinstance(side, ClientSide)
-        side.stand_before(incoming, outgoing, self._protocol)
+        side.stand_before(incoming, outgoing, self)
         return side
 
-    def _choose(self, side: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
-        # Called by OpenSSL in every handshake, with or without SNI.  An exception here would go to stderr.
-        side.context = self._context_for(name or "")
-
-    def _context_for(self, name: str) -> ssl.SSLContext:
-        name = name.lower().rstrip(".")
-        # The wildcard stands for one label, the leftmost (RFC 6125 6.4.3).
-        wildcard = "*." + name.partition(".")[2]
-        return self._contexts.get(name) or self._contexts.get(wildcard) or self._first
+    def switch(self, side: ssl.SSLObject, name: str) -> None:
+        """Let `side`, which is in the living context, show the certificate for this server name ("": none was said)."""
+        context = self._first
+        if name:
+            name = name.lower().rstrip(".")
+            # The wildcard stands for one label, the leftmost (RFC 6125 6.4.3).
+            wildcard = "*." + name.partition(".")[2]
+            context = self._contexts.get(name) or self._contexts.get(wildcard) or context
+        if context is not self._living:
+            side.context = context
 
 
 class ClientSide(ssl.SSLObject):
@@ -185,11 +198,11 @@ class ClientSide(ssl.SSLObject):
     outgoing BIO holds the alert; send it and close.
     """
 
-    def stand_before(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, protocol: str) -> None:
+    def stand_before(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, of: _Side) -> None:
         self._incoming = incoming
         self._outgoing = outgoing
-        self._allowed = protocol.encode()
-        self._heard: bytearray | None = bytearray()  # the ClientHello so far; None: it was judged good
+        self._of = of
+        self._heard: bytes | None = b""  # the ClientHello so far; None: it was judged good
 
     def do_handshake(self) -> None:
         """As SSLObject's; raises SSLError with `reason` set if the client's first message is refused."""
@@ -197,24 +210,28 @@ class ClientSide(ssl.SSLObject):
             self._listen(self._heard)
         super().do_handshake()
 
-    def _listen(self, heard: bytearray) -> None:
+    def _listen(self, heard: bytes) -> None:
         # OpenSSL has taken all that was handed on before, so what waits in the BIO is new.  All of it is taken: what
         # stayed there would reach OpenSSL together with what was judged.
         data = self._incoming.read()
-        heard += data
+        self._heard = heard = heard + data if heard else data
         try:
             hello = read_hello(heard)
         except ProtocolError as error:
             self._refuse(_UNEXPECTED_MESSAGE, "UNEXPECTED_MESSAGE", str(error))
         if hello is not None:
-            if hello.protocols is not None and self._allowed not in hello.protocols:
-                self._refuse(_NO_APPLICATION_PROTOCOL, "NO_APPLICATION_PROTOCOL", "ALPN names another protocol")
-            if hello.server_name is not None and not hello.server_name.isascii():
-                # `ssl` would fail on it all the same, with a traceback on stderr for every such client
-                self._refuse(_UNRECOGNIZED_NAME, "UNRECOGNIZED_NAME", "SNI is not ASCII")
+            self._judge(hello)
             self._heard = None
         if data:
             self._incoming.write(data)
+
+    def _judge(self, hello: ClientHello) -> None:
+        if hello.protocols is not None and self._of.protocol not in hello.protocols:
+            self._refuse(_NO_APPLICATION_PROTOCOL, "NO_APPLICATION_PROTOCOL", "ALPN names another protocol")
+        name = hello.server_name or b""
+        if not name.isascii():  # no host is called so: RFC 6066 3
+            self._refuse(_UNRECOGNIZED_NAME, "UNRECOGNIZED_NAME", "SNI is not ASCII")
+        self._of.switch(self, name.decode())
 
     def _refuse(self, alert: int, reason: str, text: str) -> NoReturn:
         # The octets are not put back: OpenSSL never sees them, and a second call ends here again.

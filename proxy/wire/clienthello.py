@@ -16,7 +16,7 @@ RFC 8446 4.1.2 and 5.1 (the same layout since RFC 2246), RFC 6066 3 (server_name
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..errors import ProtocolError
 
@@ -32,8 +32,7 @@ _MESSAGE_HEADER = 4  # type, length (3)
 _RANDOM = 2 + 32  # version and random, in front of the session id
 
 
-@dataclass(frozen=True, slots=True)
-class ClientHello:
+class ClientHello(NamedTuple):
     """What the client asks for."""
 
     server_name: bytes | None  # the host name of SNI as sent; None: no SNI
@@ -97,22 +96,24 @@ def _parsed(hello: bytes) -> ClientHello:
     at += 1 + hello[at]  # compression methods
     if at == len(hello):  # TLS 1.0 knew no extensions
         return ClientHello(None, None)
-    seen: dict[int, bytes] = {}
+    seen = set()
+    server_name = protocols = None
     extensions = _only_vector(hello[at:])
-    at = 0
-    while at < len(extensions):
+    at, over = 0, len(extensions)
+    while at < over:
         kind = extensions[at] << 8 | extensions[at + 1]
         end = at + 4 + (extensions[at + 2] << 8 | extensions[at + 3])
         if kind in seen:  # RFC 8446 4.2: at most one of a type; two could be read differently
             raise ProtocolError("an extension twice in the ClientHello")
-        seen[kind] = extensions[at + 4 : end]
+        seen.add(kind)
+        if kind == _SERVER_NAME:
+            server_name = _server_name(_only_vector(extensions[at + 4 : end]))
+        elif kind == _ALPN:
+            protocols = _protocols(_only_vector(extensions[at + 4 : end]))
         at = end
-    if at != len(extensions):
+    if at != over:
         raise IndexError
-    return ClientHello(
-        _server_name(_only_vector(seen[_SERVER_NAME])) if _SERVER_NAME in seen else None,
-        _protocols(_only_vector(seen[_ALPN])) if _ALPN in seen else None,
-    )
+    return ClientHello(server_name, protocols)
 
 
 def _only_vector(data: bytes) -> bytes:

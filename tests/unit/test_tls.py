@@ -365,6 +365,19 @@ def test_N7_ticket_of_one_worker_is_good_in_another(pem: Path, version: ssl.TLSV
     assert os.waitpid(child, 0)[1] == 0
 
 
+def test_one_ticket_is_given(pem: Path) -> None:
+    both = wire(ServerTls("smtp", [pem]), client(V3))
+    for side in (both.client, both.server):
+        with pytest.raises(ssl.SSLWantReadError):
+            side.do_handshake()
+        both.move()
+    both.client.do_handshake()
+    both.move()
+    both.server.do_handshake()
+    out = both.ears[1].read()
+    assert len(out) == 5 + int.from_bytes(out[3:5]), "one record"
+
+
 @pytest.mark.parametrize("version", [V2, V3])
 def test_ticket_of_pop3_is_worthless_at_smtp(pem: Path, version: ssl.TLSVersion) -> None:
     pop3, smtp = ServerTls("pop3", [pem]), ServerTls("smtp", [pem])
