@@ -85,14 +85,18 @@ class StoreFile:
 
     def run(self, statement: str, values: Values) -> int:
         """Execute a statement that writes; how many rows it concerned.  Outside `transaction` it commits by itself."""
-        with self._edge():
+        try:
             return self._db.execute(statement, values).rowcount
+        except sqlite3.Error as error:
+            raise self.unavailable(error) from error
 
     def rows(self, statement: str, values: Values) -> list[Any]:
         """All rows of a SELECT."""
-        with self._edge():
+        try:
             # fetchall, not fetchone: an unfinished SELECT would hold its snapshot and stop checkpoints.
             return self._db.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise self.unavailable(error) from error
 
     def changes(self) -> int:
         """A figure that differs from the last one of this connection if others have committed since."""

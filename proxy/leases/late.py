@@ -69,9 +69,10 @@ class Late:
 
     def granted(self, key: Key) -> None:
         """The lease is in the store, which seems to be back."""
-        self.grants.pop(key, None)
-        self.retry()
-        self._note()
+        if self.grants or self.renewals:
+            self.grants.pop(key, None)
+            self.retry()
+            self._note()
 
     def overdue(self, more: int) -> None:
         """So many more (or fewer) writes are under way of which nobody knows whether they are in the store."""

@@ -14,7 +14,6 @@ Not here: the file, its locks and errors (file.py), its columns (schema.py), who
 
 from __future__ import annotations
 
-import sqlite3
 from typing import TYPE_CHECKING
 
 from . import history, observations
@@ -36,6 +35,7 @@ FROM lease WHERE address = :address AND seconds > 0"""
 _ALL = f"""
 SELECT address, login, source, granted, {LEFT} AS seconds, messages, recipients, {COUNT_LEFT}
 FROM lease WHERE seconds > 0"""
+_HELD = f"SELECT login, source, {LEFT} FROM lease WHERE address = :address LIMIT 2"
 # Live logins there, whether this is one of them, and whether its own row has ended and was not purged yet.
 _HOLDERS = f"""
 SELECT count(DISTINCT CASE WHEN {LEFT} > 0 THEN login END), coalesce(max(login = :login AND {LEFT} > 0), 0),
@@ -104,15 +104,11 @@ class LeaseTable(StoreFile):
             raise
 
     def find(self, address: bytes) -> list[Lease]:
-        """The live leases of `address`, most time left first.  Called in the loop, hence without `rows`."""
+        """The live leases of `address`, most time left first."""
         clock = self.clock
         wall = clock.wall()
-        question = {"boot": clock.boot_id, "now": clock.now(), "wall": wall, "address": address}
-        try:
-            # fetchall, not fetchone: an unfinished SELECT would hold its snapshot and stop checkpoints.
-            rows = self._db.execute(_FIND, question).fetchall()
-        except sqlite3.Error as error:
-            raise self.unavailable(error) from error
+        question: Values = {"boot": clock.boot_id, "now": clock.now(), "wall": wall, "address": address}
+        rows = self.rows(_FIND, question)
         if len(rows) > 1:
             rows.sort(key=lambda row: -row[3])
         return [_lease(wall, address, *row) for row in rows]
@@ -185,16 +181,29 @@ class LeaseTable(StoreFile):
 
     def _write(self, statement: str, term: Term) -> int:
         row = self._row(term)
-        ((held, holds, has_ended),) = self.rows(_HOLDERS, row)
-        count = int(held) + (not holds)
+        count, holds, has_ended = self._holders(row)
+        count += not holds
         if term.limit:
             if not holds and count > term.limit:
                 return count
             count = min(count, term.limit)
         if has_ended and self._kept:
             history.keep(self, _KEY, row)
-        self.run(statement, row | {"anew": has_ended})
+        row["anew"] = has_ended
+        self.run(statement, row)
         return count
+
+    def _holders(self, row: dict[str, bytes | str | float | None]) -> tuple[int, bool, bool]:
+        """Of the address of a row that is to be written: live logins there, whether its own is one of them, and whether
+        the row itself is there and has ended."""
+        held = self.rows(_HELD, row)
+        if not held:
+            return 0, False, False
+        if len(held) == 1 and held[0][0] == row["login"] and held[0][1] == row["source"]:  # nearly always
+            is_live = held[0][2] > 0
+            return int(is_live), is_live, not is_live
+        ((count, holds, has_ended),) = self.rows(_HOLDERS, row)
+        return int(count), bool(holds), bool(has_ended)
 
     def _row(self, term: Term) -> dict[str, bytes | str | float | None]:
         address, login, source = term.key

@@ -22,6 +22,7 @@ import proxy
 from proxy.errors import StoreUnavailable
 from proxy.leases import late as late_module
 from proxy.leases import pending as pending_module
+from proxy.leases import sqlite as sqlite_module
 from proxy.leases import watch as watch_module
 from proxy.leases import writer as writer_module
 from proxy.leases.base import Arrears, Lease, Term
@@ -220,6 +221,37 @@ def test_N8_waiting_grants_share_a_commit_and_a_wake_up(start: Start, monkeypatc
     assert answers == [1] * 100
     assert commits <= 3  # the one that held, the hundred, and perhaps the last
     assert wakes <= 3
+
+
+def test_N8_who_comes_alone_is_written_at_once_and_the_next_ones_gather(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_module, "GATHERING", 3600.0)
+    worker = start()
+    assert worker.grant(HOME, "al") is None
+    batches: list[int] = []
+    plain = writer_module.Writer._write
+
+    def counted(writer: writer_module.Writer, table: LeaseTable, questions: list[Any]) -> Any:
+        batches.extend([len(questions)] if questions else [])
+        return plain(writer, table, questions)
+
+    monkeypatch.setattr(writer_module.Writer, "_write", counted)
+    answers: list[object] = []
+    for number in range(100):
+        worker.store.grant(number.to_bytes(4, "big"), "al", "pop3", WINDOW, answers.append)
+    worker.loop.run_until_complete(asyncio.sleep(0))
+    assert (answers, batches) == ([], [])
+    worker.store.close()
+    assert answers == [1] * 100
+    assert batches == [100]
+
+
+def test_N8_what_was_gathered_is_handed_over_in_time(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_module, "GATHERING", 0.05)
+    worker = start()
+    for number in range(3):
+        assert worker.grant(number.to_bytes(4, "big"), "al") is None
 
 
 def test_N8_a_store_opens_nothing_before_start(path: Path) -> None:

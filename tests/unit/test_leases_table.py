@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 import stat
@@ -15,6 +16,7 @@ import pytest
 import proxy
 from proxy.errors import StoreUnavailable
 from proxy.leases import file as file_module
+from proxy.leases import table as table_module
 from proxy.leases.base import Term
 from proxy.leases.file import StoreBusy
 from proxy.leases.schema import SCHEMA, STEPS
@@ -235,6 +237,21 @@ for number in range(200):
         made += table.write(Term.starting(clock, number.to_bytes(4, "big"), login, "pop3", 1800.0, limit=2)) <= 2
 print(made, flush=True)
 """
+
+
+@pytest.mark.parametrize("source", ["pop3", "admin"])
+@pytest.mark.parametrize("login", ["al", "bo"])
+@pytest.mark.parametrize("held", list(itertools.product((None, 10.0, 100.0), repeat=3)))
+def test_G3_one_row_is_counted_as_any_number_is(
+    table: LeaseTable, clock: FakeClock, held: tuple[float | None, ...], login: str, source: str
+) -> None:
+    """For one row the general count is left out; both say the same of every row there can be."""
+    for (other, other_source), window in zip((("al", "pop3"), ("al", "admin"), ("bo", "pop3")), held, strict=True):
+        if window is not None:
+            table.grant(HOME, other, other_source, window)
+    clock.advance(10.0)
+    row = table._row(Term.starting(clock, HOME, login, source, WINDOW))
+    assert [table._holders(row)] == table.rows(table_module._HOLDERS, row)
 
 
 def test_G3_two_processes_do_not_both_take_the_last_place(path: Path) -> None:
