@@ -26,14 +26,16 @@ if TYPE_CHECKING:
 
     from .poller import Poller
 
-LARGE: Final = 7 * 16384
-"""Octets read at once while message text passes: seven TLS records.  With less there are more calls; with more, octets
-objects outgrow malloc's threshold for pages of their own, 128 KiB (measured: 64 and 256 KiB cost 15 to 25 % more)."""
+LARGE: Final = 262144
+"""Octets read at once while message text passes; also what the other side's peer can make us keep by not reading."""
 SMALL: Final = 16384
 """Octets read at once in a dialogue: bounds what one client can make us hold (DESIGN promise 6)."""
 MORE: Final = socket.MSG_MORE
 LINGER: Final = 2.0
 """Seconds that a closing leg waits for the peer's end: a reset would destroy our last words (RFC 1122 4.2.2.13)."""
+
+_BUFFER = bytearray(LARGE)  # one a process: what is read there is sent or copied out before anything else is read
+_VIEW = memoryview(_BUFFER)
 
 
 # Why a leg may not be read now; each reason comes and goes by itself.  Plain integers: an IntFlag costs a microsecond
@@ -77,7 +79,7 @@ class Leg:
 
     __slots__ = (
         "_behind", "_broken", "_gone", "_held", "_owner", "_poller", "_queued", "_shaking", "_sock", "_then", "_tls",
-        "_watched", "at_close", "chunk", "received", "rest", "sent",
+        "_watched", "at_close", "received", "rest", "sent", "streaming",
     )  # fmt: skip
 
     def __init__(self, poller: Poller, sock: socket.socket, owner: Owner, first: bytes = b"") -> None:
@@ -100,7 +102,9 @@ class Leg:
         self._shaking = False
         self._behind = False  # text is waiting in TLS that came while reading was held
         self.at_close: Callable[[], None] | None = None  # what is to be done once, whoever closes it
-        self.chunk = SMALL
+        self.streaming: Callable[[Leg, memoryview], None] | None = None
+        """Who gets what is read while message text passes, instead of the owner's `received`, in large chunks; they are
+        good during the call only."""
         self.received = self.sent = 0  # octets of text
         poller.add(sock.fileno(), self._watched or READ, self._ready)
 
@@ -158,12 +162,15 @@ class Leg:
             self._watch(self._watched & ~READ)
 
     def _read(self) -> None:
-        """Read once, what there is and no more than `chunk`."""
+        """Read once, what there is and no more than a chunk."""
         owner = self._owner
         if owner is None:
             return
         try:
-            data = self._sock.recv(self.chunk)
+            if self.streaming is None:
+                data: bytes | memoryview = self._sock.recv(SMALL)
+            else:
+                data = _VIEW[: self._sock.recv_into(_BUFFER)]
         except BlockingIOError:
             return
         except OSError as error:
@@ -173,7 +180,10 @@ class Leg:
             self._end()
         elif self._tls is None:
             self.received += len(data)
-            owner.received(self, data)
+            if isinstance(data, bytes):
+                owner.received(self, data)
+            elif self.streaming is not None:
+                self.streaming(self, data)
         else:
             self._read_records(self._tls, data)
 
@@ -223,6 +233,14 @@ class Leg:
             self._queued = data
             self._poller.queued.append(self)
 
+    def stream(self, text: memoryview) -> None:
+        """As `send`, for message text; of `text` nothing is kept but a copy of what does not go at once."""
+        if len(text) < SMALL or self.rest or self._queued or self._tls is not None:
+            self.send(bytes(text))
+        elif not self._broken:
+            self.sent += len(text)
+            self._write(text)
+
     def _send(self, data: bytes) -> None:
         """Send at once, or behind what waits."""
         if self.rest:
@@ -241,9 +259,12 @@ class Leg:
         With the flag MORE it waits for what follows at once, and shares a packet with it: the end of the connection.
         """
         data = self._queued
-        if not data:
-            return
-        self._queued = b""
+        if data:
+            self._queued = b""
+            self._write(data, flags)
+
+    def _write(self, data: bytes | memoryview, flags: int = 0) -> None:
+        """Send now, in order, and keep a copy of what the socket does not take."""
         try:
             count = self._sock.send(data, flags)
         except BlockingIOError:
@@ -252,7 +273,7 @@ class Leg:
             self._break()
             return
         if count < len(data):
-            self.rest, self._gone = data, count
+            self.rest, self._gone = bytes(data[count:]), 0
             if self._watched is None:
                 self._break()
             else:
@@ -301,7 +322,7 @@ class Leg:
         self._held |= _STEP
         self._poller.handshake(self._shake)
 
-    def _read_records(self, tls: Records, data: bytes) -> None:
+    def _read_records(self, tls: Records, data: bytes | memoryview) -> None:
         tls.feed(data)
         if self._shaking:
             self._ask_for_step()
@@ -346,7 +367,10 @@ class Leg:
             self._send(out)
         if text:
             self.received += len(text)
-            self._owner.received(self, text)
+            if self.streaming is None:
+                self._owner.received(self, text)
+            else:
+                self.streaming(self, memoryview(text))
         if over and self._owner is not None:
             self._end()
 

@@ -24,7 +24,7 @@ from ..session.smtp import SmtpSession
 from ..session.smtp_moving import LEAVE
 from . import account, announcing, answers, tallies
 from .dialling import Dialling
-from .leg import LARGE, LINGER, MORE, OWN_FULL, PEER_FULL, SESSION, SMALL, Leg
+from .leg import LINGER, MORE, OWN_FULL, PEER_FULL, SESSION, Leg
 from .tracing import new_session
 
 if TYPE_CHECKING:
@@ -120,6 +120,19 @@ class Link:
             self._pump()
         except Exception as error:
             self._failed(error)
+
+    def streamed(self, leg: Leg, text: memoryview) -> None:
+        """Message text, or an open mailbox: mostly it goes to the other side as it stands in the leg's buffer."""
+        client = leg is self._client
+        other = self._upstream if client else self._client
+        try:
+            if self.final is None and other is not None and self.session.passes(text, client):
+                other.stream(text)
+                self._pump()
+                return
+        except Exception as error:
+            self._failed(error)
+        self.received(leg, bytes(text))
 
     def check_verdict(self) -> None:
         """Before any octet is used, of the upstream too: a reply may set free lines that waited behind it."""
@@ -354,9 +367,9 @@ class Link:
                 upstream.hold(PEER_FULL if held & OWN_FULL else 0)
         if session.streaming is not self._streaming:
             self._streaming = session.streaming
-            client.chunk = LARGE if self._streaming else SMALL
+            client.streaming = self.streamed if self._streaming else None
             if upstream is not None:
-                upstream.chunk = client.chunk
+                upstream.streaming = client.streaming
 
     def limit(self) -> float | None:
         """Seconds for the present wait, where it has begun since the last tick; a peer's octets alone do not prolong it

@@ -37,7 +37,7 @@ class Records:
         self._wordless = 0  # octets that came since the handshake and that no text accounts for
         self.side = wrap(self._incoming, self._outgoing)
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Ciphertext of the peer."""
         self._wordless += len(data)
         self._incoming.write(data)

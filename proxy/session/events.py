@@ -190,7 +190,7 @@ class Session(Protocol):
 
     @property
     def streaming(self) -> bool:
-        """Message text is passing: read in large chunks."""
+        """Message text is passing: read in large chunks, and ask whether it `passes`."""
 
     @property
     def doing(self) -> str:
@@ -199,6 +199,12 @@ class Session(Protocol):
     @property
     def wait(self) -> Wait:
         """What is waited for now."""
+
+    def passes(self, text: memoryview, client: bool) -> bool:
+        """Whether octets of a side, the client or the upstream, go to the other one just as they are: they are used.
+
+        False says nothing about them: `client_bytes` or `upstream_bytes` does.
+        """
 
     def client_bytes(self, data: bytes) -> None: ...
     def upstream_bytes(self, data: bytes) -> None: ...

@@ -138,6 +138,13 @@ class SmtpSession:
         elif state is TLS:
             self.violated("sent in the clear behind STARTTLS")
 
+    def passes(self, text: memoryview, client: bool) -> bool:
+        body = self.body
+        if body is None or self.discarding or not client or not body.passes(text):
+            return False
+        self.step += 1
+        return True
+
     def upstream_bytes(self, data: bytes) -> None:
         """Octets of the upstream."""
         if self.state is CLOSED or self.discarding:

@@ -116,6 +116,9 @@ class TracedSmtp(SmtpSession):
             self._transcript.count(CLIENT, data)
         super().client_bytes(data)
 
+    def passes(self, text: memoryview, client: bool) -> bool:
+        return False  # it is to be seen
+
     def send(self, line: bytes, owed: Owed) -> None:
         if owed is smtp_replies.AUTH and not line.startswith(b"AUTH "):
             self._transcript.secret(TO_UPSTREAM)
@@ -163,6 +166,9 @@ class TracedPop(PopSession):
         if self.state is OPEN:
             self._mailbox_commands(data)
         super().client_bytes(data)
+
+    def passes(self, text: memoryview, client: bool) -> bool:
+        return False  # it is to be seen
 
     def upstream_bytes(self, data: bytes) -> None:
         if self.state is OPEN:

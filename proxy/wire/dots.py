@@ -7,8 +7,8 @@ Promises, whatever the client sends and however it is cut into chunks:
     takes CR, LF or CRLF for the end of a line, alone or mixed, finds the end of data where the client's CRLF.CRLF put
     it;
   - nor does a server find another one that drops NULs, or cuts a line at its first NUL, before it looks for the end;
-  - a body whose lines end in CRLF, and which has no NUL (RFC 5322 4: none may be sent), passes octet for octet, as the
-    chunks that came in, not copied;
+  - a body whose lines end in CRLF, and which has no NUL (RFC 5322 4: none may be sent), passes octet for octet, most
+    of it as the chunks that came in, not copied;
   - at most LINE_LIMIT + 1 octets are held back: a CR that may still become CRLF, and a line that may still need a
     dot.
 
@@ -34,11 +34,12 @@ its end gets no further dot, since it would have to be held back whole.  There i
 
 Does not: limit the length of lines or of the message, unstuff dots, time anything, or answer (session/smtp.py).
 
-Speed (CPython 3.11, GB/s at 256 KiB, base64 / random short lines of text with dots): feed 7 / 0.85; text that came
-with bare LF 0.27.  Most chunks are in order, so what counts is the proof: _even 11.8 (base64; fails at once on text),
-else _in_order 2.6 / 1.6; rfind of the end 3.9 / 2.2, not needed without a dot.  Rejected, on base64: `\r[^\n]` and
-`\n(?<!\r\n)` 1.2 together; count CR == LF == CRLF 0.7; translate to two indicator strings, at most 1.4; find
-of the end 2.5 (rfind proves absence just as well).
+Speed (CPython 3.11 to 3.13 alike, GB/s at 256 KiB): base64, or any text whose lines have one length, 11; random short
+lines with dots 1.2; text that came with bare LF 0.27.  Most octets are in order, so what counts is the proof
+(`passes`): _even 11.5, which fails at once on other text; then rfind of the end 2.9 (its absence; find 2.2) and
+_in_order 2.1.  No objects of the text's size are made: malloc gives their pages back each time, and a third of all CPU
+went into fetching them again.  Rejected, on short lines: count CR == LF == CRLF 0.6; translate to two indicator
+strings, shifted and compared, 2.0; `\r[^\n]` 1.9 and then the LFs counted 2.2; splitting into lines 0.8.
 """
 
 from __future__ import annotations
@@ -49,8 +50,11 @@ from typing import Literal
 
 LINE_LIMIT = 998  # octets of text in a line without its CRLF, RFC 5321 4.5.3.1.6
 _END = b"\r\n.\r\n"
-_EVEN_FROM = 4096  # octets: below it _even's fixed 1.5 us cost more than _in_order
+_EVEN_FROM = 4096  # octets: below it the fixed 3 us of `passes` cost more than they save
 _EVEN_PERIOD = 32  # octets: shorter lines make the strided slices dearer than the scan they save
+_PIECE = 65536  # octets that _in_order makes an object of: under the 128 KiB from which malloc gives pages back at once
+_WORK = bytearray(262144)  # one a process; `_copied` alone writes to it, what is read at once (net/leg.py) fits in
+_WORK_VIEW = memoryview(_WORK)
 
 # What the current line began with.  Sent in front of a body that is mended, so that the first line is like all others.
 _CRLF, _STRAY, _MIDDLE, _NULS = b"\r\n", b"\n", b"", b"\r\n\0"  # the last: any newline, and nothing but NULs behind it
@@ -86,7 +90,9 @@ class Body:
         None: the body goes on, and all of `data` is used.  A number: the end of data is in the chunks (unless
         `rejected`), data[used:] are the client's next commands, and this object is done.
         """
-        self._last = data[-5:] if len(data) >= 5 else (self._last + data)[-5:]
+        if self.passes(data):
+            return [data], None
+        self._last = (self._last + data[-5:])[-5:]
         text = self._held + data if self._held else data
         dotted = b"." in text
         end = self._find_end(text) if dotted else -1
@@ -100,6 +106,31 @@ class Body:
         self._began = self._beginning(body)
         self.octets += len(chunk)
         return [chunk] if chunk else [], used
+
+    def passes(self, data: bytes | memoryview) -> bool:
+        """Whether octets in mid-message may go on just as they are: then they count as forwarded, and nothing is held.
+
+        The usual case, for who reads into a buffer of its own: `feed` would hand on the same octets.  False says
+        nothing about them: `feed` them.
+        """
+        count, fresh = len(data), self._began == _CRLF
+        if count < _EVEN_FROM or self._held or self.rejected or not (fresh or self._began == _MIDDLE):
+            return False
+        text = _copied(data)
+        if text.find(b"\0", 0, count) >= 0 or text.endswith((b"\r", _END), 0, count):
+            return False
+        last = text.rfind(b"\n", 0, count) + 1  # where the line begins that goes on behind them
+        if (fresh or last) and text.startswith(b".", last, count) and not text.startswith(b"..", last, count):
+            return False
+        if fresh and text.startswith(b".\r\n", 0, count):
+            return False
+        # Even lines are too long for an end of data between them.
+        if not (_even(text, count) or (text.rfind(_END, 0, count) < 0 and _in_order(data))):
+            return False
+        self._last = (self._last + bytes(data[-5:]))[-5:]
+        self._began = _CRLF if last == count else _MIDDLE
+        self.octets += count
+        return True
 
     def _find_end(self, text: bytes) -> int:
         """The index behind the end of data, or -1.  A literal CRLF.CRLF is one, whatever stands before it."""
@@ -134,7 +165,8 @@ class Body:
 
     def _forwardable(self, body: bytes, dotted: bool) -> bytes:
         """The octets to forward for these, whose newlines are all whole and whose dots are all decided."""
-        in_order = (len(body) >= _EVEN_FROM and _even(body)) or _in_order(body)
+        even = len(body) >= _EVEN_FROM and _even(_copied(body), len(body))
+        in_order = even or _in_order(body)
         if not in_order:
             self.stray = True
             self.rejected = self._mode == "reject"
@@ -145,34 +177,46 @@ class Body:
         return _mended(self._began, body)
 
 
-def _in_order(body: bytes) -> bool:
+def _copied(data: bytes | memoryview) -> bytearray:
+    """The octets in a buffer that may be written to, good until the next call; what is behind them means nothing."""
+    if len(data) > len(_WORK):
+        return bytearray(data)
+    _WORK_VIEW[: len(data)] = data
+    return _WORK
+
+
+def _even(text: bytearray, count: int) -> bool:
+    """Whether all lines have one length and end in CRLF, and no other CR or LF is there: base64, which is most octets.
+
+    Two strided slices must be nothing but LF and CR; with these blanked out, no CR or LF may be left.  All of it is
+    memory-speed work, on the first `count` octets; the text stays blanked if it is true.  False only means: ask
+    _in_order.
+    """
+    first = text.find(b"\n", 0, count)
+    period = text.find(b"\n", first + 1, count) - first
+    if first < 1 or period < _EVEN_PERIOD:
+        return False
+    lines = (count - first - 1) // period + 1
+    if text[first:count:period] != b"\n" * lines or text[first - 1 : count - 1 : period] != b"\r" * lines:
+        return False
+    text[first:count:period] = text[first - 1 : count - 1 : period] = bytearray(lines)
+    if text.find(b"\n", 0, count) < 0 and text.find(b"\r", 0, count) < 0:
+        return True
+    text[first:count:period], text[first - 1 : count - 1 : period] = b"\n" * lines, b"\r" * lines
+    return False
+
+
+def _in_order(data: bytes | memoryview) -> bool:
     """Whether every CR is followed by LF and every LF preceded by CR.
 
     The universal-newlines decoder of `io` notes which of CR, LF and CRLF it meets, in one C loop; latin-1 is one
     character an octet.  It keeps a CR at the very end back, as half a CRLF; here that one is decided, and stray.
     """
     newlines = io.IncrementalNewlineDecoder(None, translate=False)
-    newlines.decode(body.decode("latin-1"))
-    return newlines.newlines in (None, "\r\n") and not body.endswith(b"\r")
-
-
-def _even(body: bytes) -> bool:
-    """Whether all lines have one length and end in CRLF, and no other CR or LF is there: base64, which is most octets.
-
-    Two strided slices must be nothing but LF and CR; with these blanked out in a copy, no CR or LF may be left.  All of
-    it is memory-speed work.  False only means: ask _in_order.
-    """
-    first = body.find(b"\n")
-    period = body.find(b"\n", first + 1) - first
-    if first < 1 or period < _EVEN_PERIOD:
-        return False
-    ends = body[first::period]
-    lines = len(ends)
-    if ends != b"\n" * lines or body[first - 1 : -1 : period] != b"\r" * lines:
-        return False
-    rest = bytearray(body)
-    rest[first::period] = rest[first - 1 : -1 : period] = bytes(lines)
-    return b"\n" not in rest and b"\r" not in rest
+    view = memoryview(data)
+    for at in range(0, len(view), _PIECE):
+        newlines.decode(str(view[at : at + _PIECE], "latin-1"))
+    return newlines.newlines in (None, "\r\n") and bytes(view[-1:]) != b"\r"
 
 
 def _mended(began: bytes, body: bytes) -> bytes:

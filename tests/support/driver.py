@@ -41,7 +41,10 @@ class Driver:
 
     def upstream(self, *pieces: bytes) -> None:
         for piece in pieces:
-            self.session.upstream_bytes(piece)
+            if self.session.streaming and self.session.passes(memoryview(piece), False):
+                self.to_client += piece
+            else:
+                self.session.upstream_bytes(piece)
             self.settle()
 
     def call(self, method: Callable[[], None]) -> None:
@@ -79,6 +82,8 @@ class Driver:
             piece = self._unread.popleft()
             if piece is None:
                 session.client_eof()
+            elif session.streaming and session.passes(memoryview(piece), True):
+                self.to_upstream += piece
             else:
                 session.client_bytes(piece)
             self._take()

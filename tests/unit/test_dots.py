@@ -244,6 +244,49 @@ def test_S8_correct_chunks_are_handed_on_uncopied() -> None:
     assert not body.stray
 
 
+EVEN = (b"A" * 76 + b"\r\n") * 100
+UNEVEN = b"".join(b"text. " * (at % 9) + b"\r\n" for at in range(400))
+
+
+@pytest.mark.parametrize("text", [EVEN, EVEN + b"cut o", EVEN[1:-7], UNEVEN, b"..x" + UNEVEN + b"..", b"long" * 2000])
+def test_S8_correct_text_passes_without_an_object_of_it(text: bytes) -> None:
+    body = Body("normalize")
+    assert body.passes(memoryview(text))
+    assert body.passes(memoryview(EVEN))
+    assert body.octets == len(text) + len(EVEN)
+    assert body.feed(END) == ([END], len(END))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *[b"", b"x\r\n", EVEN + b"\r", EVEN + END, EVEN + END + EVEN, UNEVEN + END, b".\r\n" + EVEN, UNEVEN + b"."],
+        *[EVEN + b"\n", b"\n" + EVEN, EVEN + b"a\rb" + EVEN, UNEVEN + b"a\nb" + UNEVEN, EVEN + b"a\0" + EVEN],
+        *[EVEN + b".text", EVEN[:40] + b"\n" + EVEN[41:], EVEN[:400] + b"\r" + EVEN[401:]],
+    ],
+)
+def test_S8_what_is_not_proved_does_not_pass_and_nothing_has_changed(text: bytes) -> None:
+    body, other = Body("normalize"), Body("normalize")
+    assert not body.passes(memoryview(text))
+    assert body.feed(text) == other.feed(text)
+    assert body.octets == other.octets
+
+
+def test_S8_nothing_passes_beside_what_is_held_or_behind_a_stray_newline() -> None:
+    for before in (b"x\r", b"x\r\n.", b"x\n", b"x\n\0"):
+        body = Body("normalize")
+        body.feed(before)
+        assert not body.passes(EVEN)
+    body = Body("reject")
+    body.feed(b"x\ny")
+    assert not body.passes(EVEN)
+
+
+def test_S8_more_than_the_work_buffer_holds() -> None:
+    assert Body("normalize").passes(EVEN * 100)
+    assert not Body("normalize").passes(EVEN * 100 + b"\n" + EVEN)
+
+
 def test_S8_commands_behind_the_end_are_not_the_bodys() -> None:
     body = Body("reject")
     assert body.feed(b"x\r\n.\r\nQUIT\n.\r") == ([b"x\r\n.\r\n"], 6)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.net.leg import MORE, PEER_FULL, SESSION, SMALL, Leg
+from proxy.net.leg import LARGE, MORE, PEER_FULL, SESSION, SMALL, Leg
 from proxy.net.poller import HANDSHAKES
 from proxy.net.tls import ServerTls
 
@@ -108,6 +108,16 @@ def test_one_read_brings_at_most_a_chunk(bench: Bench) -> None:
     sent = bench.peer.flood(1 << 18)
     bench.until(lambda: len(bench.owner.text) == sent)
     assert max(bench.owner.chunks) <= SMALL
+
+
+def test_message_text_is_read_in_larger_chunks(bench: Bench) -> None:
+    bench.leg.streaming = lambda leg, text: bench.owner.received(leg, bytes(text))
+    bench.hold(SESSION)
+    sent = bench.peer.flood(1 << 22)
+    bench.hold(0)
+    bench.until(lambda: len(bench.owner.text) == sent)
+    assert SMALL < max(bench.owner.chunks) <= LARGE
+    assert bench.leg.received == sent
 
 
 def test_nothing_is_received_while_held_and_all_after(bench: Bench) -> None:
@@ -275,6 +285,36 @@ def test_last_words_go_in_one_packet_with_the_end(bench: Bench) -> None:
     bench.workshop.poller.soon(say)
     bench.until(bench.peer.ended)
     assert bench.peer.look() == b"bye"
+
+
+def test_of_streamed_text_what_does_not_go_at_once_is_copied(bench: Bench) -> None:
+    """The buffer that it stands in is used again as soon as `stream` has returned."""
+    text, sent = bytearray(LARGE), b""
+    for turn in range(200):
+        text[:] = bytes([turn]) * LARGE
+        sent += text
+        bench.leg.stream(memoryview(text))
+        if bench.leg.rest:
+            break
+    assert 0 < len(bench.leg.rest) <= LARGE
+    for short in (b"short", b"x" * SMALL):
+        text[: len(short)] = short
+        bench.leg.stream(memoryview(text)[: len(short)])
+        sent += short
+    text[:] = bytes(LARGE)
+    bench.until(lambda: len(bench.peer.look()) == len(sent))
+    assert bench.peer.got == sent
+    assert bench.leg.sent == len(sent)
+
+
+def test_short_streamed_text_keeps_its_turn(bench: Bench) -> None:
+    def both() -> None:
+        bench.leg.send(b"a")
+        bench.leg.stream(memoryview(b"b" * SMALL))
+        bench.leg.stream(memoryview(b"c"))
+
+    bench.workshop.run(both)
+    bench.until(lambda: bench.peer.look() == b"a" + b"b" * SMALL + b"c")
 
 
 def test_half_close_comes_behind_all_that_was_sent(bench: Bench) -> None:
