@@ -316,7 +316,8 @@ class Leg:
         """All that is sent and read from now on is TLS; the owner hears `secured` or `insecure`."""
         self._tls = Records(wrap)
         self._shaking = True
-        self._ask_for_step()
+        if not self._tls.serving:
+            self._ask_for_step()
 
     def _ask_for_step(self) -> None:
         self._held |= _STEP
@@ -343,12 +344,14 @@ class Leg:
             self._send(tls.take())
             owner.insecure(self, error)
             return
-        if out := tls.take():
+        if done and tls.patient:
+            pass  # goes with the greeting
+        elif out := tls.take():
             self._send(out)
         if done:
             self._shaking = False
+            self._behind = tls.waiting  # text may have come in one segment with the end of the handshake
             owner.secured(self)
-            self._behind = True  # text may have come in one segment with the end of the handshake
             self._read_behind()
 
     def _read_behind(self) -> None:
@@ -409,8 +412,8 @@ class Leg:
 
     def say_goodbye(self) -> None:
         """Send TLS's close_notify, where there is TLS, as a last octet before `close`."""
-        if self._tls is not None and not self._shaking and not self._broken:
-            self._send(self._tls.close_notify())
+        if self._tls is not None and not self._shaking and not self._broken and (out := self._tls.close_notify()):
+            self._send(out)
 
     # The epoll
 

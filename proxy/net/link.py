@@ -407,6 +407,8 @@ class Link:
             return
         # Whose end was read, or who took its leave, has nothing on its way that a close would answer by a reset.
         parting = self.final.clean or self._left
+        if parting:
+            client.say_goodbye()
         client.flush(MORE if parting else 0)
         if client.rest:
             # It reads slowly, so it may have sent what we never read: a close would then be a reset, and lose the rest.
@@ -414,7 +416,6 @@ class Link:
             client.hold(OWN_FULL)  # who never reads is not listened to for all that time
             self.shared.deadlines.arm(self, self.service.waits[Wait.COMMAND])
         elif parting:
-            client.say_goodbye()
             self._close()
         elif not self._lingering:
             self._lingering = True

@@ -42,10 +42,21 @@ class Records:
         self._wordless += len(data)
         self._incoming.write(data)
 
+    @property
+    def serving(self) -> bool:
+        """Whether this side waits for the other's first words: it has nothing to say before."""
+        return self.side.server_side
+
+    @property
+    def waiting(self) -> bool:
+        """Whether octets of the peer are here that were not looked at."""
+        return self._incoming.pending > 0
+
     def handshake(self) -> bool:
         """Make a step; return whether the handshake is complete; raise ssl.SSLError when it failed.
 
-        Send `take()` after every step, also after an error: it holds the alert.
+        Send `take()` after every step, also after an error: it holds the alert.  After a server's last one it may stay
+        here and go with the first text where `patient` says so.
         """
         try:
             self.side.do_handshake()
@@ -54,37 +65,51 @@ class Records:
         self._wordless = 0
         return True
 
+    @property
+    def patient(self) -> bool:
+        """Whether the peer needs nothing more: what is left of a handshake in TLS 1.3 are tickets for another day."""
+        return self.serving and self.side.version() == "TLSv1.3"
+
     def read(self) -> tuple[bytes, bool]:
         """Return all text that is here, and whether the peer has said that no more comes (close_notify).
 
         Raise ssl.SSLError for records that are broken or forged, and for too many without text.
         """
-        parts, over = [], True
+        parts: list[bytes] = []
+        over = False
         try:
-            while part := self.side.read(RECORD):
-                parts.append(part)
+            while not over:
+                part = self.side.read(RECORD)
+                if part:
+                    parts.append(part)
+                    if not self._incoming.pending:
+                        break  # that was all: one read takes a whole record, the next would only raise
+                else:
+                    over = True
         except ssl.SSLWantReadError:
-            over = False
-        except ssl.SSLZeroReturnError:
             pass
-        text = b"".join(parts)
-        self._wordless = max(0, self._wordless - OVERHEAD * len(text))
-        if self._wordless > WORDLESS:
+        except ssl.SSLZeroReturnError:
+            over = True
+        text = parts[0] if len(parts) == 1 else b"".join(parts)
+        self._wordless -= OVERHEAD * len(text)
+        if self._wordless < 0:
+            self._wordless = 0
+        elif self._wordless > WORDLESS:
             error = ssl.SSLError(ssl.SSL_ERROR_SSL, "records without text")
             error.library, error.reason = "SSL", "WORDLESS"
             raise error
         return text, over
 
     def write(self, data: bytes) -> bytes:
-        """Return the ciphertext of `data`."""
-        view = memoryview(data)
-        while view:
-            view = view[self.side.write(view) :]
+        """Return the ciphertext of `data`, behind what was left to go with it."""
+        written = self.side.write(data)
+        while written < len(data):
+            written += self.side.write(memoryview(data)[written:])
         return self._outgoing.read()
 
     def take(self) -> bytes:
         """What TLS itself wants to say: handshake messages, alerts, tickets."""
-        return self._outgoing.read()
+        return self._outgoing.read() if self._outgoing.pending else b""
 
     def close_notify(self) -> bytes:
         """Say that no more text comes."""

@@ -417,6 +417,34 @@ def test_tls_bulk_both_ways_while_held_and_let_go(bench: Bench, certificate: Pat
     bench.until(lambda: bench.owner.text == data[: 1 << 17])
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_tls_tickets_of_1_3_go_with_the_first_text_and_all_else_at_once(
+    bench: Bench, certificate: Path, version: ssl.TLSVersion
+) -> None:
+    context = trusting()
+    context.minimum_version = context.maximum_version = version
+    bench.workshop.run(lambda: bench.leg.start_tls(ServerTls("smtp", [certificate]).wrap))
+    client = TlsPeer(bench.peer, context)
+    bench.until(lambda: client.shake() and "secured" in bench.owner.said)
+    seen = len(bench.peer.look())
+    bench.workshop.rest(0.02)
+    assert len(bench.peer.look()) == seen, "nothing more before there is text"
+    bench.workshop.run(lambda: bench.leg.send(b"220 hello\r\n"))
+    bench.until(lambda: client.look() == b"220 hello\r\n")
+    assert client.side.session is not None
+    assert client.side.session.has_ticket
+
+
+def test_tls_tickets_go_also_where_no_text_is_ever_sent(bench: Bench, certificate: Path) -> None:
+    client = secured(bench, certificate)
+    bench.leg.finish_sending()
+    bench.until(bench.peer.ended)
+    assert client.look() == b""
+    assert client.over
+    assert client.side.session is not None
+    assert client.side.session.has_ticket
+
+
 def test_tls_close_notify_is_an_end(bench: Bench, certificate: Path) -> None:
     client = secured(bench, certificate)
     client.side.write(b"last")
@@ -435,6 +463,7 @@ def test_tls_goodbye_is_a_close_notify(bench: Bench, certificate: Path) -> None:
     client = secured(bench, certificate)
     bench.leg.send(b"bye")
     bench.leg.say_goodbye()
+    bench.leg.say_goodbye()  # nothing more
     bench.leg.close()
     bench.until(bench.peer.ended)
     assert client.look() == b"bye"

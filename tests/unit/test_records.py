@@ -54,6 +54,35 @@ def test_handshake_in_pieces_of_any_size(certificate: Path, piece: int) -> None:
     assert server.read() == (b"hello", False)
 
 
+def test_a_server_has_nothing_to_say_before_the_client(certificate: Path) -> None:
+    server = Records(ServerTls("pop3", [certificate]).wrap)
+    assert server.serving
+    assert not server.handshake()
+    assert server.take() == b""
+
+
+@pytest.mark.parametrize(("version", "patient"), [(ssl.TLSVersion.TLSv1_2, False), (ssl.TLSVersion.TLSv1_3, True)])
+def test_what_a_peer_can_wait_for(certificate: Path, version: ssl.TLSVersion, patient: bool) -> None:
+    """In TLS 1.2 the server's Finished comes last; in TLS 1.3 a client is never patient: its own does."""
+    server = Records(ServerTls("pop3", [certificate]).wrap)
+    context = trusting()
+    context.minimum_version = context.maximum_version = version
+    client = Records(lambda incoming, outgoing: context.wrap_bio(incoming, outgoing))
+    shake(client, server)
+    assert server.patient is patient
+    assert not client.serving
+    assert not client.patient
+
+
+def test_octets_that_were_not_looked_at_wait(certificate: Path) -> None:
+    client, server = ends(certificate)
+    assert not server.waiting
+    server.feed(client.write(b"a") + client.write(b"b"))
+    assert server.waiting
+    assert server.read() == (b"ab", False)
+    assert not server.waiting
+
+
 def test_all_text_of_many_records_at_once(certificate: Path) -> None:
     client, server = ends(certificate)
     text = bytes(range(256)) * (RECORD // 64)
