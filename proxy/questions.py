@@ -1,8 +1,8 @@
 """What the command line asks about leases, and its answers, as JSON objects.
 
-A running popgate answers from the store of one of its workers (`ask`).  Without one, lookup.py asks a shared store by
-itself (`ask_alone`), or opens the table of SQLite and words its answers by the same functions.  An `error` in an answer
-is a sentence for the administrator.
+A running popgate answers from the store of one of its workers (`ask`).  Without one, cli/lookup.py asks a shared store
+by itself (`ask_alone`), or opens the table of SQLite and words its answers by the same functions.  An `error` in an
+answer is a sentence for the administrator.
 """
 
 from __future__ import annotations

@@ -317,7 +317,7 @@ def log_of(config: Config) -> Log:
 
 
 def spoofing_keys(config: Config) -> list[str]:
-    """The keys by which connections come from clients' own addresses: that takes a right (privileges.py)."""
+    """The keys by which connections come from clients' own addresses: that takes a right (node/privileges.py)."""
     return [f"upstream.{name}.source" for name, upstream in config.upstreams.items() if upstream.source == CLIENT]
 
 

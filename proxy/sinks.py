@@ -1,6 +1,6 @@
 """Where the lines of the log go: stderr, a file, the local syslog socket, the journal.  loguru carries them there.
 
-- A file is opened to append; several processes write whole lines to it.  Who rotates it is rotation.py.
+- A file is opened to append; several processes write whole lines to it.  Who rotates it is node/rotation.py.
 - Under systemd stderr is the journal's, and each line begins with its level as sd-daemon(3) has it.
 - "syslog": RFC 5424 messages to /dev/log, facility mail, APP-NAME popgate, MSG our line as it is.  "syslog:bsd": as
   syslog(3) writes them.  systemd-journald and rsyslog with its defaults take only the second for what it is, on that

@@ -4,15 +4,15 @@ No event loop, thread or store lives here (RULES N5): a fork copies only what is
 is made before the first fork: listening sockets (N4: no connection is lost with a worker), TLS contexts (one set of
 ticket keys), the census.
 
-systemd may have made the sockets (activation.py) and is told how we are (notify.py).  Its watchdog is answered only
-while every worker's loop beats: a worker that is stuck for good gets popgate restarted.
+systemd may have made the sockets (node/activation.py) and is told how we are (node/notify.py).  Its watchdog is
+answered only while every worker's loop beats: a worker that is stuck for good gets popgate restarted.
 
-SIGTERM and SIGINT drain; a second one cuts.  Where a balancer asks the agent (agent.py), that is told first, and for
-`ANNOUNCE` seconds new clients are still served, so that none is sent here in vain (RULES N6); a second signal skips
-these.  SIGHUP reads the configuration again: it is checked here, completely, and only a good one goes to the workers
-(N7).  Once the sockets are bound nothing runs as root any more.
+SIGTERM and SIGINT drain; a second one cuts.  Where a balancer asks node/agent.py, that is told first, and new clients
+are served for `ANNOUNCE` seconds, so that none is sent here in vain (RULES N6); a second signal skips these.  SIGHUP
+reads the configuration again: it is checked here, completely, and only a good one goes to the workers (N7).  Once the
+sockets are bound nothing runs as root any more.
 
-Not here: the workers' lives (children.py), their answers (inquiries.py), transcripts (tracing.py).
+Not here, but in node/: the workers' lives (children.py), their answers (inquiries.py), transcripts (tracing.py).
 """
 
 from __future__ import annotations
@@ -27,39 +27,39 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from . import admin, conditions, sessions
-from .activation import inherited
+from . import admin, worker
 from .admin.process import AdminOutfit, AdminProcess
-from .agent import AgentServer, words
-from .certificate_watch import CertificateWatch
-from .channel import Message, config_text
-from .children import Child, Children
 from .config import load
 from .config.schema import LOG_LEVELS
-from .control import Asker, ControlServer
-from .doorways import Doorway, bind_paths, bind_ports
 from .errors import ConfigError
-from .inquiries import Inquiries
 from .leases.clock import Clock
-from .log import Log, reopen
+from .log import reopen
 from .metrics import Board
 from .net.census import Census
 from .net.failures import Failures
-from .notify import Notify
-from .outfit import Outfit
-from .privileges import become, demand_net_raw, raise_descriptors
-from .rotation import Rotation
+from .node import conditions, sessions
+from .node.activation import inherited
+from .node.agent import AgentServer, words
+from .node.certificate_watch import CertificateWatch
+from .node.channel import Message, config_text
+from .node.children import Child, Children
+from .node.control import Asker, ControlServer
+from .node.doorways import Doorway, bind_paths, bind_ports
+from .node.inquiries import Inquiries
+from .node.notify import Notify
+from .node.outfit import Outfit
+from .node.privileges import become, demand_net_raw, raise_descriptors
+from .node.rotation import Rotation
+from .node.sockets import bind_all, listening
+from .node.tracing import Tracing
 from .runtime import check_successor, log_of, make_tls, rehearse, reload_tls, server_keys, spoofing_keys
 from .shadow import judged
-from .sockets import bind_all, listening
-from .tracing import Tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from .config import Config
-    from .log import Log
     from .net.tls import ServerTls
 
 ANNOUNCE: Final = 5.0
@@ -100,7 +100,7 @@ class Supervisor:
             self._doorways += bind_paths(config)
             self._bound = frozenset([one.address() for one in self._sockets])
             raise_descriptors()
-            self._log: Log = log_of(config)
+            self._log = log_of(config)
             self._config = config = judged(config, self._log)
             self._census = Census(config.processes)
             self._census.servers.enlist(server_keys(config))
@@ -119,6 +119,7 @@ class Supervisor:
             board=self._board,
             outfit=self._outfit,
             let_go=self._let_go,
+            work=worker.run,
             serving=self._serving,
             heard=self._heard,
             lost=self._inquiries.lost,
@@ -344,8 +345,8 @@ class Supervisor:
         if kind == "status":
             self._control.answer(asker, self._status())
         elif kind == "token":
-            token = {"token": self._token} if self._admin.socket else {"error": "admin.http is off"}
-            self._control.answer(asker, token)
+            there = self._admin.socket is not None
+            self._control.answer(asker, {"token": self._token} if there else {"error": "admin.http is off"})
         elif kind == "reload":
             self._reload(asker)
         elif kind == "drain":
@@ -392,8 +393,8 @@ class Supervisor:
         return self._draining or self._drain_at is not None
 
     def _agent_words(self) -> str:
-        healthy = conditions.healthy(self._config, self._census.servers, self._node_clock.now())
         return words(
-            draining=self._is_leaving(), ready=self._children.any_ready(), healthy=healthy,
+            draining=self._is_leaving(), ready=self._children.any_ready(),
+            healthy=conditions.healthy(self._config, self._census.servers, self._node_clock.now()),
             connections=self._census.connections(), limit=self._config.limits.connections,
         )  # fmt: skip

@@ -1,9 +1,9 @@
 """One worker process: an event loop, the store, the listeners, and the links between them.
 
 `run` is called in the child after the fork and returns the exit code.  The worker takes orders from its supervisor
-through a socket pair (channel.py): `reload` with a configuration that the supervisor has checked, `drain`, questions
-about leases.  When that pair closes the supervisor has died, and the worker drains: nobody would restart it or count
-its connections.
+through a socket pair (node/channel.py): `reload` with a configuration that the supervisor has checked, `drain`,
+questions about leases.  When that pair closes the supervisor has died, and the worker drains: nobody would restart it
+or count its connections.
 
 The loop is uvloop's where it is installed, asyncio's own where not (POPGATE_LOOP=asyncio chooses it).
 """
@@ -18,8 +18,7 @@ import signal
 import termios
 from typing import TYPE_CHECKING, Final
 
-from . import known, sessions
-from .channel import MAX, Frames, config_of, packed
+from . import known
 from .errors import ConfigError, StoreUnavailable
 from .health import Prober
 from .leases.clock import Clock
@@ -38,6 +37,8 @@ from .net.probe import Probe
 from .net.reminders import Reminders
 from .net.service import Service, Shared
 from .net.timers import TICK, Deadlines
+from .node import sessions
+from .node.channel import MAX, Frames, config_of, packed
 from .patience import Patience
 from .questions import ask
 from .runtime import build_answerers, build_others, build_services, log_of, open_store, reload_tls, upstreams_of
@@ -52,11 +53,11 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from .channel import Message
     from .config import Config
     from .leases.base import Key
     from .net.whoson_client import WhosonClient
-    from .outfit import Outfit
+    from .node.channel import Message
+    from .node.outfit import Outfit
     from .wire.proxyheader import ProxyHeader
 
 

@@ -15,8 +15,8 @@ import json
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from ..channel import MAX
-from ..control import PATIENCE
+from ..node.channel import MAX
+from ..node.control import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -13,19 +13,19 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..channel import Channel
-from ..children import ending, pause
+from ..node.channel import Channel
+from ..node.children import ending, pause
 
 if TYPE_CHECKING:
     import selectors
     from collections.abc import Callable
 
-    from ..channel import Message
     from ..config import Config
     from ..log import Log
     from ..metrics import Board
     from ..net.census import Census
-    from ..sockets import ListeningSocket
+    from ..node.channel import Message
+    from ..node.sockets import ListeningSocket
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from ..channel import Frames, config_of
 from ..errors import ConfigError
+from ..node.channel import Frames, config_of
 from ..runtime import log_of
 from .door import Door
 from .facts import Facts, ask
 from .site import Site
 
 if TYPE_CHECKING:
-    from ..channel import Message
     from ..config import Config
+    from ..node.channel import Message
     from .process import AdminOutfit
 
 NICENESS: Final = 5

@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import certificates, initial
+from .. import certificates
 from ..config import load, places
 from ..config.values import Wrong
 from ..errors import ConfigError
+from . import initial
 from .parser import GOOD
 from .serving import checked
 

@@ -6,13 +6,12 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from .. import tables
 from ..config import load
 from ..errors import PopgateError
-from ..lookup import ask
 from ..why import explain, places
 from ..wire.address import cut, packed, shown
-from . import parser
+from . import parser, tables
+from .lookup import ask
 from .parser import FAILED, GOOD
 
 if TYPE_CHECKING:

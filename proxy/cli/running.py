@@ -10,11 +10,11 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from .. import control, tables
 from ..config import load
 from ..config.schema import LOG_LEVELS
 from ..errors import PopgateError
-from . import parser
+from ..node import control
+from . import parser, tables
 from .parser import FAILED, GOOD
 
 if TYPE_CHECKING:

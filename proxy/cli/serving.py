@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from .. import admin
 from ..config import dump, load, showing
 from ..errors import ConfigError
-from ..greeting import greeting
 from ..leases.clock import Clock
 from ..net.own import listens_there
-from ..privileges import known
+from ..node.privileges import known
 from ..runtime import build_services, make_tls, open_store
+from .greeting import greeting
 from .parser import GOOD
 
 if TYPE_CHECKING:

@@ -16,12 +16,12 @@ import socket
 import time
 from typing import TYPE_CHECKING, Final
 
-from .. import control
 from ..errors import ConfigError, PopgateError, StoreUnavailable
 from ..leases.clock import Clock
 from ..leases.file import StoreBusy
 from ..leases.table import LeaseTable
 from ..net.tls import ServerTls
+from ..node import control
 from ..wire.address import packed, shown
 from . import shared
 from .findings import Findings

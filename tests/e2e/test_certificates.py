@@ -25,9 +25,12 @@ if TYPE_CHECKING:
     from ..support.appliance import SampleAppliance
 
 HOOK = Path(__file__).parents[2] / "scripts" / "certbot" / "popgate-deploy.sh"
-HURRIED = (
-    "import proxy.certificate_watch as watch; watch.PAUSE = 0.1; from proxy.cli import main; raise SystemExit(main())"
-)
+HURRIED = """
+from proxy.cli import main
+from proxy.node import certificate_watch
+certificate_watch.PAUSE = 0.1
+raise SystemExit(main())
+"""
 
 
 def shown(address: tuple[str, int]) -> str:

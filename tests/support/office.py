@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from proxy.channel import Frames, packed
 from proxy.config import load
+from proxy.node.channel import Frames, packed
 from proxy.supervisor import Supervisor
 
 from .workshop import KeptLog

@@ -13,7 +13,7 @@ from ..support.systemd import Passed
 
 PROGRAM = """
 import fcntl, os, sys
-from proxy.activation import inherited
+from proxy.node.activation import inherited
 from proxy.errors import ConfigError
 try:
     found = inherited(os.environ)

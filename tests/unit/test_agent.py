@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.agent import MAX_ASKERS, PATIENCE, AgentServer, words
-from proxy.sockets import ListeningSocket
+from proxy.node.agent import MAX_ASKERS, PATIENCE, AgentServer, words
+from proxy.node.sockets import ListeningSocket
 
 from ..support.clocks import FakeClock
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.certificate_watch import DAY, PAUSE, CertificateWatch
 from proxy.certificates import make, read
 from proxy.config import Config, Tls
 from proxy.net.tls import ServerTls
+from proxy.node.certificate_watch import DAY, PAUSE, CertificateWatch
 
 from ..support.workshop import KeptLog
 

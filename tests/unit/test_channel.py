@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy import channel as module
-from proxy.channel import MAX, Channel, Frames, Message, config_of, config_text, packed
+from proxy.node import channel as module
+from proxy.node.channel import MAX, Channel, Frames, Message, config_of, config_text, packed
 
 from ..support.configuration import loaded
 

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy import control
 from proxy.cli import FAILED, GOOD, USAGE, main
+from proxy.cli.tables import moment
 from proxy.config import load
 from proxy.errors import PopgateError
 from proxy.leases.clock import Clock
 from proxy.leases.observations import Observation
 from proxy.leases.table import LeaseTable
-from proxy.tables import moment
+from proxy.node import control
 from proxy.wire.address import packed
 
 from ..support.configuration import written

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.conditions import healthy, status
 from proxy.net.scoreboard import Scoreboard
+from proxy.node.conditions import healthy, status
 from proxy.runtime import forgiven, server_keys
 
 from ..support.configuration import loaded

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxy import control as module
-from proxy.control import PATIENCE, Asker, ControlServer, NotRunning, ask
 from proxy.errors import ConfigError, PopgateError
+from proxy.node import control as module
+from proxy.node.control import PATIENCE, Asker, ControlServer, NotRunning, ask
 
 from ..support.folder import Folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from proxy.channel import Message
+    from proxy.node.channel import Message
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.doorways import bind_paths, bind_ports
 from proxy.errors import ConfigError
-from proxy.unix import listen
+from proxy.node.doorways import bind_paths, bind_ports
+from proxy.node.unix import listen
 
 from ..support.configuration import loaded
 

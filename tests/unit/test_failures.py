@@ -6,8 +6,8 @@ import copy
 
 import pytest
 
-from proxy.children import PAUSES
 from proxy.net.failures import SPAN, Failures
+from proxy.node.children import PAUSES
 
 from ..support.clocks import FakeClock
 

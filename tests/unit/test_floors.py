@@ -21,11 +21,8 @@ FLOORS = {
     "policy": 3, "patience": 3, "senders": 3,
     "net": 4,
     "runtime": 5,
-    "supervisor": 6, "worker": 6, "control": 6, "admin": 6, "selftest": 6, "channel": 6, "questions": 6, "why": 6,
-    "privileges": 6, "children": 6, "inquiries": 6, "activation": 6, "sockets": 6, "notify": 6,
-    "known": 6, "lookup": 6, "tables": 6, "health": 6, "agent": 6, "conditions": 6, "shadow": 6,
-    "doorways": 6, "unix": 6,
-    "sessions": 6, "tracing": 6, "rotation": 6, "outfit": 6, "certificate_watch": 6, "initial": 6, "greeting": 6,
+    "supervisor": 6, "worker": 6, "node": 6, "admin": 6, "selftest": 6, "health": 6, "shadow": 6,
+    "questions": 6, "known": 6, "why": 6,
     "cli": 7, "__main__": 7, "demo": 7,
 }  # fmt: skip
 APART = [("session", "leases"), ("leases", "session")]

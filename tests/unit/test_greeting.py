@@ -11,7 +11,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from proxy.greeting import greeting
+from proxy.cli.greeting import greeting
 
 from ..support.configuration import loaded
 

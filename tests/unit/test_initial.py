@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy import initial
-from proxy.cli import GOOD, USAGE, main
+from proxy.cli import GOOD, USAGE, initial, main
+from proxy.cli.initial import Answers, folder_of, server, state_of, write
 from proxy.config import load
 from proxy.config.values import Wrong
 from proxy.errors import ConfigError
-from proxy.initial import Answers, folder_of, server, state_of, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

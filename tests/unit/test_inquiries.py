@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxy.channel import packed
+from proxy.node.channel import packed
 
 if TYPE_CHECKING:
     from ..support.office import Office

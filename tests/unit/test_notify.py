@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.notify import Notify
+from proxy.node.notify import Notify
 
 from ..support.folder import Folder
 from ..support.systemd import Listening
@@ -85,7 +85,7 @@ def test_without_systemd_nothing_happens(address: str) -> None:
 
 
 def test_a_full_queue_does_not_hold_it_up_for_good(systemd: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.notify._PATIENCE", 0.01)
+    monkeypatch.setattr("proxy.node.notify._PATIENCE", 0.01)
     notify = Notify(systemd.environ, clock)
     queue = int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text())
     for number in range(queue + 5):

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from proxy.errors import ConfigError
-from proxy.privileges import become
+from proxy.node.privileges import become
 
 from ..support.nobody import as_nobody
 

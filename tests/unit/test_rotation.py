@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy import rotation
-from proxy.rotation import KEPT, Rotation
+from proxy.node import rotation
+from proxy.node.rotation import KEPT, Rotation
 
 from ..support.workshop import KeptLog
 

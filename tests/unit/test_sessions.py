@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxy import sessions
-from proxy.children import Child
 from proxy.leases.memory import MemoryStore
-from proxy.sessions import MOST, concerned, kick, leave_shadow, listed, merged
+from proxy.node import sessions
+from proxy.node.children import Child
+from proxy.node.sessions import MOST, concerned, kick, leave_shadow, listed, merged
 from proxy.wire.address import packed
 
 from ..support.gate import Gate

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.activation import Inherited
 from proxy.errors import ConfigError
-from proxy.sockets import bind_all
+from proxy.node.activation import Inherited
+from proxy.node.sockets import bind_all
 
 from ..support.configuration import loaded
 from ..support.needs import need
@@ -230,7 +230,7 @@ def test_a_transparent_listener_takes_what_systemd_made(tmp_path: Path) -> None:
     with one.sock:
         assert one.sock.getsockopt(socket.IPPROTO_IP, 19)
     code = """
-from proxy.activation import Inherited
+from proxy.node.activation import Inherited
 sock = socket.create_server(("127.0.0.1", 0))
 listener = Listener("smtp", "smtp", (Endpoint("127.0.0.1", 0),), transparent=True)
 try:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.children import STALLED
 from proxy.cli import USAGE, parser_of_all
 from proxy.config import load
+from proxy.node.children import STALLED
 from proxy.supervisor import _GRACE, ANNOUNCE
 
 from ..support.needs import need

@@ -1,10 +1,10 @@
-"""proxy/tables.py: tables for a terminal."""
+"""proxy/cli/tables.py: tables for a terminal."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from proxy import tables
+from proxy.cli import tables
 
 NOON = 1_800_000_000.0
 

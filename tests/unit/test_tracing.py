@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxy import control
-from proxy.channel import packed
-from proxy.tracing import MAX_TRACED
+from proxy.node import control
+from proxy.node.channel import packed
+from proxy.node.tracing import MAX_TRACED
 
 if TYPE_CHECKING:
     import socket

@@ -9,19 +9,19 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from .net.scoreboard import keys_of
-from .runtime import forgiven, servers_of
+from ..net.scoreboard import keys_of
+from ..runtime import forgiven, servers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from ..config import Config
+    from ..config.schema import Upstream
+    from ..log import Log
+    from ..net.scoreboard import Scoreboard
+    from ..net.tls import ServerTls
+    from ..net.upstream import Server
     from .channel import Message
-    from .config import Config
-    from .config.schema import Upstream
-    from .log import Log
-    from .net.scoreboard import Scoreboard
-    from .net.tls import ServerTls
-    from .net.upstream import Server
 
 
 def status(config: Config, board: Scoreboard, now: float) -> list[Message]:

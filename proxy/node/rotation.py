@@ -14,12 +14,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from .sinks import SYSLOG, SYSLOG_BSD
+from ..sinks import SYSLOG, SYSLOG_BSD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .log import Log
+    from ..log import Log
 
 SIZE: Final = 100 << 20
 """Octets of a log file: some 500,000 sessions."""

@@ -15,15 +15,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from .errors import ConfigError
-from .runtime import reload_tls
+from ..errors import ConfigError
+from ..runtime import reload_tls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from .config import Config
-    from .log import Log
-    from .net.tls import ServerTls
+    from ..config import Config
+    from ..log import Log
+    from ..net.tls import ServerTls
 
 PAUSE: Final = 60.0
 """Seconds between two looks."""

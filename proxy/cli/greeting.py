@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import __version__
-from .config.showing import ways
-from .config.values import duration_text
+from .. import __version__
+from ..config.showing import ways
+from ..config.values import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .config import Config
+    from ..config import Config
 
 _TLS = {"off": "no TLS", "starttls": "TLS if the client asks", "implicit": "TLS"}
 

@@ -5,7 +5,7 @@ closed; the answer to `popgate trace` is a stream of lines, until either end han
 supervisor's end, under its selector; it never waits for an asker, and forgets those that don't ask or don't read within
 `PATIENCE`.  `ask` and `follow` are the command line's end.
 
-What the questions mean is supervisor.py and questions.py.
+What the questions mean is ../supervisor.py and ../questions.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from .errors import PopgateError
+from ..errors import PopgateError
 from .unix import listen
 
 if TYPE_CHECKING:

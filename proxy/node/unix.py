@@ -13,7 +13,7 @@ import socket
 import stat
 from typing import TYPE_CHECKING
 
-from .errors import ConfigError
+from ..errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path

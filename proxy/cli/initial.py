@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from .config import places
-from .config.values import Wrong
-from .errors import ConfigError
+from ..config import places
+from ..config.values import Wrong
+from ..errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SHIPPED: Final = Path(__file__).parent / "shipped"  # in the repository a link to conf.d, in a wheel its files
+SHIPPED: Final = Path(__file__).parents[1] / "shipped"  # in the repository a link to conf.d, in a wheel its files
 LOCAL: Final = "99-local.toml"
 PORTS: Final = {"pop3": 110, "smtp": 25}
 

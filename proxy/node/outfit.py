@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping, Sequence
 
-    from .config import Config
+    from ..config import Config
+    from ..metrics import Board
+    from ..net.census import Census
+    from ..net.failures import Failures
+    from ..net.tls import ServerTls
+    from ..runtime import Bound
     from .doorways import Doorway
-    from .metrics import Board
-    from .net.census import Census
-    from .net.failures import Failures
-    from .net.tls import ServerTls
-    from .runtime import Bound
     from .sockets import ListeningSocket
 
 

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from .errors import ConfigError
-from .runtime import POSTFIX, WHOSON
+from ..errors import ConfigError
+from ..runtime import POSTFIX, WHOSON
 from .sockets import BACKLOG, cure, listening
 from .unix import listen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .config import Config
-    from .config.schema import Endpoint
+    from ..config import Config
+    from ..config.schema import Endpoint
 
 _MODES: Final = {WHOSON: 0o660, POSTFIX: 0o666}
 """Of unix sockets: a LOGIN opens the gate, while Postfix only learns for whom it is open."""

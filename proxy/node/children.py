@@ -4,7 +4,7 @@ A worker that dies is started again after a pause that grows while it keeps dyin
 (net/census.py) is called stalled, and only when all must end is it killed: somebody may have stopped it to look at it.
 Nothing here waits for a worker.
 
-What they are told and asked, and why, is supervisor.py and inquiries.py; what they do, worker.py.
+What they are told and asked, and why, is ../supervisor.py and inquiries.py; what they do, ../worker.py.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from .channel import Channel, Message
-from .worker import run
 
 if TYPE_CHECKING:
     import selectors
     from collections.abc import Callable
 
-    from .log import Log
-    from .metrics import Board
-    from .net.census import Census
+    from ..log import Log
+    from ..metrics import Board
+    from ..net.census import Census
     from .outfit import Outfit
 
 PAUSES: Final = (0.1, 30.0)
@@ -65,12 +64,14 @@ class Children:
         board: Board,
         outfit: Callable[[int, socket.socket], Outfit],
         let_go: Callable[[], None],
+        work: Callable[[Outfit], int],
         heard: Callable[[Child, Message], None],
         lost: Callable[[Child], None],
         serving: Callable[[], None],
     ) -> None:
         """`board`: where a dead worker's gauges are cleared.  `outfit(number, channel)`: what a worker that starts now
-        is given.  `let_go`: called in a new child, for what is the supervisor's.  `heard`: a worker said something;
+        is given.  `let_go`: called in a new child, for what is the supervisor's; then `work` is its life, which
+        ends with an exit code.  `heard`: a worker said something;
         `lost`: it says nothing more.  `serving`: called once, when all are ready."""
         self.log = log
         self.restarting = True
@@ -79,7 +80,7 @@ class Children:
         self.restarts = 0
         """How often a worker was started that had died, since we are there."""
         self._census, self._board, self._selector, self._clock = census, board, selector, clock
-        self._outfit, self._let_go = outfit, let_go
+        self._outfit, self._let_go, self._work = outfit, let_go, work
         self._heard, self._lost, self._on_serving = heard, lost, serving
         self.serving = False
         """Whether all have been ready, once."""
@@ -156,7 +157,7 @@ class Children:
             ours.close()
             self.close()
             self._let_go()
-            code = run(outfit)
+            code = self._work(outfit)
         except BaseException as error:
             self.log.line("error", "popgate", "worker-failed", ("worker", outfit.number), ("why", repr(error)))
             self.log.flush()

@@ -19,8 +19,8 @@ import resource
 import struct
 from typing import TYPE_CHECKING, Final
 
-from .errors import ConfigError
-from .net.transparent import is_permitted
+from ..errors import ConfigError
+from ..net.transparent import is_permitted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

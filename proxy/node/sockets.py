@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
-from .errors import ConfigError
-from .net.transparent import make_transparent
+from ..errors import ConfigError
+from ..net.transparent import make_transparent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..config import Config
+    from ..config.schema import Endpoint, Listener
     from .activation import Inherited
-    from .config import Config
-    from .config.schema import Endpoint, Listener
 
 BACKLOG: Final = 4096
 """Connections that wait to be accepted; the kernel cuts it to net.core.somaxconn."""

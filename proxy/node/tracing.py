@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from .wire.address import packed, shown
+from ..wire.address import packed, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from .config import Config
+    from ..config import Config
 
 Message = dict[str, Any]
 _LENGTH: Final = struct.Struct("!I")

@@ -9,15 +9,15 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING, Any, Final
 
-from .net.link import Link
+from ..net.link import Link
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from ..net.probe import Probe
+    from ..net.service import Service
     from .channel import Message
     from .children import Child
-    from .net.probe import Probe
-    from .net.service import Service
 
 MOST: Final = 1000
 """Sessions in a list: more than a person reads, and a worker has it within a few milliseconds."""

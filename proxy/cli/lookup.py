@@ -1,7 +1,7 @@
 """How a command gets its answer: from the running popgate, or from the store itself where none runs (RULES N8).
 
 Without popgate nothing is made just to be looked at, and what is written is written as `user`.  What questions and
-answers are: questions.py.
+answers are: ../questions.py.
 """
 
 from __future__ import annotations
@@ -9,18 +9,19 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from . import control, known, questions
-from .errors import PopgateError, StoreUnavailable
-from .leases import history, observations
-from .leases.clock import Clock
-from .leases.table import LeaseTable
-from .privileges import become
-from .runtime import open_store
-from .wire.address import packed, shown
+from .. import known, questions
+from ..errors import PopgateError, StoreUnavailable
+from ..leases import history, observations
+from ..leases.clock import Clock
+from ..leases.table import LeaseTable
+from ..node import control
+from ..node.privileges import become
+from ..runtime import open_store
+from ..wire.address import packed, shown
 
 if TYPE_CHECKING:
-    from .config import Config
-    from .questions import Answer
+    from ..config import Config
+    from ..questions import Answer
 
 _NOTHING: Answer = {"leases": [], "count": 0, "revoked": 0, "history": [], "report": [], **known.UNKNOWN}
 

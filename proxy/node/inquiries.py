@@ -1,8 +1,8 @@
 """Questions of the command line, and orders, that workers answer: which worker has which, and who waits for the answer.
 
 A question goes to one worker, one that seems alive, or to all of them.  It is given up when a worker dies or is silent
-for `STALLED` seconds; an answer that comes later is nobody's.  What the questions mean is questions.py and sessions.py,
-the control socket itself control.py.
+for `STALLED` seconds; an answer that comes later is nobody's.  What the questions mean is ../questions.py and
+sessions.py, the control socket itself control.py.
 """
 
 from __future__ import annotations
