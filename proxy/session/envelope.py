@@ -25,8 +25,8 @@ class BadCommand(Exception):
 
 def mail_command(
     argument: bytes, offered: frozenset[bytes], authenticated: bool, own_auth: bool = False
-) -> tuple[bytes, Path, bool]:
-    """Return the line for the upstream, the reverse-path and whether SMTPUTF8 was asked for."""
+) -> tuple[bytes, bytes, bool]:
+    """Return the line for the upstream, the reverse-path in it and whether SMTPUTF8 was asked for."""
     if argument[:5].upper() != b"FROM:":
         raise BadCommand(texts.SYNTAX_MAIL)
     path, rest = _path(argument[5:], texts.BAD_SENDER)
@@ -38,7 +38,7 @@ def mail_command(
             raise BadCommand(texts.BAD_PARAMETER) from None
     smtputf8 = asks_smtputf8(parameters)
     _check_utf8(path, smtputf8)
-    return b"MAIL FROM:<%b>%b\r\n" % (path.text, parameters), path, smtputf8
+    return b"MAIL FROM:<%b>%b\r\n" % (path.text, parameters), path.text, smtputf8
 
 
 def rcpt_command(argument: bytes, offered: frozenset[bytes], smtputf8: bool) -> tuple[bytes, Path]:

@@ -2,7 +2,8 @@
 
 A client may send several commands before it reads a reply (RFC 2920).  Some of them go on to the upstream and are
 answered there, others are answered by us.  `Ledger` keeps one entry for each, so that every reply takes its turn: an
-injected 554 waits until the upstream has answered what came before it.
+injected 554 waits until the upstream has answered what came before it.  A run of commands of one kind is one entry
+that stands for as many replies (`Expected.count`), not an object a reply: a hundred recipients come at once.
 
 It is bounded (DESIGN promise 6): `full` tells the session to use no more commands until replies have gone out.  It
 knows no protocol; what an entry expects is whatever the session put there.
@@ -11,49 +12,72 @@ knows no protocol; what an entry expects is whatever the session put there.
 from __future__ import annotations
 
 from collections import deque
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 BOUND: Final = 1000
-"""Entries.  RFC 5321 4.5.3.1.8 wants 100 recipients at least in one transaction, clients pipeline them all."""
+"""Replies.  RFC 5321 4.5.3.1.8 wants 100 recipients at least in one transaction, clients pipeline them all."""
 
-Expected = TypeVar("Expected")
+
+class Counted(Protocol):
+    """What the ledger asks of an entry."""
+
+    count: int
+    """How many replies it still stands for.  Entries of more than one are counted down, and so belong to one ledger."""
+
+
+Expected = TypeVar("Expected", bound=Counted)
 
 
 class Ledger(Generic[Expected]):
-    """Entries are an `Expected` (the upstream owes a reply) or octets (we have the reply already)."""
+    """Entries are an `Expected` (the upstream owes replies) or octets (we have the reply already)."""
 
-    __slots__ = ("_bound", "_entries", "awaited", "full")
+    __slots__ = ("_bound", "_entries", "awaited", "full", "injected")
 
     def __init__(self, bound: int = BOUND) -> None:
         self._entries: deque[Expected | bytes] = deque()
         self._bound = bound
         self.awaited = 0
         """How many replies the upstream owes."""
+        self.injected = 0
+        """How many of ours wait for their turn."""
         self.full = False
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return self.awaited + self.injected
+
+    @property
+    def room(self) -> int:
+        """How many more replies it takes until it is full."""
+        return self._bound - len(self)
 
     def expect(self, what: Expected) -> None:
         """The upstream was sent something that it answers."""
         self._entries.append(what)
-        self.awaited += 1
-        self.full = len(self._entries) >= self._bound
+        self.awaited += what.count
+        self.full = self.awaited + self.injected >= self._bound
 
     def inject(self, reply: bytes) -> bytes:
         """Enter a reply of ours; return what may be said now: the reply itself if nothing is owed before it."""
         if not self._entries:
             return reply
         self._entries.append(reply)
-        self.full = len(self._entries) >= self._bound
+        self.injected += 1
+        self.full = self.awaited + self.injected >= self._bound
         return b""
 
-    def settle(self) -> Expected:
-        """The upstream's next reply is here: return what it answers.  Call only while `awaited`."""
-        self.awaited -= 1
+    def settle(self, count: int = 1) -> Expected:
+        """The upstream's next reply is here, or the next `count`, all for the entry in front: return what they answer.
+
+        Call only while `awaited`.
+        """
+        self.awaited -= count
         self.full = False
-        entry = self._entries.popleft()
+        entry = self._entries[0]
         assert not isinstance(entry, bytes)  # octets at the head have been released already
+        if entry.count > count:
+            entry.count -= count
+        else:
+            self._entries.popleft()
         return entry
 
     def front(self) -> Expected:
@@ -70,4 +94,5 @@ class Ledger(Generic[Expected]):
         ready = []
         while entries and isinstance(entries[0], bytes):
             ready.append(entries.popleft())
+        self.injected -= len(ready)
         return b"".join(ready)  # type: ignore[arg-type]

@@ -4,10 +4,11 @@ No octet of a client's command reaches the upstream: a command is parsed by a st
 refused, or answered here (RULES S1 to S11).  Replies keep their order by the ledger; a relay question holds the
 session until the gate has answered; a message body passes in chunks, watched by `wire.dots.Body`.
 
-One machine in four files.  Here: what it knows, how octets of either side are used, how it ends.  smtp_commands.py:
-what each verb does.  smtp_replies.py: what each reply of the upstream does.  smtp_moving.py: how it goes on with
-another upstream connection.  (smtp_state.py holds the few types they share.)  Both sides are one object on purpose:
-what may be sent to one of them always depends on what the other has said.
+One machine in several files.  Here: what it knows, how octets of either side are used, how it ends.  smtp_commands.py:
+what each verb does; smtp_auth.py: AUTH.  smtp_replies.py: what each reply of the upstream does.  smtp_usual.py: both,
+the short way.  smtp_message.py: the message.  smtp_moving.py: how it goes on with another upstream connection.
+smtp_ends.py: what it says when a side goes away.  (smtp_state.py holds the few types they share.)  Both sides are one
+object on purpose: what may be sent to one of them always depends on what the other has said.
 
 It does not know sockets, clocks, leases or logs: see net/link.py, policy.py.
 
@@ -25,9 +26,9 @@ from ..wire.esmtp import NO_OFFER
 from ..wire.lines import LineBuffer
 from ..wire.replies import ReplyBuffer
 from ..wire.sasl import MAX_LINE
-from . import smtp_auth, smtp_commands, smtp_ends, smtp_moving, smtp_replies
+from . import smtp_auth, smtp_commands, smtp_ends, smtp_message, smtp_moving, smtp_replies, smtp_usual
 from . import smtp_texts as texts
-from .events import Finished, LoginFailed, TlsAsked, UpstreamAborted, Wait
+from .events import Finished, LoginFailed, TlsAsked, Wait
 from .ledger import Ledger
 from .smtp_state import BODY, CLOSED, COMMANDS, GREETING, SASL, TLS, Owed, SmtpSettings, shown
 
@@ -56,9 +57,9 @@ class SmtpSession:
         "announced", "authenticated", "body", "client", "commands", "credentials", "discarding", "ending", "errors",
         "events", "exchange", "expelled", "failed_logins", "hello", "helo", "holding", "leaving", "ledger", "lines",
         "literal", "login", "messages", "moving", "offer", "pending", "quitting", "recipients", "refused", "replies",
-        "serial", "settings", "settling", "standing", "starting_tls", "state", "step", "streaming", "synchronising",
-        "tls", "to_client", "to_upstream", "transaction", "unsaid", "upstream_authenticated", "upstream_done", "wait",
-        "why",
+        "serial", "settings", "settling", "shortcuts", "standing", "starting_tls", "state", "step", "streaming",
+        "synchronising", "tls", "to_client", "to_upstream", "transaction", "unsaid", "upstream_authenticated",
+        "upstream_done", "wait", "why",
     )  # fmt: skip
 
     def __init__(
@@ -79,6 +80,7 @@ class SmtpSession:
         self.lines = LineBuffer(MAX_LINE)
         self.replies = ReplyBuffer()
         self.ledger: Ledger[Owed] = Ledger()
+        self.shortcuts = True  # many lines, many replies may be taken at a time (smtp_usual.py)
         self.tls = tls
         self.helo = b""
         self.hello = b""  # the whole command, as it was sent on
@@ -132,7 +134,10 @@ class SmtpSession:
             self.lines.feed(data)
             self._run()
         elif state is BODY:
-            self._use_body(data)
+            rest = smtp_message.use(self, data)
+            if rest:
+                self.lines.feed(rest)
+                self._run()
         elif state is GREETING:
             self.violated("sent before the greeting")
         elif state is TLS:
@@ -158,6 +163,8 @@ class SmtpSession:
                 replies.feed(data)
                 while (reply := replies.take()) is not None:
                     self._take_reply(reply)
+                    if self.shortcuts and self.ledger.awaited and len(replies):
+                        smtp_usual.replied(self)
         except ProtocolError as error:
             self.finish(f"upstream: {error}", texts.UPSTREAM_PROTOCOL)
         if self.starting_tls:
@@ -254,6 +261,8 @@ class SmtpSession:
                 break
             if self.pending is not None or ledger.full or (self.serial and ledger.awaited):
                 break
+            if self.state is COMMANDS and self.shortcuts and smtp_usual.take(self):
+                continue
             line = lines.take()
             if line is None:
                 break
@@ -268,61 +277,41 @@ class SmtpSession:
             self.pending is not None or ledger.full or (lines.waiting != b"" and self.serial and ledger.awaited > 0)
         )
 
-    def _use_body(self, data: bytes) -> None:
-        body, transaction = self.body, self.transaction
-        assert body is not None
-        self.step += 1
-        chunks, used = body.feed(data)
-        if not self.discarding:
-            self.to_upstream += chunks
-            if body.rejected:
-                self.ending = texts.BARE_NEWLINE
-                self.discard_body("message has a bare CR or LF")
-        if used is None:
-            return
-        if self.discarding:
-            self.finish(self.why, self.ending)
-            return
-        assert transaction is not None
-        transaction.octets = body.octets
-        self.body = self.transaction = None
-        self.state = COMMANDS
-        self.streaming = False
-        self.wait = Wait.MESSAGE_REPLY
-        self.ledger.expect(Owed(smtp_replies.message_replied, "the message", transaction))
-        if used < len(data):
-            self.lines.feed(data[used:])
-            self._run()
-
     def _take_reply(self, reply: Reply) -> None:
-        state, ledger = self.state, self.ledger
+        ledger = self.ledger
         self.step += 1
-        if state is GREETING:
-            smtp_replies.greeted(self, reply)
+        if (reply.code >= 300 or not ledger.awaited or self.state is CLOSED) and not self._is_due(reply):
             return
-        if state is CLOSED:
-            return
-        code = reply.code
-        if code == 421:
-            # Old servers quote the line that they did not like: in an AUTH exchange that is the password.
-            quote = "" if self.exchange is not None else ": " + shown(reply.octets[:200].strip())
-            self.finish("upstream closed" + quote, reply.octets)
-            return
-        if self.body is not None and code >= 400:
-            smtp_replies.refused_in_mid_body(self, reply)
-            return
-        if not ledger.awaited or self.body is not None:
-            raise ProtocolError("a reply that answers nothing")
-        if 300 <= code < 400 and (ledger.front().what, code) not in _INTERMEDIATE:
-            raise ProtocolError(f"{code} in reply to {ledger.front().what}")
         owed = ledger.settle()
         out = owed.settle(self, reply, owed)
         if out:
             self.say(out)
-        if ledger and (released := ledger.released()):
+        if ledger.injected and (released := ledger.released()):
             self.say(released)
         if self.expelled is not None and self.wait is not Wait.MESSAGE_REPLY:
             self.finish(*self.expelled)
+
+    def _is_due(self, reply: Reply) -> bool:
+        """Whether a reply that may be something special is the one that is owed; what it is otherwise, is done."""
+        state, code, ledger = self.state, reply.code, self.ledger
+        if state is GREETING:
+            smtp_replies.greeted(self, reply)
+            return False
+        if state is CLOSED:
+            return False
+        if code == 421:
+            # Old servers quote the line that they did not like: in an AUTH exchange that is the password.
+            quote = "" if self.exchange is not None else ": " + shown(reply.octets[:200].strip())
+            self.finish("upstream closed" + quote, reply.octets)
+            return False
+        if self.body is not None and code >= 400:
+            smtp_message.refused_before_its_end(self, reply)
+            return False
+        if not ledger.awaited or self.body is not None:
+            raise ProtocolError("a reply that answers nothing")
+        if 300 <= code < 400 and (ledger.front().what, code) not in _INTERMEDIATE:
+            raise ProtocolError(f"{code} in reply to {ledger.front().what}")
+        return True
 
     # What commands and replies do with it
 
@@ -377,13 +366,6 @@ class SmtpSession:
             self.expelled = why, reply
             self.quitting = self.synchronising = True
             self.lines.clear()
-
-    def discard_body(self, why: str) -> None:
-        """Drop the upstream without an end of data; read on to the client's, so that it sees why."""
-        self.discarding, self.why = True, why
-        self.to_upstream.clear()
-        self.replies.clear()
-        self.events.append(UpstreamAborted())
 
     def start_tls_if_settled(self) -> None:
         """220 is said only when no earlier reply is owed: TLS comes directly behind it."""

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 # 500, SMTPUTF8 10 (RFC 1870, 6152, 3461, 4954, 6531).
 LIMIT: Final = 512
 LIMITS: Final = {b"MAIL": 1165, b"RCPT": 1012, b"AUTH": MAX_LINE}
-MAX_RECIPIENTS: Final = 1000  # of a transaction, as Postfix; RFC 5321 4.5.3.1.8 wants 100 at least
 
 _HELO = re.compile(rb"[!-~]{1,255}")
 _HTTP = frozenset(
@@ -40,17 +39,20 @@ _HTTP = frozenset(
 def command(session: SmtpSession, line: bytes) -> None:
     """Do what one line asks."""
     session.commands += 1
-    if line is TOO_LONG:
-        return session.error(texts.LINE_TOO_LONG)
-    if not is_clean(line):
-        return session.error(texts.BAD_OCTETS)
-    verb, _, argument = line.rstrip(b" ").partition(b" ")
-    verb = verb.upper()
-    if len(line) + 2 > LIMIT and len(line) + 2 > LIMITS.get(verb, LIMIT) and verb not in _HTTP:
-        return session.error(texts.LINE_TOO_LONG)
-    action = VERBS.get(verb)
+    verb, argument = line, b""
+    action = VERBS.get(line)  # a bare verb, as it is in the table, needs no further look
     if action is None:
-        return _unknown(session, verb)
+        if line is TOO_LONG:
+            return session.error(texts.LINE_TOO_LONG)
+        if not is_clean(line):
+            return session.error(texts.BAD_OCTETS)
+        verb, _, argument = line.rstrip(b" ").partition(b" ")
+        verb = verb.upper()
+        if len(line) + 2 > LIMIT and len(line) + 2 > LIMITS.get(verb, LIMIT) and verb not in _HTTP:
+            return session.error(texts.LINE_TOO_LONG)
+        action = VERBS.get(verb)
+        if action is None:
+            return _unknown(session, verb)
     if session.settings.tls_required and not session.tls and verb not in _BEFORE_TLS:
         return session.error(texts.TLS_REQUIRED)
     action(session, argument)
@@ -92,11 +94,16 @@ def mail(session: SmtpSession, argument: bytes) -> None:
         return session.error(texts.EHLO_FIRST)  # what was said before STARTTLS does not count
     try:
         own = session.settings.auth == "pop3"
-        line, path, smtputf8 = mail_command(argument, session.offer.keywords, session.upstream_authenticated, own)
+        line, sender, smtputf8 = mail_command(argument, session.offer.keywords, session.upstream_authenticated, own)
     except BadCommand as bad:
         return session.error(bad.reply)
-    transaction = session.transaction = Transaction(path.text, smtputf8, line, verdict=session.standing)
-    return session.send(line, Owed(replies.mail_replied, "MAIL", transaction))
+    return begin(session, line, sender, smtputf8)
+
+
+def begin(session: SmtpSession, line: bytes, sender: bytes, smtputf8: bool) -> None:
+    """Begin a transaction with MAIL, as it is sent on."""
+    transaction = session.transaction = Transaction(sender, smtputf8, line, verdict=session.standing)
+    session.send(line, Owed(replies.mail_replied, "MAIL", transaction))
 
 
 def rcpt(session: SmtpSession, argument: bytes) -> None:
@@ -107,7 +114,7 @@ def rcpt(session: SmtpSession, argument: bytes) -> None:
         line, path = rcpt_command(argument, session.offer.keywords, transaction.smtputf8)
     except BadCommand as bad:
         return session.error(bad.reply)
-    if transaction.unanswered + len(transaction.accepted) >= MAX_RECIPIENTS:
+    if transaction.room < 1:
         return session.inject(texts.TOO_MANY_RECIPIENTS)
     settings = session.settings
     if not settings.ask_local and is_local(path, transaction.smtputf8, settings.local_domains):
@@ -171,9 +178,9 @@ def refuse(session: SmtpSession, transaction: Transaction, path: Path, reply: by
 
 
 def _forward(session: SmtpSession, transaction: Transaction, line: bytes, path: Path, *, foreign: bool) -> None:
-    transaction.unanswered += 1
+    transaction.unanswered.append(path.text)
     transaction.relaying += foreign
-    session.send(line, Owed(replies.rcpt_replied, "RCPT", transaction, path.text, foreign))
+    session.send(line, Owed(replies.rcpt_replied, "RCPT", transaction, foreign))
 
 
 def data(session: SmtpSession, argument: bytes) -> None:

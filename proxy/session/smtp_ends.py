@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import smtp_replies
+from . import smtp_message, smtp_replies
 from . import smtp_texts as texts
 from .events import Wait
 from .smtp_state import CLOSED, GREETING, TLS
@@ -25,7 +25,7 @@ def upstream_eof(session: SmtpSession) -> None:
         session.upstream_failed()
     elif session.body is not None:
         session.say(texts.MESSAGE_LOST)  # at once, for who waits; who goes on sending sees it at the end
-        session.discard_body("upstream left in mid-message")
+        smtp_message.discard(session, "upstream left in mid-message")
     elif session.wait is Wait.MESSAGE_REPLY:
         session.finish("upstream left before its reply to the message", texts.MESSAGE_LOST)
     elif session.ledger.awaited and session.ledger.front() is smtp_replies.QUIT:

@@ -12,13 +12,12 @@ from ..wire.dots import Body
 from ..wire.esmtp import NO_OFFER
 from ..wire.replies import fold
 from ..wire.sasl import Exchange
-from .events import Relayed, Wait
+from .events import Wait
 from .smtp_state import BODY, COMMANDS, SASL, Owed, shown
 
 if TYPE_CHECKING:
     from ..wire.replies import Reply
     from .smtp import SmtpSession
-    from .transaction import Transaction
 
 NO_EHLO = frozenset({500, 501, 502, 504, 550, 554})  # what old servers say to EHLO; HELO is tried in its place
 
@@ -78,16 +77,26 @@ def mail_replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
 
 
 def rcpt_replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
+    if reply.code < 300:
+        accepted(session, owed, 1)
+        return reply.octets
     transaction = owed.transaction
     assert transaction is not None
-    transaction.unanswered -= 1
-    if reply.code < 300:
-        session.recipients += 1
-        transaction.accepted.append(owed.path)
-        transaction.foreign += owed.foreign
-    elif owed.foreign:
+    del transaction.unanswered[0]
+    if owed.foreign:
         transaction.relaying -= 1
     return reply.octets
+
+
+def accepted(session: SmtpSession, owed: Owed, count: int) -> None:
+    """The upstream takes the next recipients of a transaction, so many of those that one entry stands for."""
+    transaction = owed.transaction
+    assert transaction is not None
+    session.recipients += count
+    transaction.accepted += transaction.unanswered[:count]
+    del transaction.unanswered[:count]
+    if owed.foreign:
+        transaction.foreign += count
 
 
 def data_replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
@@ -102,48 +111,6 @@ def data_replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
         session.transaction = None
         session.send(b"RSET\r\n", OUR_RSET)
     return reply.octets
-
-
-def message_replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
-    """The final reply: a 250 is the upstream's (RULES S9)."""
-    transaction = owed.transaction
-    assert transaction is not None
-    session.wait = Wait.COMMAND
-    if reply.code < 300:
-        session.messages += 1
-    _relayed(session, transaction, reply)
-    return reply.octets
-
-
-def refused_in_mid_body(session: SmtpSession, reply: Reply) -> None:
-    """The upstream takes no more of this message, for its size or a line's: that is the reply to it.
-
-    The client reads no reply before its end of data, so it gets this one there, and the session ends.  The upstream is
-    dropped at once, since it may take what follows for commands.  No 250 can come this way (RULES S9).
-    """
-    transaction, body = session.transaction, session.body
-    assert transaction is not None
-    assert body is not None
-    transaction.octets = body.octets
-    _relayed(session, transaction, reply)
-    session.ending = reply.octets
-    session.discard_body("upstream refused the message before its end")
-
-
-def _relayed(session: SmtpSession, transaction: Transaction, reply: Reply) -> None:
-    """A line for the audit trail, if this is about somebody outside."""
-    verdict = transaction.allowed
-    if transaction.foreign and verdict is not None:
-        session.events.append(
-            Relayed(
-                shown(transaction.sender),
-                tuple([shown(path) for path in transaction.accepted]),
-                transaction.octets,
-                shown(reply.octets[:-2]),
-                verdict,
-                transaction.foreign,
-            )
-        )
 
 
 def auth_replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:

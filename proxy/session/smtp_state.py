@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from ..wire.esmtp import EhloEditor  # noqa: TC001 - a compiled dataclass needs the types of its fields
 from ..wire.recipients import LocalDomains  # noqa: TC001
@@ -54,14 +54,27 @@ class SmtpSettings:
     max_failed_logins: int = 5
 
 
-class Owed(NamedTuple):
-    """A reply that the upstream owes: who treats it (smtp_replies.py), and what it is about."""
+class Owed:
+    """A reply that the upstream owes: who treats it (smtp_replies.py), and what it is about.
 
-    settle: Callable[[SmtpSession, Reply, Owed], bytes]
-    what: str
-    transaction: Transaction | None = None
-    path: bytes = b""
-    foreign: bool = False
+    `count`: it stands for a run of recipients, and so for as many replies (smtp_usual.py).
+    """
+
+    __slots__ = ("count", "foreign", "settle", "transaction", "what")
+
+    def __init__(
+        self,
+        settle: Callable[[SmtpSession, Reply, Owed], bytes],
+        what: str,
+        transaction: Transaction | None = None,
+        foreign: bool = False,
+        count: int = 1,
+    ) -> None:
+        self.settle = settle
+        self.what = what
+        self.transaction = transaction
+        self.foreign = foreign
+        self.count = count
 
 
 def shown(octets: bytes) -> str:

@@ -106,6 +106,7 @@ class TracedSmtp(SmtpSession):
         super().__init__(settings, client, literal, tls=tls, standing=standing)
         self.lines = _Lines(MAX_LINE, self._line)
         self.replies = _Replies(self._reply)
+        self.shortcuts = False  # each is told by itself
 
     def say(self, octets: bytes) -> None:
         self._transcript.reply(TO_CLIENT, octets)

@@ -7,13 +7,15 @@ transaction it belongs to, and what is known about recipients stands there and n
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..wire.recipients import LocalDomains, is_routing
 
 if TYPE_CHECKING:
     from ..wire.path import Path
     from .events import Verdict
+
+MAX_RECIPIENTS: Final = 1000  # as Postfix; RFC 5321 4.5.3.1.8 wants 100 at least
 
 
 @dataclass(slots=True)
@@ -25,8 +27,8 @@ class Transaction:
     smtputf8: bool
     line: bytes = b""
     """MAIL, as it was sent on."""
-    unanswered: int = 0
-    """Recipients that were sent on and have no reply yet."""
+    unanswered: list[bytes] = field(default_factory=list)
+    """Recipients that were sent on and have no reply yet, in order."""
     accepted: list[bytes] = field(default_factory=list)
     """Recipients that the upstream took."""
     relaying: int = 0
@@ -41,6 +43,11 @@ class Transaction:
     """A recipient was one too many for the budget of its lease, and the log has been told."""
     octets: int = 0
     """Length of the message as it was sent on, its end of data included."""
+
+    @property
+    def room(self) -> int:
+        """How many more recipients it may have."""
+        return MAX_RECIPIENTS - len(self.unanswered) - len(self.accepted)
 
 
 def is_local(path: Path, smtputf8: bool, domains: LocalDomains) -> bool:

@@ -13,7 +13,10 @@ It knows no commands; limits by verb are the sessions' business.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import re
 
 TOO_LONG: Final = b"\r\n"
 """What `take` returns for a line over the limit: no line can contain CRLF, so no line can be mistaken for it."""
@@ -60,6 +63,16 @@ class LineBuffer:
             self._swallowing = False
             return TOO_LONG
         return line
+
+    def match(self, usual: re.Pattern[bytes]) -> re.Match[bytes] | None:
+        """What the next line is, and perhaps more lines, if it is all that `usual` matches; nothing is used by that."""
+        return None if self._swallowing else usual.match(self.waiting, self._position)
+
+    def used(self, octets: int) -> None:
+        """So many octets of what matched have been used: whole lines."""
+        self._position += octets
+        if self._position == len(self.waiting):
+            self.waiting, self._position = b"", 0
 
     def rest(self) -> bytes:
         """Hand over all unused octets: they are no lines any more (a message body, a mailbox passing through)."""

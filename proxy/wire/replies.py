@@ -18,10 +18,11 @@ from ..errors import ProtocolError
 
 MAX_LINES = 100  # RULES S6; the longest EHLO replies in the field have about 20
 MAX_OCTETS = 65536  # RULES S6: of one reply, all its lines together
-_MAX_KNOWN = 256  # replies of one line that are remembered whole: an upstream says the same few all day
-_MAX_KNOWN_OCTETS = 512  # of one of them, RFC 5321 4.5.3.1.5
+_MAX_KNOWN = 256  # replies that are remembered whole: an upstream says the same few all day
+_MAX_KNOWN_OCTETS = 1024  # of one of them; a long reply to EHLO has 400
 
 _LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])[^\r\n\0]*)?\r\n")
+_POSITIVE = re.compile(rb"(?:2[0-9][0-9](?: [^\r\n\0]{0,506}+)?\r\n)+")  # lines of RFC 5321 4.5.3.1.5's 512 octets
 _ONE_LINE = re.compile(rb"([2-5][0-9][0-9])(?: [^\r\n\0]*)?\r\n")
 
 
@@ -37,6 +38,8 @@ class Reply(NamedTuple):
 
 
 _KNOWN: dict[bytes, Reply] = {}
+"""Replies by their octets.  None that may be an answer to a part of AUTH, and so may quote a password."""
+_REMEMBERED = frozenset({220, 221, 250, 354})
 
 
 class ReplyBuffer:
@@ -77,11 +80,25 @@ class ReplyBuffer:
             match = _ONE_LINE.fullmatch(line)
             if match is None or len(line) > MAX_OCTETS:
                 return self._take_many(start)
-            reply = Reply(int(match[1]), line)
-            if len(_KNOWN) < _MAX_KNOWN and len(line) <= _MAX_KNOWN_OCTETS:
-                _KNOWN[line] = reply
+            reply = _remembered(Reply(int(match[1]), line))
         self._used(end)
         return reply
+
+    def take_positive(self, most: int) -> tuple[bytes, int]:
+        """Take whole positive replies of one line, as many as are next, `most` at most; their octets and their number.
+
+        What is none of them is left to `take`: long replies, too.
+        """
+        match = _POSITIVE.match(self._data, self._position)
+        if match is None:
+            return b"", 0
+        octets = match[0]
+        count = octets.count(b"\n")
+        if count > most:
+            octets = octets[: -len(octets.split(b"\n", most)[most])]
+            count = most
+        self._used(self._position + len(octets))
+        return octets, count
 
     def _take_many(self, start: int) -> Reply | None:
         data, position, code = self._data, start, None
@@ -99,7 +116,7 @@ class ReplyBuffer:
                 break
             if match[2] != b"-":
                 self._used(position)
-                return Reply(int(code), data[start:position])
+                return _remembered(Reply(int(code), data[start:position]))
         raise ProtocolError(f"a reply of more than {MAX_LINES} lines or {MAX_OCTETS} octets")
 
     def _used(self, end: int) -> None:
@@ -116,7 +133,17 @@ class ReplyBuffer:
             raise ProtocolError(f"a reply of more than {MAX_OCTETS} octets")
 
 
+def _remembered(reply: Reply) -> Reply:
+    if reply.code in _REMEMBERED and len(reply.octets) <= _MAX_KNOWN_OCTETS:
+        if len(_KNOWN) >= _MAX_KNOWN:
+            _KNOWN.clear()  # by replies with a queue id or an address in them; what is said all day comes back at once
+        _KNOWN[reply.octets] = reply
+    return reply
+
+
 def fold(reply: Reply) -> bytes:
     """A multi-line greeting as one line: HAProxy's smtpchk takes `220-` for a dead server (RULES S6)."""
+    if reply.octets[3:4] == b" ":
+        return reply.octets
     first, _, _ = reply.octets.partition(b"\r\n")
     return b"%d %b\r\n" % (reply.code, first[4:])

@@ -160,17 +160,21 @@ def wild(script: list[Action], how: list[int], given_words: tuple[str, ...]) -> 
     return driver, seen, most
 
 
-def held(value: object, depth: int = 0) -> int:
-    """Octets and characters that an object keeps, through everything of ours that it is made of."""
+def held(value: object, depth: int = 0, met: set[int] | None = None) -> int:
+    """Octets and characters that an object keeps, through everything of ours that it is made of; each object once."""
+    met = set() if met is None else met
+    if id(value) in met:
+        return 0
+    met.add(id(value))
     if isinstance(value, bytes | str):
         return len(value)
     if isinstance(value, list | tuple | deque | set | frozenset):
-        return sum(held(part, depth + 1) for part in value)
+        return sum(held(part, depth + 1, met) for part in value)
     kind = type(value)
     if depth > 6 or not kind.__module__.startswith("proxy") or kind.__name__ in ("SmtpSettings", "Offer"):
         return 0
     names = getattr(kind, "__slots__", None) or getattr(value, "__dict__", {})
-    return sum(held(getattr(value, name, b""), depth + 1) for name in names)
+    return sum(held(getattr(value, name, b""), depth + 1, met) for name in names)
 
 
 @given(plays, codes, words)

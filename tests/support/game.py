@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 Step = tuple[str, bytes]
 END = b"\r\n.\r\n"
 VERDICTS = {"A": ALLOW, "R": REFUSE, "D": DEFER}
+_RUN = re.compile(rb"(?:RCPT TO:<[ -~]+>\r\n)+")
 _COMMAND = re.compile(
     rb"(?:EHLO [!-~]{1,255}|HELO [!-~]{1,255}|MAIL FROM:<[^<>\r\n\0\x0b\x0c\x1c-\x1f\x7f]*>(?: [!-~]+)*"
     rb"|RCPT TO:<[^<>\r\n\0\x0b\x0c\x1c-\x1f\x7f]+>(?: [!-~]+)*|DATA|RSET|NOOP|QUIT"
@@ -295,8 +296,12 @@ class SmtpGame:
             self._unread = b""  # what is behind it is ciphertext to the link
             session.tls_started()
 
-    def _judge(self, line: bytes) -> None:
-        """One command that the session wrote."""
+    def _judge(self, item: bytes) -> None:
+        """What the session wrote: one command, or a run of RCPT."""
+        for line in item.splitlines(keepends=True) if _RUN.fullmatch(item) else [item]:
+            self._judge_line(line)
+
+    def _judge_line(self, line: bytes) -> None:
         may_relay = self._open or (self.logged_in if self.own_auth else self.session.authenticated)
         if not _COMMAND.fullmatch(line) and (self.own_auth or not _RESPONSE.fullmatch(line)):
             self.trouble = f"no command of ours: {line!r}"

@@ -13,9 +13,9 @@ OFFERED = frozenset({b"SIZE", b"8BITMIME", b"SMTPUTF8", b"DSN", b"AUTH"})
 
 
 def test_S2_mail() -> None:
-    line, path, smtputf8 = mail_command(b"from: <a@s.test> size=1 smtputf8", OFFERED, False)
+    line, sender, smtputf8 = mail_command(b"from: <a@s.test> size=1 smtputf8", OFFERED, False)
     assert line == b"MAIL FROM:<a@s.test> SIZE=1 SMTPUTF8\r\n"
-    assert path.text == b"a@s.test"
+    assert sender == b"a@s.test"
     assert smtputf8
     assert mail_command(b"FROM:<>", OFFERED, False)[0] == b"MAIL FROM:<>\r\n"
     assert mail_command(b"FROM:<a@s.test> AUTH=x", OFFERED, True)[0] == b"MAIL FROM:<a@s.test> AUTH=x\r\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from proxy.wire.lines import TOO_LONG, LineBuffer, is_clean
@@ -90,3 +92,32 @@ def test_no_line_can_be_taken_for_the_mark_of_a_long_one() -> None:
     buffer = LineBuffer(100)
     buffer.feed(b"\r\n\r\r\n\n\r\n")
     assert lines(buffer) == [b"", b"\r", b"\n"]
+
+
+def test_usual_lines_are_matched_where_a_line_begins_and_nowhere_else() -> None:
+    usual = re.compile(rb"(?:NOOP\r\n)+")
+    buffer = LineBuffer(10)
+    buffer.feed(b"QUIT\r\nNOOP\r\nNOOP\r\nNO")
+    assert buffer.match(usual) is None
+    assert buffer.take() == b"QUIT"
+    match = buffer.match(usual)
+    assert match is not None
+    assert match[0] == b"NOOP\r\n" * 2
+    buffer.used(6)
+    assert buffer.match(usual) is not None  # the second one
+    buffer.used(6)
+    assert buffer.match(usual) is None
+    buffer.feed(b"OP\r\n")
+    assert buffer.match(usual) is not None
+    buffer.used(6)
+    assert (len(buffer), buffer.waiting) == (0, b"")
+
+
+def test_S1_what_is_left_of_a_long_line_is_never_usual() -> None:
+    buffer = LineBuffer(10)
+    buffer.feed(b"x" * 20)
+    assert buffer.take() is None
+    buffer.feed(b"NOOP\r\nNOOP\r\n")
+    assert buffer.match(re.compile(rb"NOOP\r\n")) is None
+    assert buffer.take() is TOO_LONG
+    assert buffer.match(re.compile(rb"NOOP\r\n")) is not None

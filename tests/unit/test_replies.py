@@ -109,3 +109,42 @@ def test_texts() -> None:
 )
 def test_S6_a_greeting_is_folded_to_one_line(greeting: bytes, folded: bytes) -> None:
     assert fold(Reply(220, greeting)) == folded
+
+
+def test_positive_replies_are_taken_many_at_a_time() -> None:
+    buffer = ReplyBuffer()
+    run = b"250 a\r\n251\r\n250 b c\r\n"
+    buffer.feed(run + b"250-x\r\n250 y\r\n250 z\r\n")
+    assert buffer.take_positive(2) == (run[:12], 2)
+    assert buffer.take_positive(2) == (run[12:], 1)
+    assert buffer.take_positive(2) == (b"", 0)
+    assert buffer.take() == Reply(250, b"250-x\r\n250 y\r\n")
+    assert buffer.take_positive(1) == (b"250 z\r\n", 1)
+    assert len(buffer) == 0
+
+
+@pytest.mark.parametrize(
+    "first",
+    [b"550 no\r\n", b"354 go\r\n", b"250-a\r\n", b"250", b"250 a\rb\r\n", b"25x\r\n", b"250 a\0\r\n", b"2505\r\n"],
+)
+def test_S6_what_is_no_positive_reply_of_one_line_is_left(first: bytes) -> None:
+    buffer = ReplyBuffer()
+    buffer.feed(first)
+    assert buffer.take_positive(9) == (b"", 0)
+    assert len(buffer) == len(first)
+    buffer.clear()
+    buffer.feed(b"250 " + b"x" * 600 + b"\r\n")
+    assert buffer.take_positive(9) == (b"", 0)
+
+
+def test_replies_are_remembered_but_not_those_that_may_quote_a_password() -> None:
+    for octets, remembered in ((b"250 m1\r\n", True), (b"250-m2\r\n250 x\r\n", True), (b"535 s3cret\r\n", False)):
+        buffer = ReplyBuffer()
+        buffer.feed(octets)
+        reply = buffer.take()
+        assert (ReplyBuffer().whole(octets) == reply) is remembered
+    for number in range(1000):  # with a queue id
+        buffer.feed(b"250 queued as %d\r\n" % number)
+        buffer.take()
+    assert ReplyBuffer().whole(b"250 queued as 999\r\n") is not None
+    assert ReplyBuffer().whole(b"250 m1\r\n") is None

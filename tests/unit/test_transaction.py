@@ -84,6 +84,6 @@ def test_G16_a_mapped_routing_character_is_one(char: str) -> None:
 
 def test_a_new_transaction_has_nothing() -> None:
     transaction = Transaction(b"a@s.test", False)
-    assert (transaction.unanswered, transaction.accepted, transaction.foreign) == (0, [], False)
+    assert (transaction.unanswered, transaction.accepted, transaction.foreign) == ([], [], 0)
     assert transaction.verdict is None
     assert transaction.allowed is None
