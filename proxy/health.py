@@ -131,7 +131,7 @@ class Prober:
                 upstream.pool.failed(number, begun, str(error) or "no answer in time")
         else:
             watch.failures = 0
-            upstream.pool.succeeded(number)
+            upstream.pool.succeeded(number, self._clock())
         finally:
             watch.task = None
             upstream.pool.leave(number)

@@ -49,9 +49,9 @@ class Whole(str):
 
 def quoted(value: str) -> str:
     """A value as it stands in a line."""
-    cut = _cut(value)
-    if cut is value and _PLAIN.fullmatch(value):
+    if _PLAIN.fullmatch(value) and (len(value) <= MAX_VALUE or isinstance(value, Whole)):
         return value
+    cut = _cut(value)
     if not _HARMLESS.fullmatch(cut):
         cut = "".join([_shown(character) for character in cut])
     return f'"{cut}"'
@@ -66,12 +66,6 @@ def _cut(value: str) -> str:
     return value if len(value) <= MAX_VALUE or isinstance(value, Whole) else value[:MAX_VALUE] + "..."
 
 
-def _word(value: str | float) -> str | float:
-    if not isinstance(value, str):
-        return value
-    return _quoted_short(value) if len(value) < _SHORT else quoted(value)
-
-
 def _shown(character: str) -> str:
     if character in '"\\':
         return "\\" + character
@@ -84,9 +78,11 @@ def _octets(character: str) -> str:
     return "".join([f"\\x{octet:02x}" for octet in character.encode("utf-8", form)])
 
 
-def _json_value(value: str | int | float | None) -> str | int | float | None:
+def _json_value(value: str | float) -> str | float:
     """JSON escapes by itself; what it can't carry is an octet that is no UTF-8."""
-    return _SURROGATE.sub(lambda match: _octets(match[0]), _cut(value)) if isinstance(value, str) else value
+    if not isinstance(value, str) or (value.isascii() and len(value) <= MAX_VALUE):
+        return value
+    return _SURROGATE.sub(lambda match: _octets(match[0]), _cut(value))
 
 
 class Log:
@@ -127,7 +123,12 @@ class Log:
             fact = {"time": self._time(), "level": level, "subject": subject, "event": event} | fields
             self._waiting.append(self._marks[level] + json.dumps(fact))
         else:
-            tail = [f"{key}={_word(value)}" for key, value in words if value is not None and value != ""]
+            tail = [
+                f"{key}={value}" if not isinstance(value, str)
+                else f"{key}={_quoted_short(value)}" if len(value) < _SHORT
+                else f"{key}={quoted(value)}"
+                for key, value in words if value is not None and value != ""
+            ]  # fmt: skip
             self._waiting.append(" ".join([self._marks[level] + self._time(), level.upper(), subject, event, *tail]))
         if number >= LEVELS["warning"] or len(self._waiting) >= BATCH:
             self.flush()

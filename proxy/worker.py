@@ -101,7 +101,7 @@ class Worker:
         self._refusals = outfit.census.refusals.row(outfit.number)
         self._look_ups = LookUps(self._row.figures[NODE])
         clock = Clock()
-        self._clock = clock.now
+        self._clock = clock.reader()
         self._store = open_store(config, clock, outfit.census.arrears(outfit.number), self._store_news)
         self._poller = Poller(loop)
         self._deadlines = Deadlines(self._clock)
@@ -199,15 +199,16 @@ class Worker:
 
     def _closed(self, link: Link | Probe) -> None:
         self._links.discard(link)
-        if isinstance(link, Link) and link.address in self._shared.traces.clients:
-            why = link.final.why if link.final is not None else ""
-            self._shared.traces.note(link.shown, link.id, link.service.protocol, "--", f"end: {why}")
         self._renewals.end(link)
         self._reminders.end(link)
-        census, number = self._outfit.census, self._outfit.number
-        census.leave(number, link.address)
-        if isinstance(link, Link) and link.open_login:
-            census.logins.remove(number, link.open_login)
+        shared = self._shared
+        shared.census.leave(shared.worker, link.address)
+        if isinstance(link, Link):
+            if link.address in shared.traces.clients:
+                why = link.final.why if link.final is not None else ""
+                shared.traces.note(link.shown, link.id, link.service.protocol, "--", f"end: {why}")
+            if link.open_login:
+                shared.census.logins.remove(shared.worker, link.open_login)
 
     def _leased(self, link: Link, key: Key) -> None:
         service = link.service

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import ssl
 
     from ..session.events import Refused, Relayed
-    from .showing import Showing
 
 Word = tuple[str, str | float | None]
 
@@ -36,11 +35,6 @@ def bug(error: Exception) -> list[Word]:
     """Where an exception came from: its class and the functions, never its text, which may hold what a peer sent."""
     frames = reversed(traceback.extract_tb(error.__traceback__))
     return [("error", type(error).__name__), ("at", " < ".join([f"{frame.name}:{frame.lineno}" for frame in frames]))]
-
-
-def announced(showing: Showing, announced: bool) -> list[Word]:
-    """Whether the upstream was shown the client's address, where it ever is."""
-    return [("announced", "yes" if announced else "no")] if showing.announces else []
 
 
 def tls(side: ssl.SSLObject | None) -> str:

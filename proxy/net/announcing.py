@@ -37,8 +37,8 @@ def ends(
 
     `header`: a load balancer's, which knows both ends of the client's own connection.
     """
-    upstreams = [upstream for upstream in (service.upstream, service.password_upstream) if upstream is not None]
-    if not any(upstream.showing.announces or upstream.is_original for upstream in upstreams):
+    upstream, other = service.upstream, service.password_upstream
+    if not (upstream.wants_ends or (other is not None and other.wants_ends)):
         return None
     if header is not None and header.source is not None and header.destination is not None:
         return header.source, header.destination
@@ -54,7 +54,7 @@ def find_upstream(link: Link) -> None:
     upstream, policy = link.service.upstream, link.service.policy
     showing = upstream.showing
     if not showing.announces:
-        _dial(link, None)
+        link.dial(link.found_upstream, link.no_upstream, None)
     elif upstream.protocol == "pop3":
         _dial(link, announcement(link))
     elif showing.always and showing.xclient:

@@ -1,7 +1,7 @@
 """How many connections the node has, in all and from each address, in memory that its workers share (RULES N5).
 
-Heads of each worker's slot: connections, heartbeats of its loop, and how many leases it owes the store
-(leases/base.py). Connections by address, and open POP sessions by login, are counted as net/crowd.py does.
+Of each worker: its connections, heartbeats of its loop, and how many leases it owes the store (leases/base.py).
+Connections by address, and open POP sessions by login, are counted as net/crowd.py does.
 
 Made by the supervisor before it forks; a dead worker's slot is cleared by the supervisor.  The tables of the servers
 behind and the last refusals are files of their own (net/scoreboard.py, net/refusals.py), and come along as `servers`
@@ -18,8 +18,7 @@ from .crowd import Crowd
 from .refusals import Refusals
 from .scoreboard import Scoreboard
 
-_HEAD: Final = 8  # unsigned 32-bit figures
-_CONNECTIONS, _BEATS, _ARREARS = 0, 1, 2
+_FIGURE: Final = 4  # octets of a figure
 
 
 class Census:
@@ -29,48 +28,54 @@ class Census:
         self.workers = workers
         self.servers = Scoreboard(workers)
         self.refusals = Refusals(workers)
-        memory = memoryview(mmap.mmap(-1, _HEAD * 4 * workers))
-        self._heads = [memory[_HEAD * 4 * number : _HEAD * 4 * (number + 1)].cast("I") for number in range(workers)]
+        memory = memoryview(mmap.mmap(-1, 3 * _FIGURE * workers)).cast("I")
+        self._connections, self._beats, self._arrears = [
+            memory[workers * row : workers * (row + 1)] for row in range(3)
+        ]
         self._addresses = Crowd(workers)
         self.logins = Crowd(workers)
         """Open POP sessions of each login (its octets)."""
 
     def connections(self) -> int:
         """All connections of the node now."""
-        return sum([head[_CONNECTIONS] for head in self._heads])
+        return sum(self._connections)
 
     def connections_of(self, worker: int) -> int:
         """Those of one worker."""
-        return self._heads[worker][_CONNECTIONS]
+        return self._connections[worker]
 
     def beats(self, worker: int) -> int:
         """How often the loop of a worker has said that it lives; wraps at 2**32."""
-        return self._heads[worker][_BEATS]
+        return self._beats[worker]
 
     def arrears(self, worker: int) -> Arrears:
         """For one worker's store: it notes its own, and reads the node's."""
-        return _NodeArrears(self._heads, worker)
+        return _NodeArrears(self._arrears, worker)
 
     def forget(self, worker: int) -> None:
         """A worker has died: its connections are gone."""
-        head = self._heads[worker]
-        for figure in range(_HEAD):
-            head[figure] = 0
+        self._connections[worker] = self._beats[worker] = self._arrears[worker] = 0
         self._addresses.forget(worker)
         self.logins.forget(worker)
         self.servers.forget(worker)
 
     def beat(self, worker: int) -> None:
-        head = self._heads[worker]
-        head[_BEATS] = (head[_BEATS] + 1) & 0xFFFFFFFF
+        self._beats[worker] = (self._beats[worker] + 1) & 0xFFFFFFFF
 
     def enter(self, worker: int, address: bytes) -> None:
         """A connection from `address` has begun in this worker."""
-        self._heads[worker][_CONNECTIONS] += 1
+        self._connections[worker] += 1
         self._addresses.add(worker, address)
 
+    def admit(self, worker: int, address: bytes, most: int) -> bool:
+        """`enter`, unless the node has `most` connections from `address` already, as far as `of` knows."""
+        if not self._addresses.join(worker, address, most):
+            return False
+        self._connections[worker] += 1
+        return True
+
     def leave(self, worker: int, address: bytes) -> None:
-        self._heads[worker][_CONNECTIONS] -= 1
+        self._connections[worker] -= 1
         self._addresses.remove(worker, address)
 
     def of(self, address: bytes) -> int:
@@ -79,11 +84,11 @@ class Census:
 
 
 class _NodeArrears(Arrears):
-    def __init__(self, heads: list[memoryview], worker: int) -> None:
-        self._heads, self._worker = heads, worker
+    def __init__(self, arrears: memoryview, worker: int) -> None:
+        self._arrears, self._worker = arrears, worker
 
     def note(self, count: int) -> None:
-        self._heads[self._worker][_ARREARS] = count
+        self._arrears[self._worker] = count
 
     def total(self) -> int:
-        return sum([head[_ARREARS] for head in self._heads])
+        return sum(self._arrears)

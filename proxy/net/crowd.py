@@ -11,6 +11,7 @@ Made by the supervisor before it forks; a dead worker's slot is cleared by the s
 from __future__ import annotations
 
 import mmap
+import sys
 from typing import Final
 
 CELLS: Final = 32768
@@ -29,10 +30,23 @@ class Crowd:
 
     def add(self, worker: int, thing: bytes) -> None:
         """One more."""
+        self.join(worker, thing, sys.maxsize)
+
+    def join(self, worker: int, thing: bytes, most: int) -> bool:
+        """One more, unless there are `most` already; whether it was counted."""
+        one, two = _where(thing)
+        first = second = 0
+        for cells in self._slots:
+            first += cells[one]
+            second += cells[two]
+        if first >= most and second >= most:
+            return False
         cells = self._slots[worker]
-        for cell in _where(thing):
-            if cells[cell] < _MOST:
-                cells[cell] += 1
+        if cells[one] < _MOST:
+            cells[one] += 1
+        if cells[two] < _MOST:
+            cells[two] += 1
+        return True
 
     def remove(self, worker: int, thing: bytes) -> None:
         """One less."""

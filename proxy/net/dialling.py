@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from ..config.schema import CLIENT
 from ..errors import UpstreamUnavailable
 from .leg import Leg
-from .upstream import Exhausted, dial
+from .upstream import Exhausted, dial, places_of
 
 if TYPE_CHECKING:
     import ssl
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .poller import Poller
     from .showing import Announcement
     from .timers import Deadlines, Queue
-    from .upstream import Address, Upstream
+    from .upstream import Address, Places, Upstream
 
 
 _WELCOMES: Final = (b"2", b"+")  # how a greeting begins that is no refusal: 220, +OK
@@ -44,9 +44,8 @@ class Dialling:
     """One client's search for its upstream; the leg's owner until it is found."""
 
     __slots__ = (
-        "_addresses", "_again", "_announcement", "_begun", "_deadlines", "_failed", "_found", "_is_client_s", "_known",
-        "_leg", "_opening", "_poller", "_said", "_server", "_stopped", "_untried", "_upstream", "deadlines", "host",
-        "name", "took",
+        "_address", "_addresses", "_again", "_announcement", "_begun", "_deadlines", "_failed", "_found", "_leg",
+        "_opening", "_places", "_poller", "_said", "_server", "_stopped", "_untried", "_upstream", "deadlines", "took",
     )  # fmt: skip
 
     def __init__(
@@ -68,32 +67,38 @@ class Dialling:
         client and where it wanted to go, for an upstream that is just that.
         """
         self.deadlines: Queue | None = None
-        self.name = ""
-        """The server that is being tried, as configured."""
-        self.host = ""
         self._upstream, self._poller, self._deadlines = upstream, poller, deadlines
         self._found, self._failed, self._said = found, failed, said
         self._announcement, self._again = announcement, again
-        # What fails may be the client's doing: its address, which we come from, or what it said.
-        self._is_client_s = again is not None or (announcement is not None and upstream.showing.source == CLIENT)
-        self._known: list[Address] = []
-        """Of all servers."""
+        self._places: Places
         self._untried: list[int] = []
         """Servers, the best first."""
         self._server: int | None = None  # where we have a place
         self._addresses: list[Address] = []  # of this server, to be tried yet
+        self._address: Address | None = None  # that is being tried
         self._begun = 0.0
         self.took = 0.0
         """Seconds from the first attempt at the server that was found until its greeting."""
         self._leg: Leg | None = None
         self._opening: Opening | None = None
         self._stopped = False
-        deadlines.arm(self, upstream.connect_timeout)  # the look-up of a name may hang
-        if upstream.is_original:
+        if upstream.known is not None:
+            self._search(upstream.known)
+        elif upstream.is_original:
             assert ends is not None
             self._go_on(*ends)
         else:
+            deadlines.arm(self, upstream.connect_timeout)  # the look-up may hang
             upstream.addresses(self._looked_up)
+
+    @property
+    def name(self) -> str:
+        """The server that is being tried, as configured."""
+        return self._address.shown if self._address is not None else ""
+
+    def limit(self) -> float | None:
+        """Each attempt has its own time."""
+        return None if self._stopped else self._upstream.connect_timeout
 
     def stop(self) -> None:
         """The client has gone."""
@@ -122,14 +127,20 @@ class Dialling:
 
     def _looked_up(self, addresses: list[Address]) -> None:
         if not self._stopped:
-            self._known = addresses
-            there = {address.server for address in addresses}
-            self._untried = [server for server in self._upstream.pool.order() if server in there]
-            self._next()
+            self._search(places_of(addresses))
+
+    def _search(self, places: Places) -> None:
+        self._places = places
+        order = self._upstream.pool.order()
+        self._untried = order if len(order) == len(places) else [server for server in order if server in places]
+        self._choose()
 
     def _next(self) -> None:
-        """Try the next server, wait for a place, or give up."""
         self._leave()
+        self._choose()
+
+    def _choose(self) -> None:
+        """Try the best server, wait for a place, or give up."""
         if not self._untried:
             self._give_up()
             return
@@ -144,7 +155,7 @@ class Dialling:
             self._give_up()
 
     def _enter(self, server: int) -> None:
-        self._addresses = [address for address in self._known if address.server == server]
+        self._addresses = self._places[server].copy()
         self._begun = self._upstream.pool.clock()
         self._poller.connect(self._try)
 
@@ -154,17 +165,20 @@ class Dialling:
             return  # in the turn at whose end we are
         upstream = self._upstream
         while self._addresses:
-            address = self._addresses.pop(0)
-            self.name, self.host = address.shown, address.host
+            address = self._address = self._addresses.pop(0)
             try:
-                leg = self._leg = self._dial(address)
+                if upstream.is_plain:
+                    self._leg = Leg(self._poller, dial(address), self)
+                else:
+                    self._leg = self._showing(address)
             except UpstreamUnavailable as error:
                 self._failure(str(error), blame=not isinstance(error, Exhausted))
                 continue
-            self._deadlines.arm(self, upstream.connect_timeout)
-            self._opening = upstream.opening(self._announcement, self._again)
-            if upstream.implicit:
-                self._start_tls(leg)
+            self._deadlines.begun.append(self)
+            if not upstream.is_plain or self._again is not None:
+                self._opening = upstream.opening(self._announcement, self._again)
+                if upstream.implicit:
+                    self._start_tls(self._leg)
             return
         self._next()
 
@@ -173,7 +187,8 @@ class Dialling:
         self._deadlines.disarm(self)
         self._failed()
 
-    def _dial(self, address: Address) -> Leg:
+    def _showing(self, address: Address) -> Leg:
+        """A connection that shows the client, or whoever is to be shown."""
         showing, announcement = self._upstream.showing, self._announcement
         sock = dial(address, showing.source_of(announcement), foreign=showing.source == CLIENT)
         return Leg(self._poller, sock, self, showing.header(announcement, sock, address.target))
@@ -190,9 +205,13 @@ class Dialling:
     def _failure(self, why: str, *, blame: bool = True) -> None:
         """Say it, and blame the server if it was its last address."""
         self._said(self.name, why)
-        if not self._addresses and blame and not self._upstream.is_original and not self._is_client_s:
+        upstream = self._upstream
+        if self._addresses or not blame or upstream.is_original:
+            return
+        # It may be the client's doing: its address, which we come from, or what it said.
+        if self._again is None and (self._announcement is None or upstream.showing.source != CLIENT):
             assert self._server is not None
-            self._upstream.pool.failed(self._server, self._begun, why)
+            upstream.pool.failed(self._server, self._begun, why)
 
     def _leave(self) -> None:
         """Give up the place at the server that was tried last, or in the line."""
@@ -203,12 +222,14 @@ class Dialling:
 
     def _hand_over(self, leg: Leg, data: bytes) -> None:
         self._stopped = True
-        self._deadlines.disarm(self)
+        if self.deadlines is not None:
+            self._deadlines.disarm(self)
         pool, server = self._upstream.pool, self._server
         assert server is not None
+        now = pool.clock()
         if data.startswith(_WELCOMES):
-            pool.succeeded(server)
-        self.took = pool.clock() - self._begun
+            pool.succeeded(server, now)
+        self.took = now - self._begun
         leg.at_close = partial(pool.leave, server)
         self._leg = self._server = None
         self._found(leg, data)
@@ -217,7 +238,8 @@ class Dialling:
         tls = self._upstream.tls
         assert tls is not None
         try:
-            name = tls.server_hostname(self.host)
+            assert self._address is not None
+            name = tls.server_hostname(self._address.host)
         except UpstreamUnavailable as error:
             why = str(error)
             self._poller.soon(lambda: self._gone(leg, why))

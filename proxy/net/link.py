@@ -102,7 +102,7 @@ class Link:
             shared.deadlines.arm(self, service.handshake_timeout)
             self._client.start_tls(service.tls.wrap_for(address))
         else:
-            self._find_upstream()
+            announcing.find_upstream(self)
 
     # What the legs say
 
@@ -180,7 +180,8 @@ class Link:
         self.tls = account.tls(leg.tls)
         tallies.secured(self)
         if self.service.implicit_tls:
-            self._find_upstream()
+            self.shared.deadlines.disarm(self)
+            announcing.find_upstream(self)
         else:
             self.call(self.session.tls_started)
 
@@ -217,14 +218,10 @@ class Link:
 
     def glance(self) -> dict[str, str | float | None]:
         """Where it is, for `popgate sessions`: the words of its last line, as they are now."""
-        words = [("id", self.id), ("client", self.shown), *self._facts(), ("doing", self.session.doing)]
+        words = [("id", self.id), ("client", self.shown), *self._facts(self._lasted()), ("doing", self.session.doing)]
         return dict(words)
 
     # The upstream
-
-    def _find_upstream(self) -> None:
-        self.shared.deadlines.disarm(self)
-        announcing.find_upstream(self)
 
     def dial(
         self,
@@ -439,13 +436,21 @@ class Link:
         # A health check: connect, perhaps a look or a QUIT, and away.
         said = self._client.received
         silent = (self._left and not said) or (self.final.clean and said <= _QUIT)
-        tallies.ended(self, said, self._client.sent, self.shared.clock() - self.began)
-        self.say("debug" if silent else "info", "end", *self._facts(), ("why", self.final.why))
+        seconds = self._lasted()
+        tallies.ended(self, said, self._client.sent, seconds)
+        self.say("debug" if silent else "info", "end", *self._facts(seconds), ("why", self.final.why))
 
-    def _facts(self) -> list[account.Word]:
-        return [
-            ("listener", self.service.name), ("tls", self.tls or "off"), ("upstream", self._upstream_name),
-            *account.announced(self.service.upstream.showing, self.announced), *self.session.facts(),
-            ("in", self._client.received), ("out", self._client.sent),
-            ("seconds", round(self.shared.clock() - self.began, 3)),
+    def _lasted(self) -> float:
+        """Seconds."""
+        return self.shared.clock() - self.began
+
+    def _facts(self, seconds: float) -> list[account.Word]:
+        service = self.service
+        words: list[account.Word] = [
+            ("listener", service.name), ("tls", self.tls or "off"), ("upstream", self._upstream_name),
         ]  # fmt: skip
+        if service.upstream.showing.announces:
+            words.append(("announced", "yes" if self.announced else "no"))
+        words += self.session.facts()
+        words += ("in", self._client.received), ("out", self._client.sent), ("seconds", round(seconds, 3))
+        return words

@@ -82,8 +82,7 @@ class Listener:
 
         `header`: what a balancer said; without a source it is a probe's, and the address the balancer's.
         """
-        self.service = service
-        self.connections, self.per_client = connections, per_client
+        self.adopt(service, connections, per_client)
         self.draining = False
         self._sock = sock
         self._shared, self._poller, self._loop = shared, shared.poller, loop
@@ -99,6 +98,7 @@ class Listener:
         """Serve by a new configuration from the next connection on."""
         self.service = service
         self.connections, self.per_client = connections, per_client
+        self._balancers = service.accept_proxy_from or None
 
     def drain(self, *, turn_away: bool = True) -> None:
         """Stop accepting (RULES N6).  Who waits in the queue of a socket that closes now would be cut by it, and is
@@ -141,12 +141,15 @@ class Listener:
 
     def _take(self, sock: socket.socket, peer: object) -> None:
         assert isinstance(peer, tuple)
-        address = packed(peer[0].partition("%")[0])  # a zone id stands behind link-local ones, which are never leased
+        host = peer[0]
+        if "%" in host:
+            host = host.partition("%")[0]  # a zone id stands behind link-local ones, which are never leased
+        address = packed(host)
         if self._census.connections_of(self._worker) >= self._capacity:
             self._turn_away(sock, address, _TOO_MANY, "descriptors of this worker")
         elif self._census.connections() >= self.connections:
             self._turn_away(sock, address, _TOO_MANY, "limits.connections")
-        elif address in self.service.accept_proxy_from:
+        elif self._balancers is not None and address in self._balancers:
             self._census.enter(self._worker, address)
             arrival = Arrival(self._shared, self.service, sock, address, self._arrived)
             self.arrivals.add(arrival)
@@ -168,11 +171,10 @@ class Listener:
     def _admit(self, service: Service, sock: socket.socket, address: bytes, header: ProxyHeader | None) -> None:
         if self.draining:
             self._turn_away(sock, address, _CLOSING, "draining")
-        elif self._census.of(address) >= self.per_client:
-            self._turn_away(sock, address, _TOO_MANY, "limits.connections_per_client")
-        else:
-            self._census.enter(self._worker, address)
+        elif self._census.admit(self._worker, address, self.per_client):
             self._welcome(service, sock, address, shown(address), header)
+        else:
+            self._turn_away(sock, address, _TOO_MANY, "limits.connections_per_client")
 
     def _turn_away(self, sock: socket.socket, address: bytes, replies: Mapping[str, bytes], why: str) -> None:
         protocol = self.service.protocol

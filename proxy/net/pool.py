@@ -128,7 +128,7 @@ class Pool:
 
     def take(self, untried: list[int], *, first_in_line: bool = False) -> int | None:
         """Enter the first server that is up and not full, and take it out of `untried`; None: it is to wait in line."""
-        if self.line and not first_in_line:
+        if self._max and self.line and not first_in_line:
             return None
         up = untried if len(untried) == 1 else [server for server in untried if self.is_up(server)] or untried
         for server in up:
@@ -152,8 +152,9 @@ class Pool:
         if self._max:
             self.line.freed()
 
-    def succeeded(self, server: int) -> None:
-        self._row.succeeded(self._slots[server], self.clock())
+    def succeeded(self, server: int, now: float) -> None:
+        """It serves, `now` on the clock."""
+        self._row.succeeded(self._slots[server], now)
 
     def failed(self, server: int, begun: float, why: str) -> None:
         """A connection that was `begun` then came to nothing."""

@@ -11,7 +11,7 @@ Who is announced is decided by net/announcing.py, the connection is made by net/
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ..config.schema import CLIENT
@@ -51,16 +51,16 @@ class Showing:
     """The address that connections come from: "", CLIENT, or a fixed one, which shows nobody."""
     always: bool = False
     """Whether clients that may relay are announced, too."""
+    announces: bool = field(init=False)
+    """Whether there is any way of showing."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "announces", self.proxy != "off" or self.xclient or self.source == CLIENT)
 
     @classmethod
     def of(cls, upstream: Upstream) -> Showing:
         """What the configuration says."""
         return cls(upstream.send_proxy, upstream.xclient, upstream.source, upstream.show_client == "always")
-
-    @property
-    def announces(self) -> bool:
-        """Whether there is any way of showing."""
-        return self.proxy != "off" or self.xclient or self.source == CLIENT
 
     def source_of(self, announcement: Announcement | None) -> str:
         """The address to connect from; "": the system's choice."""

@@ -66,7 +66,7 @@ def new_session(service: Service, traces: Traces, address: bytes, shown: str, id
         return _traced(service, traces, address, shown, id_)
     if isinstance(settings, SmtpSettings):
         standing = service.policy.standing(address)
-        return SmtpSession(settings, shown, literal(address), tls=service.implicit_tls, standing=standing)
+        return SmtpSession(settings, shown, literal(shown), tls=service.implicit_tls, standing=standing)
     return PopSession(settings, tls=service.implicit_tls)
 
 
@@ -79,5 +79,5 @@ def _traced(service: Service, traces: Traces, address: bytes, shown: str, id_: s
 
     if isinstance(settings, SmtpSettings):
         standing = service.policy.standing(address)
-        return TracedSmtp(tell, settings, shown, literal(address), tls=service.implicit_tls, standing=standing)
+        return TracedSmtp(tell, settings, shown, literal(shown), tls=service.implicit_tls, standing=standing)
     return TracedPop(tell, settings, tls=service.implicit_tls)

@@ -16,7 +16,7 @@ import errno
 import socket
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ..errors import UpstreamUnavailable
 from ..session.opening import Opening, PopOpening, SmtpOpening
@@ -29,14 +29,13 @@ from .showing import Showing
 from .transparent import make_transparent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ..wire.proxyheader import Endpoint
     from .pool import Pool
     from .showing import Announcement, SocketName
     from .tls import UpstreamTls
 
-FOREVER: Final = float("inf")
 NOT_SHOWN: Final = Showing()
 _IP_BIND_ADDRESS_NO_PORT: Final = 24  # linux/in.h
 REMEMBER: Final = 60.0
@@ -82,6 +81,18 @@ ORIGINAL: Final = Server("original", 0)
 """Stands for the server that the client of a transparent listener wanted."""
 
 
+Places: TypeAlias = dict[int, list[Address]]
+"""The addresses of each server, by its number; a server without any is not in it."""
+
+
+def places_of(addresses: Iterable[Address]) -> Places:
+    """Addresses by their server, in order."""
+    places: Places = {}
+    for address in addresses:
+        places.setdefault(address.server, []).append(address)
+    return places
+
+
 class Upstream:
     """The servers of one [upstream.NAME]."""
 
@@ -106,14 +117,18 @@ class Upstream:
         self.pool = pool or _alone(name, servers)
         self.showing = showing
         self.is_original = ORIGINAL in servers
+        self.wants_ends = showing.announces or self.is_original
+        """Whether it matters where the client is, and where it wanted to go."""
+        self.is_plain = tls is None and showing == NOT_SHOWN
+        """Whether a connection is fit for a session as it is: nothing is shown, and nothing said, before."""
         self.servers = servers
         self._is_ours = is_ours
-        self._addresses: list[Address] | None = None
-        self._until = FOREVER
+        self.known: Places | None = None
+        """The places of all servers, where none is a name."""
+        self._addresses: list[Address] | None = None  # looked up
+        self._until = 0.0
         if not self.is_original and all(server.path or _is_literal(server.host) for server in servers):
-            self._addresses = [
-                address for number, server in enumerate(servers) for address in self._resolve(number, server)
-            ]
+            self.known = places_of(self._look_up())
 
     def __str__(self) -> str:
         return self.name
@@ -125,8 +140,8 @@ class Upstream:
 
     def addresses(self, then: Callable[[list[Address]], None]) -> None:
         """Call `then` with the addresses to try: at once when they are known, else from the loop; none if all fails."""
-        if self._addresses is not None and self._until == FOREVER:
-            then(self._addresses)
+        if self.known is not None:
+            then([address for addresses in self.known.values() for address in addresses])
             return
         loop = asyncio.get_running_loop()
         if self._addresses is not None and loop.time() < self._until:
@@ -167,7 +182,7 @@ class Upstream:
         return SmtpOpening(_our_name(), starttls=starttls, speech=speech) if starttls or speech else None
 
     def _look_up(self) -> list[Address]:
-        """Resolve all names; in a thread."""
+        """Resolve all names; in a thread, where there are any."""
         found = []
         for number, server in enumerate(self.servers):
             try:

@@ -56,10 +56,9 @@ def shown(address: bytes) -> str:
     return socket.inet_ntop(socket.AF_INET6, address)
 
 
-def literal(address: bytes) -> bytes:
-    """The SMTP address literal (RFC 5321 4.1.3): b"[192.0.2.1]" or b"[IPv6:2001:db8::1]"."""
-    tag = "" if len(address) == 4 else "IPv6:"
-    return f"[{tag}{shown(address)}]".encode("ascii")
+def literal(text: str) -> bytes:
+    """The SMTP address literal of a `shown` address (RFC 5321 4.1.3): b"[192.0.2.1]" or b"[IPv6:2001:db8::1]"."""
+    return f"[IPv6:{text}]".encode() if ":" in text else f"[{text}]".encode()
 
 
 def cut(address: bytes, prefix: int) -> bytes:

@@ -97,9 +97,9 @@ def test_shown_refuses_octets_that_are_no_address() -> None:
 
 
 def test_address_literals() -> None:
-    assert literal(packed("192.0.2.1")) == b"[192.0.2.1]"
-    assert literal(packed("2001:db8::1")) == b"[IPv6:2001:db8::1]"
-    assert literal(packed("::ffff:192.0.2.1")) == b"[192.0.2.1]"
+    assert literal(shown(packed("192.0.2.1"))) == b"[192.0.2.1]"
+    assert literal(shown(packed("2001:db8::1"))) == b"[IPv6:2001:db8::1]"
+    assert literal(shown(packed("::ffff:192.0.2.1"))) == b"[192.0.2.1]"
 
 
 @given(st.binary(min_size=4, max_size=4) | st.binary(min_size=16, max_size=16))

@@ -249,7 +249,7 @@ def test_S12_no_second_connection_defers(smtp: Gate) -> None:
     begun(smtp)
     old = smtp.up
     upstream = smtp.link.service.upstream
-    upstream._addresses = upstream._resolve(0, Server("127.0.0.1", refused_port()))
+    upstream.known = {0: upstream._resolve(0, Server("127.0.0.1", refused_port()))}
     smtp.client.send(FOREIGN)
     stays(smtp, old)
 

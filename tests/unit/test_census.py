@@ -60,7 +60,7 @@ def test_G7_what_one_worker_owes_the_store_all_see_until_it_dies() -> None:
 
 def test_beats_wrap() -> None:
     census = Census(1)
-    census._heads[0][1] = 0xFFFFFFFF
+    census._beats[0] = 0xFFFFFFFF
     census.beat(0)
     assert census.beats(0) == 0
 
@@ -75,6 +75,14 @@ def test_a_cell_neither_overflows_nor_goes_below_nothing() -> None:
     census.enter(0, ADDRESSES[0])
     census.leave(0, ADDRESSES[0])
     assert census.of(ADDRESSES[0]) == 0
+
+
+def test_who_is_not_admitted_is_not_counted() -> None:
+    census = Census(2)
+    assert [census.admit(worker, ADDRESSES[0], 2) for worker in (0, 1, 1)] == [True, True, False]
+    assert (census.connections(), census.of(ADDRESSES[0])) == (2, 2)
+    assert census.admit(1, ADDRESSES[1], 2)
+    assert census.connections_of(1) == 2
 
 
 def test_a_crowd_in_one_row_does_not_count_against_an_address() -> None:

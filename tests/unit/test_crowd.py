@@ -61,6 +61,16 @@ def test_what_was_never_there_can_t_be_taken_away() -> None:
 
 
 @settings(max_examples=50)
+@given(st.lists(st.tuples(st.integers(0, 1), st.sampled_from(THINGS)), max_size=60), st.integers(0, 5))
+def test_who_joins_is_counted_unless_there_are_enough(steps: list[tuple[int, bytes]], most: int) -> None:
+    crowd = Crowd(2)
+    for worker, thing in steps:
+        before = crowd.of(thing)
+        assert crowd.join(worker, thing, most) is (before < most)
+        assert crowd.of(thing) == min(before + 1, most)
+
+
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 1), st.sampled_from(THINGS)), max_size=60))
 def test_never_too_low(steps: list[tuple[bool, int, bytes]]) -> None:
     crowd = Crowd(2)

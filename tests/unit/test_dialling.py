@@ -87,6 +87,7 @@ class Bench:
             self.upstream = self.made(servers or [Server("127.0.0.1", self.server.getsockname()[1])], showing)
         upstream = self.upstream
         if addresses is not None:
+            upstream.known = None
             upstream.addresses = addresses  # type: ignore[method-assign]
 
         def begin() -> None:

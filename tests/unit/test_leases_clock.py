@@ -19,6 +19,7 @@ def test_G8_the_boot_clock_is_the_kernels() -> None:
     before = time.clock_gettime(time.CLOCK_BOOTTIME)
     assert before <= clock.boottime() <= time.clock_gettime(time.CLOCK_BOOTTIME)
     assert before <= clock.now() <= time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert before <= clock.reader()() <= time.clock_gettime(time.CLOCK_BOOTTIME)
     assert abs(clock.wall() - time.time()) < 5
 
 
@@ -37,3 +38,4 @@ def test_G8_without_a_boot_id_the_wall_clock_is_the_line(
     clock = Clock()
     assert clock.boot_id == ""
     assert abs(clock.now() - time.time()) < 5
+    assert clock.reader() is time.time

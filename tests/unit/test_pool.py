@@ -119,7 +119,7 @@ def test_a_success_brings_it_back() -> None:
     node.pool.failed(0, node.clock.now(), "x")
     assert not node.pools[1].healthy
     node.clock.advance(1)
-    node.pools[1].succeeded(0)
+    node.pools[1].succeeded(0, node.clock.now())
     assert node.pool.healthy
 
 
@@ -138,7 +138,7 @@ def test_the_bad_luck_of_one_connection_is_not_the_server_s() -> None:
     node = Node(1)
     begun = node.clock.now()
     node.clock.advance(5)
-    node.pools[1].succeeded(0)
+    node.pools[1].succeeded(0, node.clock.now())
     node.clock.advance(5)
     node.pool.failed(0, begun, "no greeting in time")
     assert node.pool.healthy

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proxy.config import schema
 from proxy.errors import UpstreamUnavailable
 from proxy.net import upstream
+from proxy.net.showing import Showing
 from proxy.net.tls import upstream_context
 from proxy.net.upstream import ORIGINAL, REMEMBER, Address, Server, Upstream, dial
 from proxy.session.opening import PopOpening, SmtpOpening
@@ -196,3 +198,41 @@ def test_N10_to_this_machine_or_from_it_is_a_loop(client: Any, wanted: Any) -> N
     upstream = made(ORIGINAL, is_ours=lambda host, port: (host, port) == ("203.0.113.9", 25))
     with pytest.raises(UpstreamUnavailable, match="this machine: a loop"):
         upstream.original(client, wanted)
+
+
+def test_places_of_literals_are_known_and_those_of_names_are_not(tmp_path: Path) -> None:
+    there, socket_ = Server("192.0.2.1", 25), Server("", 0, str(tmp_path / "sock"))
+    upstream = made(there, Server("192.0.2.2", 25), socket_, is_ours=lambda host, port: host == "192.0.2.2")
+    assert upstream.known is not None
+    assert {server: targets(addresses) for server, addresses in upstream.known.items()} == {
+        0: [("192.0.2.1", 25)],
+        2: [socket_.path],
+    }
+    assert made(there, Server("mail.example", 25)).known is None
+    assert made(ORIGINAL).known is None
+
+
+def test_plain_is_what_shows_nothing_and_says_nothing_before_the_session(tmp_path: Path) -> None:
+    assert made(Server("192.0.2.1", 25)).is_plain
+    for showing in (
+        Showing(proxy="v1"),
+        Showing(xclient=True),
+        Showing(source=schema.CLIENT),
+        Showing(source="192.0.2.9"),
+    ):
+        assert not made(Server("192.0.2.1", 25), showing=showing).is_plain
+    tls = upstream_context(tls_verify=False)
+    for implicit in (True, False):
+        assert not made(Server("192.0.2.1", 25), tls=tls, implicit=implicit).is_plain
+
+
+@pytest.mark.parametrize(
+    ("showing", "wants"),
+    [
+        (Showing(), False), (Showing(source="192.0.2.9"), False), (Showing(proxy="v2"), True),
+        (Showing(xclient=True), True), (Showing(source=schema.CLIENT), True),
+    ],
+)  # fmt: skip
+def test_where_the_client_is_matters_where_it_is_shown(showing: Showing, wants: bool) -> None:
+    assert made(Server("192.0.2.1", 25), showing=showing).wants_ends is wants
+    assert made(ORIGINAL, showing=showing).wants_ends
