@@ -106,8 +106,9 @@ class Log:
         self._marks = {name: f"<{number}>" if levels else "" for name, number in sinks.SEVERITIES.items()}
         self._waiting: list[str] = []
         self._said: dict[Hashable, float] = {}
+        self._stamped = -1  # milliseconds of the clock
         self._second = -1
-        self._stamp = ""
+        self._day = self._stamp = ""
 
     def set_level(self, level: str) -> None:
         """From now on, what is below `level` is left out."""
@@ -119,7 +120,7 @@ class Log:
         if number < self._threshold:
             return
         if self._json:
-            fields = {key: _json_value(value) for key, value in words if value is not None and value != ""}
+            fields = {key: _json_value(value) for key, value in words if value or value == 0}
             fact = {"time": self._time(), "level": level, "subject": subject, "event": event} | fields
             self._waiting.append(self._marks[level] + json.dumps(fact))
         else:
@@ -127,7 +128,7 @@ class Log:
                 f"{key}={value}" if not isinstance(value, str)
                 else f"{key}={_quoted_short(value)}" if len(value) < _SHORT
                 else f"{key}={quoted(value)}"
-                for key, value in words if value is not None and value != ""
+                for key, value in words if value or value == 0
             ]  # fmt: skip
             self._waiting.append(" ".join([self._marks[level] + self._time(), level.upper(), subject, event, *tail]))
         if number >= LEVELS["warning"] or len(self._waiting) >= BATCH:
@@ -151,12 +152,15 @@ class Log:
         return True
 
     def _time(self) -> str:
-        now = self._clock()
-        second = int(now)
-        if second != self._second:
-            self._second = second
-            self._stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
-        return f"{self._stamp}.{int(now * 1000) % 1000:03d}"
+        now = int(self._clock() * 1000)
+        if now != self._stamped:
+            self._stamped = now
+            second, milliseconds = divmod(now, 1000)
+            if second != self._second:
+                self._second = second
+                self._day = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
+            self._stamp = f"{self._day}.{milliseconds:03d}"
+        return self._stamp
 
 
 def open_log(level: str, form: str, file: str) -> Log:

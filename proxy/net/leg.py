@@ -405,7 +405,7 @@ class Leg:
         self._owner = None
         self.flush()
         self.rest = b""
-        self._then = self._tls = None
+        self._then = self._tls = self.streaming = None
         self._poller.close(self._sock)
         if self.at_close is not None:
             self.at_close()

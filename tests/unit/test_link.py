@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ import pytest
 
 from proxy.errors import StoreUnavailable
 from proxy.leases.memory import MemoryStore
+from proxy.net.leg import Leg
+from proxy.net.link import Link
 from proxy.net.upstream import Server
 from proxy.wire.address import packed
 
@@ -672,6 +675,30 @@ def test_quit_closes_both_sides(smtp: Gate) -> None:
     words = smtp.end()
     assert words["why"] == "quit"
     assert (words["in"], words["client"], words["listener"]) == (6, CLIENT, "door")
+
+
+@pytest.mark.parametrize("protocol", ["smtp", "pop3"])
+def test_a_session_that_is_over_leaves_nothing_to_the_collector(workshop: Workshop, protocol: str) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        gate = Gate(workshop, protocol)
+        if protocol == "pop3":
+            logged_in(gate)
+        else:
+            gate.greet()
+        farewell = b"221 bye\r\n" if protocol == "smtp" else b"+OK bye\r\n"
+        gate.talk(("C", b"QUIT\r\n"), (">U", b"QUIT\r\n"), ("U", farewell), (">C", farewell))
+        gate.up.close()
+        gate.client.close()
+        gate.end()
+        workshop.run(workshop.deadlines.tick)
+        workshop.at_end.clear()
+        gate.closed.clear()
+        del gate.link
+        assert not [one for one in gc.get_objects() if isinstance(one, (Link, Leg))]
+    finally:
+        gc.enable()
 
 
 def test_an_upstream_that_dies_is_a_temporary_error(smtp: Gate) -> None:
