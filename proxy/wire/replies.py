@@ -22,7 +22,7 @@ _MAX_KNOWN = 256  # replies that are remembered whole: an upstream says the same
 _MAX_KNOWN_OCTETS = 1024  # of one of them; a long reply to EHLO has 400
 
 _LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])[^\r\n\0]*)?\r\n")
-_POSITIVE = re.compile(rb"(?:2[0-9][0-9](?: [^\r\n\0]{0,506}+)?\r\n)+")  # lines of RFC 5321 4.5.3.1.5's 512 octets
+_POSITIVE = re.compile(rb"(?:2[0-9][0-9] [^\r\n\0]{0,506}+\r\n)+")  # lines of RFC 5321 4.5.3.1.5's 512 octets
 _ONE_LINE = re.compile(rb"([2-5][0-9][0-9])(?: [^\r\n\0]*)?\r\n")
 
 
@@ -87,8 +87,14 @@ class ReplyBuffer:
     def take_positive(self, most: int) -> tuple[bytes, int]:
         """Take whole positive replies of one line, as many as are next, `most` at most; their octets and their number.
 
-        What is none of them is left to `take`: long replies, too.
+        What is none of them is left to `take`, and so are long replies and a code without a text.
         """
+        first = _KNOWN.get(self._data[self._position : self._data.find(b"\n", self._position) + 1])
+        if first is not None and first.code < 300:  # most servers say the same to every recipient
+            octets = first.octets * most
+            if self._data.startswith(octets, self._position):
+                self._used(self._position + len(octets))
+                return octets, most
         match = _POSITIVE.match(self._data, self._position)
         if match is None:
             return b"", 0

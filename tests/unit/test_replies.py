@@ -113,10 +113,10 @@ def test_S6_a_greeting_is_folded_to_one_line(greeting: bytes, folded: bytes) -> 
 
 def test_positive_replies_are_taken_many_at_a_time() -> None:
     buffer = ReplyBuffer()
-    run = b"250 a\r\n251\r\n250 b c\r\n"
+    run = b"250 a\r\n251 \r\n250 b c\r\n"
     buffer.feed(run + b"250-x\r\n250 y\r\n250 z\r\n")
-    assert buffer.take_positive(2) == (run[:12], 2)
-    assert buffer.take_positive(2) == (run[12:], 1)
+    assert buffer.take_positive(2) == (run[:13], 2)
+    assert buffer.take_positive(2) == (run[13:], 1)
     assert buffer.take_positive(2) == (b"", 0)
     assert buffer.take() == Reply(250, b"250-x\r\n250 y\r\n")
     assert buffer.take_positive(1) == (b"250 z\r\n", 1)
@@ -135,6 +135,17 @@ def test_S6_what_is_no_positive_reply_of_one_line_is_left(first: bytes) -> None:
     buffer.clear()
     buffer.feed(b"250 " + b"x" * 600 + b"\r\n")
     assert buffer.take_positive(9) == (b"", 0)
+
+
+def test_a_run_of_one_known_reply_is_taken_whole_or_as_far_as_it_goes() -> None:
+    for behind in (b"354 go\r\n", b"250 other\r\n", b"550 no\r\n", b"250 o", b"250 one", b"250 one\r\r\n", b""):
+        buffer = ReplyBuffer()
+        buffer.feed(b"250 one\r\n" * 5 + behind)
+        assert buffer.take() == Reply(250, b"250 one\r\n")
+        assert buffer.take_positive(3) == (b"250 one\r\n" * 3, 3)
+        others = behind.startswith(b"250 other")
+        assert buffer.take_positive(3) == (b"250 one\r\n" + others * behind, 1 + others)
+        assert len(buffer) == len(behind) * (not others)
 
 
 def test_replies_are_remembered_but_not_those_that_may_quote_a_password() -> None:
