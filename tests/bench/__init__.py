@@ -1,11 +1,13 @@
 """The benchmark, scripts/bench: popgate beside the proxies that this machine has, and popgate beside a bigger popgate.
 
     workloads   what is measured
-    peers       popgate, HAProxy, nginx: how each is configured and started
+    peers       popgate, HAProxy, nginx, Perdition: how each is configured and started
     load.c      the clients, upstream.c the mail server behind the proxies; C, so that they are never the slow part
     programs    builds and runs these two
     machine     cores, CPU seconds, memory, versions
     measure     one workload through one proxy; medians of rounds
+    lookups     what a look-up costs, and how often Redis is asked
+    goals       what must be reached, beside what was measured
     growth      what sessions and leases cost as they become more
     page, plot  the results as Markdown and SVG
 

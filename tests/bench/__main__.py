@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from proxy import certificates
 
 from ..support.folder import Folder
-from . import BenchError, growth, machine, measure, page, plot, programs
+from . import BenchError, goals, growth, lookups, machine, measure, page, plot, programs
 from .peers import PEERS, Direct, Peer, Popgate
 from .workloads import WORKLOADS, Workload
 
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from .programs import Upstream
 
 _QUICK = measure.Effort(seconds=0.1, warm_up=0.02, held=20)
-_QUICK_SESSIONS, _QUICK_LEASES = (1, 10), (10, 100)
+_QUICK_SESSIONS, _QUICK_LEASES, _QUICK_LOOK_UPS = (1, 10), (10, 100), 20
+_LOOK_UPS = "look-ups"  # beside the workloads
 
 
 def main() -> int:
@@ -69,10 +70,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="only shows that it runs")
     parser.add_argument("--growth", action="store_true", help="what more sessions and leases cost")
     parser.add_argument("--out", type=Path, help="folder for the page and the picture")
-    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=", ".join(WORKLOADS))
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=", ".join([*WORKLOADS, _LOOK_UPS]))
     given = parser.parse_args()
-    if unknown := set(given.workloads) - set(WORKLOADS):
-        parser.error(f"no such workload: {', '.join(sorted(unknown))}; there are {', '.join(WORKLOADS)}")
+    if unknown := set(given.workloads) - {*WORKLOADS, _LOOK_UPS}:
+        parser.error(f"no such workload: {', '.join(sorted(unknown))}; there are {', '.join([*WORKLOADS, _LOOK_UPS])}")
     if unknown := set(given.peers.split(",")) - {peer.name for peer in PEERS}:
         parser.error(f"no such peer: {', '.join(sorted(unknown))}; there are {', '.join(peer.name for peer in PEERS)}")
     for one in given.also:
@@ -109,7 +110,8 @@ def _compared(given: argparse.Namespace, upstream: Upstream, certificate: Path) 
     rounds = 1 if given.quick else given.rounds
     versions = [peer.version() for peer in peers if not isinstance(peer, Direct)]
     where = machine.described(list(dict.fromkeys(versions)))
-    workloads = [WORKLOADS[name] for name in given.workloads or WORKLOADS]
+    chosen = given.workloads or [*WORKLOADS, _LOOK_UPS]
+    workloads = [WORKLOADS[name] for name in chosen if name != _LOOK_UPS]
     workloads = [one.smaller() for one in workloads] if given.quick else workloads
     results: dict[str, dict[str, Figures]] = {}
     for workload in workloads:
@@ -121,7 +123,10 @@ def _compared(given: argparse.Namespace, upstream: Upstream, certificate: Path) 
         serving = [peer for peer in peers if peer.serves(workload)]
         results[workload.name] = measure.through_all(serving, rounds, one_round)
         print(f"bench: {workload.name}, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
-    return _page(where, rounds, workloads, peers, results), _picture(workloads, peers, results)
+    found: list[lookups.LookUp] = []
+    if _LOOK_UPS in chosen:
+        found = lookups.measure(upstream, certificate, *([_QUICK_LOOK_UPS] if given.quick else []))
+    return _page(where, rounds, workloads, peers, results, found), _picture(workloads, peers, results)
 
 
 def _page(
@@ -130,7 +135,10 @@ def _page(
     workloads: Sequence[Workload],
     peers: Sequence[Peer],
     results: dict[str, dict[str, Figures]],
+    look_ups: Sequence[lookups.LookUp],
 ) -> str:
+    titles = {peer.name: peer.title() for peer in peers}
+    beside = [workload for workload in workloads if not workload.spread]
     return f"""# How fast
 
 {where}
@@ -141,7 +149,11 @@ Cost and speed of popgate and others, HAProxy in tcp mode = 1. Cost is the proxy
 
 ![The cost of each workload](bench.svg)
 
-{page.ratios(workloads, peers, results)}
+{page.ratios(beside, peers, results)}
+What popgate must reach, and aims at, each as a ratio to what is named. `workers-2` and `workers-4` are popgate with so
+many workers on all cores, beside popgate with one; a look-up is what a foreign recipient costs in the store.
+
+{goals.page(titles, results, look_ups)}
 Every figure; "direct" is no proxy. Where the core was far from busy, load or upstream were the limit, and the speed
 says nothing.
 
@@ -152,6 +164,8 @@ def _picture(workloads: Sequence[Workload], peers: Sequence[Peer], results: dict
     titles = {peer.name: peer.title() for peer in peers if peer.name not in (page.BASE, "direct")}
     rows = []
     for workload in workloads:
+        if workload.spread:
+            continue
         ratios = {titles[name]: page.cost_ratio(results[workload.name], name) for name in titles}
         rows.append(plot.Row(workload.what, {title: value for title, value in ratios.items() if value}))
     words = "Cost of popgate and nginx for each workload, as ratios to HAProxy; the figures are in the table beside it."

@@ -54,6 +54,8 @@ class Figures:
     failed: int
     """Sessions."""
     remark: str = ""
+    resumed: float | None = None
+    """Of TLS sessions that could be, the share that was."""
 
 
 def once(workload: Workload, peer: Peer, upstream: Upstream, certificate: Path, effort: Effort) -> Figures:
@@ -77,6 +79,7 @@ def medians(rounds: Sequence[Figures]) -> Figures:
         _median([one.busy for one in rounds]),
         sum(one.failed for one in rounds),
         remarks[0] if remarks else "",
+        _median([one.resumed for one in rounds]),
     )
 
 
@@ -104,8 +107,9 @@ def _play(proxy: Running, listener: str, steps: Sequence[str], *options: str, se
 def _figures(workload: Workload, played: Played, used: float | None) -> Figures:
     """`used`: CPU seconds of the proxy, None without one."""
     remark = played.complaint if played.failed else ""
-    if workload.resumed and played.sessions:
-        remark = remark or f"{played.resumed / played.sessions:.0%} resumed"
+    resumed = played.resumed / played.sessions if workload.resumed and played.sessions else None
+    if resumed is not None:
+        remark = remark or f"{resumed:.0%} resumed"
     done = {Counted.SESSIONS: played.sessions, Counted.OCTETS: played.octets, Counted.TRIPS: played.trips}[
         workload.counted
     ]
@@ -114,7 +118,8 @@ def _figures(workload: Workload, played: Played, used: float | None) -> Figures:
     if workload.counted is Counted.TRIPS:
         return Figures(played.trip_us, None, None, played.failed, remark)
     cost = None if used is None else used / done * (1e6 if workload.counted is Counted.SESSIONS else 1e9)
-    return Figures(cost, done / played.seconds, None if used is None else used / played.seconds, played.failed, remark)
+    busy = None if used is None else used / played.seconds
+    return Figures(cost, done / played.seconds, busy, played.failed, remark, resumed)
 
 
 def _memory(workload: Workload, proxy: Running, effort: Effort) -> Figures:

@@ -7,8 +7,8 @@ defaults but for the limits on connections: the whole load comes from one machin
 nginx's mail module wants to be told where to pass each session, by HTTP; what tells it is another nginx, beside the
 load.
 
-Rejected: Perdition (a process a session) and Dovecot's proxy (a third of HAProxy's speed), which nobody would take for
-this work because of their speed.
+Perdition is POP3's alone, and a process a session.  Rejected: Dovecot's proxy, which wants mailboxes, users and a dozen
+services of its own before it passes a session on.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Peer:
         return ""
 
     def serves(self, workload: Workload) -> bool:
-        return True
+        return not workload.spread
 
     def command(self, site: Site, workload: Workload) -> list[str]:
         """Write its configuration; what starts it in the foreground."""
@@ -109,7 +109,7 @@ class Peer:
             site = Site(Path(name), host, ports, upstream, certificate)
             if companion := self.companion(site):
                 stack.enter_context(Process(companion, cwd=site.folder))
-            with machine.on_core(core):
+            with machine.everywhere() if workload.spread else machine.on_core(core):
                 process = stack.enter_context(Process(self.command(site, workload), cwd=site.folder))
             _await(process, host, ports[workload.listener])
             yield Running(host, ports, process.pid)
@@ -134,7 +134,7 @@ class Direct(Peer):
         return "no proxy"
 
     def serves(self, workload: Workload) -> bool:
-        return not workload.tls and workload.counted is not Counted.MEMORY
+        return not (workload.tls or workload.spread) and workload.counted is not Counted.MEMORY
 
     @contextlib.contextmanager
     def run(self, workload: Workload, upstream: Upstream, certificate: Path) -> Iterator[Running]:
@@ -234,6 +234,29 @@ class NginxMail(_Nginx):
         return self._written(site, body + "} }", "companion")
 
 
+class Perdition(Peer):
+    """What POP3 was proxied with twenty years ago: a process a session."""
+
+    name = "perdition"
+
+    def title(self) -> str:
+        return "Perdition"
+
+    def version(self) -> str:
+        words = _output("perdition", "--help").split()
+        return f"Perdition {words[2]}" if words[:2] == ["perdition", "version"] else ""
+
+    def serves(self, workload: Workload) -> bool:
+        """Not what takes a thousand processes."""
+        return workload.listener == "pop3" and not workload.spread and workload.counted is not Counted.MEMORY
+
+    def command(self, site: Site, workload: Workload) -> list[str]:
+        place = ["-b", site.host, "-l", str(site.ports["pop3"])]
+        behind = ["-s", site.upstream.host, "-p", str(site.upstream.pop3)]
+        alone = ["--no_daemon", "-f", "/dev/null", "-M", "", "--pid_file", "", "--no_lookup", "--quiet"]
+        return [_path("perdition"), "-P", "POP3", *alone, *place, *behind]
+
+
 class Popgate(Peer):
     """This checkout, or another one."""
 
@@ -242,6 +265,9 @@ class Popgate(Peer):
         self.name = name
         self._python = python
         self._store = store
+
+    def serves(self, workload: Workload) -> bool:
+        return True
 
     def version(self) -> str:
         return ", ".join(machine.own_versions()) if self._python == sys.executable else self.name
@@ -286,4 +312,4 @@ def _output(program: str, option: str) -> str:
     return done.stdout + done.stderr
 
 
-PEERS: tuple[Peer, ...] = (Direct(), Popgate(), HAProxy(), NginxMail(), NginxStream())
+PEERS: tuple[Peer, ...] = (Direct(), Popgate(), HAProxy(), NginxMail(), NginxStream(), Perdition())

@@ -16,7 +16,7 @@ import pytest
 
 from ..support.needs import need
 from ..support.process import Process
-from . import FOLDER, ROOT, BenchError, growth, machine, measure, page, peers, plot, programs
+from . import FOLDER, ROOT, BenchError, goals, growth, lookups, machine, measure, page, peers, plot, programs
 from .measure import Effort, Figures
 from .workloads import LOG_IN, WORKLOADS, Counted
 
@@ -358,3 +358,79 @@ def test_pictures_say_what_they_are_and_fetch_nothing(picture: str) -> None:
 
 def test_the_sources_are_where_the_compiler_looks() -> None:
     assert {path.name for path in FOLDER.glob("*.[ch]")} == {"load.c", "upstream.c", "dialogue.h", "both.h"}
+
+
+# -- goals and look-ups ----------------------------------------------------
+
+
+def test_a_goal_is_a_ratio_to_a_peer_or_to_popgate_with_one_worker() -> None:
+    results = {
+        "smtp": {
+            "popgate": figures(150.0, 900.0),
+            "haproxy": figures(100.0, 1000.0),
+            "nginx-mail": figures(120.0, 800.0),
+        },
+        "workers-1": {"popgate": figures(200.0)},
+        "workers-2": {"popgate": figures(210.0)},
+    }
+    measured = {
+        (goal.workload, goal.what, goal.against): goals.value(goal, results)
+        for goal in goals.GOALS
+        if goal.workload in results
+    }
+    assert measured == {
+        ("smtp", "cost", "haproxy"): 1.5,
+        ("smtp", "speed", "haproxy"): 0.9,
+        ("smtp", "speed", "nginx-mail"): 1.125,
+        ("workers-2", "cost", "workers-1"): 1.05,
+    }
+
+
+def test_a_goal_without_its_figures_has_none() -> None:
+    everything: dict[str, dict[str, Figures]] = {name: {} for name in WORKLOADS}
+    assert {goals.value(goal, everything) for goal in goals.GOALS} == {None}
+    everything = {name: {"popgate": figures(None)} for name in WORKLOADS}
+    assert {goals.value(goal, everything) for goal in goals.GOALS} == {None}
+
+
+def test_every_goal_is_of_a_workload_and_a_peer_that_there_are() -> None:
+    known = {*WORKLOADS, *(peer.name for peer in peers.PEERS)}
+    assert {word for goal in goals.GOALS for word in (goal.workload, goal.against)} <= known
+
+
+@pytest.mark.parametrize(("cost", "reached"), [(1.0, "aim"), (1.01, "must"), (1.4, "must"), (1.41, "no"), (None, "-")])
+def test_of_a_cost_no_more_and_of_a_speed_no_less_is_reached(cost: float | None, reached: str) -> None:
+    row = goals.page({}, {"smtp": {"popgate": figures(cost, 750.0), "haproxy": figures(1.0, 1000.0)}}).splitlines()
+    assert [cell.strip() for cell in row[2].split("|")][3:-1] == [page.shown(cost), "≤ 1.40", "≤ 1.00", reached]
+    assert [cell.strip() for cell in row[3].split("|")][3:-1] == ["0.75", "≥ 0.75", "", "yes"]
+
+
+def test_look_ups_stand_behind_the_goals() -> None:
+    found = [lookups.LookUp("quick", 7.0, 30.0), lookups.LookUp("slow", 31.0, 30.0), lookups.LookUp("none", None)]
+    rows = [[cell.strip() for cell in row.split("|")][2:-1] for row in goals.page({}, {}, found).splitlines()[2:]]
+    assert rows == [
+        ["quick", "7.00", "≤ 30.0", "", "yes"],
+        ["slow", "31.0", "≤ 30.0", "", "no"],
+        ["none", "-", "", "", "-"],
+    ]
+
+
+@pytest.mark.e2e
+def test_local_mail_asks_redis_nothing_and_foreign_mail_once(upstream: Upstream, certificate: Path) -> None:
+    need("redis-server")
+    found = {one.what: one.value for one in lookups.measure(upstream, certificate, 5)}
+    assert found["Redis, round trips for a local recipient"] == 0.0
+    assert found["Redis, round trips for a foreign recipient"] == 1.0
+    assert found["SQLite, median, µs"]
+
+
+def test_resumed_sessions_are_a_share() -> None:
+    rounds = [replace(figures(1.0), resumed=share) for share in (0.9, 1.0, 0.95)]
+    assert measure.medians(rounds).resumed == 0.95
+
+
+def test_a_program_everywhere_has_all_cores() -> None:
+    all_cores = os.sched_getaffinity(0)
+    with machine.on_core(max(all_cores)), machine.everywhere():
+        assert os.sched_getaffinity(0) == all_cores
+    assert os.sched_getaffinity(0) == all_cores

@@ -17,6 +17,7 @@ def _mail(recipient: str, message: str) -> tuple[str, ...]:
 
 _PIPE = "|".join([">MAIL FROM:<sender@example.com>", *[f"RCPT TO:<user{n}@example.org>" for n in range(100)], "DATA"])
 _STAT = (*_LOGIN, ">STAT", "<1", *_QUIT)
+_SHORT = _mail(_TO_US, "*4096")
 _KIB = 1024
 _MIB = 1024 * _KIB
 LOG_IN = (*_LOGIN, *_QUIT)
@@ -48,7 +49,9 @@ class Workload:
     """All clients have logged in by POP3 before."""
     store: str = "sqlite:leases.db"
     workers: int = 1
-    """Of popgate, like `store`; however many, they share the proxy's one core."""
+    """Of popgate, like `store`; however many, they share the proxy's one core, unless they are `spread`."""
+    spread: bool = False
+    """popgate alone, on all cores: its workers side by side."""
 
     @property
     def tls(self) -> bool:
@@ -70,7 +73,7 @@ _RETR = (*_LOGIN, ">RETR 20480", "@20900000", *_QUIT)
 WORKLOADS = {
     workload.name: workload
     for workload in (
-        Workload("smtp", "SMTP sessions, a 4 KiB message each", "smtp", _mail(_TO_US, "*4096")),
+        Workload("smtp", "SMTP sessions, a 4 KiB message each", "smtp", _SHORT),
         Workload(
             "smtp-leased",
             "SMTP sessions to outside, lease in SQLite",
@@ -96,7 +99,7 @@ WORKLOADS = {
             16,
         ),
         Workload("retr", "messages of 20 MiB fetched", "pop3", _RETR, Counted.OCTETS, 16),
-        Workload("smtps", "SMTPS sessions, full handshakes", "smtps", _mail(_TO_US, "*4096")),
+        Workload("smtps", "SMTPS sessions, full handshakes", "smtps", _SHORT),
         Workload("pop3s", "POP3S sessions, full handshakes", "pop3s", _STAT, store="memory:"),
         Workload("tls-resumed", "POP3S sessions, resumed", "pop3s", _STAT, store="memory:", resumed=True),
         Workload(
@@ -109,6 +112,15 @@ WORKLOADS = {
         ),
         Workload("idle", "memory of an idle POP3 session", "pop3", (*_LOGIN, "!"), Counted.MEMORY),
         Workload("idle-tls", "memory of an idle POP3S session", "pop3s", (*_LOGIN, "!"), Counted.MEMORY),
+        *[
+            Workload(
+                f"workers-{n}", f"SMTP sessions, {n} worker{'s' * (n > 1)}", "smtp", _SHORT, workers=n, spread=True
+            )
+            for n in (1, 2, 4)
+        ],
+        Workload(
+            "workers-tls", "SMTPS sessions, resumed, 4 workers", "smtps", _SHORT, resumed=True, workers=4, spread=True
+        ),
         Workload("latency", "NOOP and its reply, all on one core", "smtp", _NOOPS, Counted.TRIPS, 1),
     )
 }

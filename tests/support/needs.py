@@ -37,7 +37,7 @@ def need(*tools: str) -> list[str]:
     to make networks (a container may be root without it); "perl" for Perl with Net::POP3 and Net::SMTP, "ssleay" for
     its TLS, without which swaks has none; "libssl-dev" for OpenSSL's headers.
     """
-    found = {tool: _find(tool) for tool in tools}
+    found = {tool: path_of(tool) for tool in tools}
     missing = [tool for tool, path in found.items() if not path]
     if missing:
         reason = f"not on this machine: {', '.join(missing)} (scripts/setup --test installs what it may)"
@@ -47,7 +47,8 @@ def need(*tools: str) -> list[str]:
     return list(found.values())
 
 
-def _find(tool: str) -> str:
+def path_of(tool: str) -> str:
+    """The path of a tool, as `need` names them; "" where it is not on this machine."""
     if tool == "root":
         return "/" if os.geteuid() == 0 else ""
     if tool == "libssl-dev":
