@@ -170,7 +170,8 @@ class Leg:
             if self.streaming is None:
                 data: bytes | memoryview = self._sock.recv(SMALL)
             else:
-                data = _VIEW[: self._sock.recv_into(_BUFFER)]
+                count = self._sock.recv_into(_BUFFER)  # apart: mypyc evaluates the bounds of a memoryview's slice twice
+                data = _VIEW[:count]
         except BlockingIOError:
             return
         except OSError as error:
