@@ -6,9 +6,7 @@ and one that does not say the same and know the same, after every chunk of any d
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
-
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,10 +18,7 @@ from proxy.wire.recipients import LocalDomains, is_routing
 
 from ..support.echo import Watched
 from ..support.play import pieces, whole
-from ..support.smtp import ALLOW, DEFER, REFUSE
-
-if TYPE_CHECKING:
-    from proxy.session.smtp import SmtpSession
+from ..support.twins import HOW, OFFERS, Twins
 
 OFFERED = frozenset({b"SIZE", b"8BITMIME", b"DSN", b"SMTPUTF8"})
 DOMAINS = LocalDomains(["local.test", ".below.test"])
@@ -123,111 +118,38 @@ actions = st.one_of(
     st.tuples(answers, st.just(b"")),
     st.tuples(answers, st.just(b"")),
 )
-BEGIN: list[Action] = [("upstream", b"220 x\r\n"), ("client", b"EHLO c.test\r\n")]
-VERDICTS = {"allow": ALLOW, "refuse": REFUSE, "defer": DEFER, "two": replace(ALLOW, recipients=2)}
 
 
-class Twins:
-    """Two sessions that are told the same; the second knows no short way."""
-
-    def __init__(self, *how: str) -> None:
-        self.drivers = [Watched(*how), Watched(*how)]
-        self.drivers[1].smtp.shortcuts = False
-
-    def act(self, what: str, octets: bytes) -> None:
-        for driver in self.drivers:
-            session = driver.smtp
-            if what == "client":
-                driver.client(octets)
-            elif what == "upstream":
-                driver.upstream(octets)
-            elif what == "serve":
-                driver.upstream(*[reply(session) for _ in range(session.ledger.awaited)])
-            elif what == "eof":
-                driver.client_eof()
-            elif what in VERDICTS:
-                driver.answer(VERDICTS[what])
-            elif what == "lapse":
-                driver.call(session.verdict_lapsed)
-            else:
-                driver.move(b"250-new\r\n250 PIPELINING\r\n" if what == "moved" else None)
-        short, long = (seen(driver) for driver in self.drivers)
-        assert short == long
-
-
-def reply(session: SmtpSession) -> bytes:
-    """What an upstream that takes everything says next."""
-    if not session.ledger.awaited:
-        return b"421 over\r\n"
-    return b"354 go\r\n" if session.ledger.front().what == "DATA" else b"250 ok\r\n"
-
-
-def seen(driver: Watched) -> list[object]:
-    """All that shows of a session, and what it knows of its transaction."""
-    session = driver.smtp
-    transaction = session.transaction
-    return [
-        *(driver.to_client, driver.to_upstream, driver.events, driver.finished),
-        *(
-            session.step,
-            session.holding,
-            session.streaming,
-            session.doing,
-            session.wait,
-            session.facts(),
-            session.errors,
-        ),
-        *(len(session.ledger), session.ledger.awaited, session.ledger.full, session.lines.waiting != b"", transaction),
-    ]
-
-
-@given(
-    st.lists(actions, max_size=12),
-    st.sampled_from(
-        [
-            (),
-            ("standing=allow",),
-            ("announced",),
-            ("announced", "standing=allow"),
-            ("ask_local",),
-            ("starttls", "tls_required"),
-            ("tls", "tls_required"),
-        ]
-    ),
-    st.sampled_from(
-        [b"250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE\r\n", b"250-PIPELINING\r\n250 DSN\r\n", b"250 SIZE\r\n"]
-    ),
-    st.none() | st.text(max_size=3),
-)
+@given(st.lists(actions, max_size=12), st.sampled_from(HOW), st.sampled_from(OFFERS), st.none() | st.text(max_size=3))
 @often
 def test_the_short_way_and_the_long_one_say_and_know_the_same(
     script: list[Action], how: tuple[str, ...], offer: bytes, seed: str | None
 ) -> None:
-    twins = Twins(*how)
+    twins = Twins(*how, offer=offer)
     cut = pieces(seed) if seed is not None else whole
-    for what, octets in [*BEGIN, ("upstream", b"250-x\r\n" + offer), *script]:
+    for what, octets in script:
         for piece in cut(octets) or [b""]:
             twins.act(what, piece)
+            assert not twins.differ()
 
 
-def test_the_bounds_hold_on_the_short_way() -> None:
+@pytest.mark.parametrize("answered", [False, True])
+def test_the_bounds_hold_on_the_short_way(answered: bool) -> None:
     """The ledger's, and that of recipients, which are met in mid-run."""
-    for answered in (False, True):
-        twins = Twins()
-        for what, octets in [*BEGIN, ("upstream", b"250-x\r\n250 PIPELINING\r\n")]:
-            twins.act(what, octets)
-        twins.act("client", b"MAIL FROM:<a@s.test>\r\n")
-        twins.act("upstream", b"250 ok\r\n")
-        twins.act("client", b"NOOP\r\n")
-        for number in range(12):
-            twins.act("client", b"".join([b"RCPT TO:<u%d@local.test>\r\n" % (100 * number + at) for at in range(100)]))
-            assert twins.drivers[0].smtp.holding is (not answered and number >= 9)
-            if answered:
-                twins.act("upstream", b"250 ok\r\n" * min(100, twins.drivers[0].smtp.ledger.awaited))
-        session = twins.drivers[0].smtp
-        assert session.transaction is not None
-        assert (len(session.transaction.accepted), session.ledger.awaited) == ((1000, 0) if answered else (0, 1000))
-        assert twins.drivers[0].to_client.count(b"452 4.5.3") == (200 if answered else 0)
+    twins = Twins()
+    driver, session = twins.drivers[0], twins.drivers[0].smtp
+    for what, octets in (("client", b"MAIL FROM:<a@s.test>\r\n"), ("serve", b""), ("client", b"NOOP\r\n")):
+        twins.act(what, octets)
+    for number in range(12):
+        twins.act("client", b"".join([b"RCPT TO:<u%d@local.test>\r\n" % (100 * number + at) for at in range(100)]))
+        assert session.holding is (not answered and number >= 9)
+        if answered:
+            twins.act("upstream", b"250 ok\r\n" * min(100, session.ledger.awaited))
+        assert not twins.differ()
+    assert session.transaction is not None
+    assert session.ledger.full is not answered
+    assert len(session.transaction.accepted) == (1000 if answered else 0)
+    assert driver.to_client.count(b"452 4.5.3") == (200 if answered else 0)
 
 
 def test_a_traced_session_takes_no_shortcut() -> None:
