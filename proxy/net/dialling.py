@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 from ..config.schema import CLIENT
 from ..errors import UpstreamUnavailable
 from .leg import Leg
+from .tls_leg import TlsLeg
 from .upstream import Exhausted, dial, places_of
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ class Dialling:
         """A connection that shows the client, or whoever is to be shown."""
         showing, announcement = self._upstream.showing, self._announcement
         sock = dial(address, showing.source_of(announcement), foreign=showing.source == CLIENT)
-        return Leg(self._poller, sock, self, showing.header(announcement, sock, address.target))
+        return TlsLeg(self._poller, sock, self, showing.header(announcement, sock, address.target))
 
     def _gone(self, leg: Leg, why: str, *, blame: bool = True) -> None:
         """This server does not serve; put off or not, it is said of the one that is being tried."""
@@ -237,6 +238,7 @@ class Dialling:
     def _start_tls(self, leg: Leg) -> None:
         tls = self._upstream.tls
         assert tls is not None
+        assert isinstance(leg, TlsLeg)
         try:
             assert self._address is not None
             name = tls.server_hostname(self._address.host)
@@ -283,7 +285,7 @@ class Dialling:
     def drained(self, leg: Leg) -> None:
         """What we say ourselves is a line or two."""
 
-    def secured(self, leg: Leg) -> None:
+    def secured(self, leg: TlsLeg) -> None:
         tls, opening = self._upstream.tls, self._opening
         assert tls is not None
         assert leg.tls is not None
@@ -296,7 +298,7 @@ class Dialling:
             opening.tls_started()
             self._speak_on(leg, opening)
 
-    def insecure(self, leg: Leg, error: ssl.SSLError) -> None:
+    def insecure(self, leg: TlsLeg, error: ssl.SSLError) -> None:
         tls = self._upstream.tls
         assert tls is not None
         assert leg.tls is not None

@@ -1,8 +1,8 @@
-"""One side of a link: a non-blocking socket, in the clear or under TLS.
+"""One side of a link: a non-blocking socket.
 
 A leg reads when the poller says so and hands octets to its link; it writes at once what the socket takes and keeps the
 rest. While a rest exists the leg is full, and the link stops reading what causes it: that is the whole flow control
-(DESIGN 4). Starting TLS in mid-connection is a switch in here (`start_tls`); the link sees text before and after.
+(DESIGN 4).  A leg that may come to speak TLS is a `TlsLeg` (net/tls_leg.py).
 
 Promises (RULES N2): a socket that is hung up or broken is read to its end or, while it may not be read, leaves the
 epoll, so that no dead peer costs a turn.  `received` is never called while reading is held.  A leg never raises for
@@ -15,16 +15,16 @@ connection, and octets lost or injected around their `start_tls`).
 from __future__ import annotations
 
 import socket
-import ssl
 from typing import TYPE_CHECKING, Final, Protocol
 
 from .poller import BROKEN, READ, WRITE
-from .records import Records
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     from .poller import Poller
+    from .tls_leg import TlsLeg
 
 LARGE: Final = 262144
 """Octets read at once while message text passes; also what the other side's peer can make us keep by not reading."""
@@ -48,7 +48,8 @@ SESSION: Final = 4
 """The session waits for an answer or has too many replies owed."""
 ENDED: Final = 8
 """The peer has said its last octet."""
-_STEP: Final = 16  # a step of the handshake waits for its turn: what came meanwhile would only pile up in memory
+STEP: Final = 16
+"""A step of the TLS handshake waits for its turn: what came meanwhile would only pile up in memory."""
 
 
 class Owner(Protocol):
@@ -67,10 +68,10 @@ class Owner(Protocol):
     def drained(self, leg: Leg) -> None:
         """The leg is not full any more, or is broken: what waited is lost."""
 
-    def secured(self, leg: Leg) -> None:
+    def secured(self, leg: TlsLeg) -> None:
         """The handshake that `start_tls` began is complete."""
 
-    def insecure(self, leg: Leg, error: ssl.SSLError) -> None:
+    def insecure(self, leg: TlsLeg, error: ssl.SSLError) -> None:
         """That handshake has failed."""
 
 
@@ -78,8 +79,8 @@ class Leg:
     """A socket and what is on its way through it."""
 
     __slots__ = (
-        "_behind", "_broken", "_gone", "_held", "_owner", "_poller", "_queued", "_shaking", "_sock", "_then", "_tls",
-        "_watched", "at_close", "received", "rest", "sent", "streaming",
+        "_broken", "_gone", "_held", "_large", "_owner", "_poller", "_queued", "_sock", "_then", "_watched", "at_close",
+        "received", "rest", "sent", "streaming",
     )  # fmt: skip
 
     def __init__(self, poller: Poller, sock: socket.socket, owner: Owner, first: bytes = b"") -> None:
@@ -98,9 +99,7 @@ class Leg:
         self._gone = 0  # octets of it that have gone
         self._then: Callable[[], None] | None = None  # to be done when the rest has gone
         self._broken = False  # nothing can be sent any more
-        self._tls: Records | None = None
-        self._shaking = False
-        self._behind = False  # text is waiting in TLS that came while reading was held
+        self._large = LARGE  # octets read at once while message text passes
         self.at_close: Callable[[], None] | None = None  # what is to be done once, whoever closes it
         self.streaming: Callable[[Leg, memoryview], None] | None = None
         """Who gets what is read while message text passes, instead of the owner's `received`, in large chunks; they are
@@ -119,10 +118,6 @@ class Leg:
         """Whether nothing can be sent any more."""
         return self._broken
 
-    @property
-    def tls(self) -> ssl.SSLObject | None:
-        return None if self._tls is None else self._tls.side
-
     def hand_to(self, owner: Owner) -> None:
         """From now on another one is told."""
         self._owner = owner
@@ -131,14 +126,12 @@ class Leg:
 
     def hold(self, reasons: int) -> None:
         """Read only while `reasons` (PEER_FULL ...) is 0; the leg's own reasons stay whatever is said."""
-        before, self._held = self._held, (self._held & (ENDED | _STEP)) | reasons
+        before, self._held = self._held, (self._held & (ENDED | STEP)) | reasons
         if before and not self._held:
             self._resume()
 
     def _resume(self) -> None:
         """Nothing holds it any more."""
-        if self._behind:
-            self._poller.soon(self._read_behind)
         if self._watched is None:
             self._poller.soon(self._read_on)
         elif not self._watched & READ:
@@ -163,30 +156,33 @@ class Leg:
 
     def _read(self) -> None:
         """Read once, what there is and no more than a chunk."""
-        owner = self._owner
-        if owner is None:
+        if self._owner is None:
             return
         try:
             if self.streaming is None:
                 data: bytes | memoryview = self._sock.recv(SMALL)
             else:
-                count = self._sock.recv_into(_BUFFER)  # apart: mypyc evaluates the bounds of a memoryview's slice twice
+                # apart: mypyc evaluates the bounds of a memoryview's slice twice
+                count = self._sock.recv_into(_BUFFER, self._large)
                 data = _VIEW[:count]
         except BlockingIOError:
             return
         except OSError as error:
             self._lose(error.strerror or str(error))
             return
-        if not data:
-            self._end()
-        elif self._tls is None:
-            self.received += len(data)
-            if isinstance(data, bytes):
-                owner.received(self, data)
-            elif self.streaming is not None:
-                self.streaming(self, data)
+        if data:
+            self._take(data)
         else:
-            self._read_records(self._tls, data)
+            self._end()
+
+    def _take(self, data: bytes | memoryview) -> None:
+        """Hand on what was read."""
+        self.received += len(data)
+        if isinstance(data, bytes):
+            assert self._owner is not None
+            self._owner.received(self, data)
+        elif self.streaming is not None:
+            self.streaming(self, data)
 
     def _read_on(self) -> None:
         """Read what has left the epoll to its end, a turn a chunk."""
@@ -197,9 +193,6 @@ class Leg:
 
     def _end(self) -> None:
         assert self._owner is not None
-        if self._shaking:
-            self._lose("left in the TLS handshake")
-            return
         self._held |= ENDED
         if self._watched is not None and self._watched & READ:
             self._watch(self._watched & ~READ)
@@ -222,12 +215,6 @@ class Leg:
         if self._broken or not data:
             return
         self.sent += len(data)
-        if self._tls is not None:
-            try:
-                data = self._tls.write(data)
-            except ssl.SSLError:
-                self._break()
-                return
         if self.rest or self._queued or len(data) >= SMALL or not self._poller.in_turn:
             self._send(data)
         else:  # a dialogue: see net/poller.py
@@ -236,7 +223,7 @@ class Leg:
 
     def stream(self, text: memoryview) -> None:
         """As `send`, for message text; of `text` nothing is kept but a copy of what does not go at once."""
-        if len(text) < SMALL or self.rest or self._queued or self._tls is not None:
+        if len(text) < SMALL or self.rest or self._queued:
             self.send(bytes(text))
         elif not self._broken:
             self.sent += len(text)
@@ -274,13 +261,17 @@ class Leg:
             self._break()
             return
         if count < len(data):
-            self.rest, self._gone = bytes(data[count:]), 0
-            if self._watched is None:
-                self._break()
-            else:
-                self._watch(self._watched | WRITE)
-            if self._owner is not None:
-                self._owner.clogged(self)
+            self._keep(bytes(data[count:]))
+
+    def _keep(self, rest: bytes) -> None:
+        """The socket takes no more."""
+        self.rest, self._gone = rest, 0
+        if self._watched is None:
+            self._break()
+        else:
+            self._watch(self._watched | WRITE)
+        if self._owner is not None:
+            self._owner.clogged(self)
 
     def _send_rest(self) -> None:
         try:
@@ -311,73 +302,6 @@ class Leg:
         self._queued = self.rest = b""
         self._poller.soon(self._gone_out)
 
-    # TLS
-
-    def start_tls(self, wrap: Callable[[ssl.MemoryBIO, ssl.MemoryBIO], ssl.SSLObject]) -> None:
-        """All that is sent and read from now on is TLS; the owner hears `secured` or `insecure`."""
-        self._tls = Records(wrap)
-        self._shaking = True
-        if not self._tls.serving:
-            self._ask_for_step()
-
-    def _ask_for_step(self) -> None:
-        self._held |= _STEP
-        self._poller.handshake(self._shake)
-
-    def _read_records(self, tls: Records, data: bytes | memoryview) -> None:
-        tls.feed(data)
-        if self._shaking:
-            self._ask_for_step()
-        else:
-            self._read_text(tls)
-
-    def _shake(self) -> None:
-        tls, owner = self._tls, self._owner
-        if tls is None or owner is None or not self._shaking:
-            return
-        self._held &= ~_STEP
-        if not self._held:
-            self._resume()
-        try:
-            done = tls.handshake()
-        except ssl.SSLError as error:
-            self._shaking = False
-            self._send(tls.take())
-            owner.insecure(self, error)
-            return
-        if done and tls.patient:
-            pass  # goes with the greeting
-        elif out := tls.take():
-            self._send(out)
-        if done:
-            self._shaking = False
-            self._behind = tls.waiting  # text may have come in one segment with the end of the handshake
-            owner.secured(self)
-            self._read_behind()
-
-    def _read_behind(self) -> None:
-        if self._tls is not None and self._behind and not self._held:
-            self._behind = False
-            self._read_text(self._tls)
-
-    def _read_text(self, tls: Records) -> None:
-        assert self._owner is not None
-        try:
-            text, over = tls.read()
-        except ssl.SSLError as error:
-            self._lose("TLS: " + (error.reason or "broken"))
-            return
-        if out := tls.take():
-            self._send(out)
-        if text:
-            self.received += len(text)
-            if self.streaming is None:
-                self._owner.received(self, text)
-            else:
-                self.streaming(self, memoryview(text))
-        if over and self._owner is not None:
-            self._end()
-
     # Ends
 
     def finish_sending(self) -> None:
@@ -391,9 +315,6 @@ class Leg:
     def _finish_sending(self) -> None:
         if self._broken or self._owner is None:
             return
-        if self._tls is not None and not self._shaking:
-            self._send(self._tls.close_notify())
-            self.flush()
         try:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:
@@ -406,15 +327,13 @@ class Leg:
         self._owner = None
         self.flush()
         self.rest = b""
-        self._then = self._tls = self.streaming = None
+        self._then = self.streaming = None
         self._poller.close(self._sock)
         if self.at_close is not None:
             self.at_close()
 
     def say_goodbye(self) -> None:
-        """Send TLS's close_notify, where there is TLS, as a last octet before `close`."""
-        if self._tls is not None and not self._shaking and not self._broken and (out := self._tls.close_notify()):
-            self._send(out)
+        """Say that this is the end, where there is a word for it, before `close`."""
 
     # The epoll
 

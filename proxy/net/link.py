@@ -25,6 +25,7 @@ from ..session.smtp_moving import LEAVE
 from . import account, announcing, answers, tallies
 from .dialling import Dialling
 from .leg import LINGER, MORE, OWN_FULL, PEER_FULL, SESSION, Leg
+from .tls_leg import TlsLeg
 from .tracing import new_session
 
 if TYPE_CHECKING:
@@ -96,11 +97,9 @@ class Link:
         self.tls = ""
         """Version and cipher of the client's TLS, "TLSv1.3:TLS_AES_256_GCM_SHA384"."""
         self.session: Session = new_session(service, shared.traces, address, shown, id_)
-        self._client = Leg(shared.poller, sock, self)
+        self._client = (Leg if service.tls is None else TlsLeg)(shared.poller, sock, self)
         if service.implicit_tls:
-            assert service.tls is not None
-            shared.deadlines.arm(self, service.handshake_timeout)
-            self._client.start_tls(service.tls.wrap_for(address))
+            self._start_tls()
         else:
             announcing.find_upstream(self)
 
@@ -176,7 +175,14 @@ class Link:
             self._end(f"client lost ({self.session.doing})")
         return gone
 
-    def secured(self, leg: Leg) -> None:
+    def _start_tls(self) -> None:
+        client, service = self._client, self.service
+        assert isinstance(client, TlsLeg)
+        assert service.tls is not None
+        self.shared.deadlines.arm(self, service.handshake_timeout)
+        client.start_tls(service.tls.wrap_for(self.address))
+
+    def secured(self, leg: TlsLeg) -> None:
         self.tls = account.tls(leg.tls)
         tallies.secured(self)
         if self.service.implicit_tls:
@@ -185,7 +191,7 @@ class Link:
         else:
             self.call(self.session.tls_started)
 
-    def insecure(self, leg: Leg, error: ssl.SSLError) -> None:
+    def insecure(self, leg: TlsLeg, error: ssl.SSLError) -> None:
         self.figures[TLS_FAILURES] += 1
         reason = (error.reason or str(error)).lower().replace("_", " ")
         self._end(f"TLS handshake failed: {reason}")
@@ -332,10 +338,8 @@ class Link:
     def _treat(self, event: Event) -> None:
         match event:
             case TlsAsked():
-                assert self.service.tls is not None
-                self.shared.deadlines.arm(self, self.service.handshake_timeout)
+                self._start_tls()
                 self._step, self._wait = self.session.step, self.session.wait
-                self._client.start_tls(self.service.tls.wrap_for(self.address))
             case UnannouncedAsked():
                 announcing.move(self, event)
             case UpstreamAborted():

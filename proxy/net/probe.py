@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ..session.probe import ProbeSession
-from .leg import LINGER, OWN_FULL, Leg
+from .leg import LINGER, OWN_FULL
+from .tls_leg import TlsLeg
 
 if TYPE_CHECKING:
     import socket
     import ssl
 
+    from .leg import Leg
     from .service import Service, Shared
     from .timers import Queue
 
@@ -37,7 +39,7 @@ class Probe:
         self._began = shared.clock()
         self._why = ""  # how it ended, once it has
         self._session = ProbeSession(service.protocol, service.upstream.healthy)
-        self._leg = Leg(shared.poller, sock, self)
+        self._leg = TlsLeg(shared.poller, sock, self)
         shared.deadlines.arm(self, LASTS)
         if service.implicit_tls:
             assert service.tls is not None

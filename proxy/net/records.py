@@ -21,8 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 RECORD: Final = 16384  # octets of text in one record, RFC 8446 5.1
+FED: Final = 7 * RECORD
+"""Octets to be fed at once, at most: a memory buffer keeps the size that it has once had, a third more than this, as
+long as the session lasts."""
 WORDLESS: Final = 2 * RECORD  # octets that a peer may send without text: a whole record on its way, and as much again
 OVERHEAD: Final = 64  # octets of TLS that one octet of text accounts for; who sends them one by one needs 23 to 60
+
+# One a process.  With what waited before, a part of a record, no more text than this can come of what is fed at once.
+_TEXT = memoryview(bytearray(FED + 2 * RECORD))
 
 
 class Records:
@@ -38,7 +44,7 @@ class Records:
         self.side = wrap(self._incoming, self._outgoing)
 
     def feed(self, data: bytes | memoryview) -> None:
-        """Ciphertext of the peer."""
+        """Ciphertext of the peer, FED octets at most; `read` what comes of it before more is fed."""
         self._wordless += len(data)
         self._incoming.write(data)
 
@@ -70,18 +76,18 @@ class Records:
         """Whether the peer needs nothing more: what is left of a handshake in TLS 1.3 are tickets for another day."""
         return self.serving and self.side.version() == "TLSv1.3"
 
-    def read(self) -> tuple[bytes, bool]:
+    def read(self) -> tuple[memoryview, bool]:
         """Return all text that is here, and whether the peer has said that no more comes (close_notify).
 
+        The text is good until the next `read`, of any connection.
         Raise ssl.SSLError for records that are broken or forged, and for too many without text.
         """
-        parts: list[bytes] = []
-        over = False
+        size, over = 0, False
         try:
             while not over:
-                part = self.side.read(RECORD)
-                if part:
-                    parts.append(part)
+                count: int = self.side.read(RECORD, _TEXT[size:])  # type: ignore[assignment]  # typeshed: bytes
+                if count:
+                    size += count
                     if not self._incoming.pending:
                         break  # that was all: one read takes a whole record, the next would only raise
                 else:
@@ -90,22 +96,29 @@ class Records:
             pass
         except ssl.SSLZeroReturnError:
             over = True
-        text = parts[0] if len(parts) == 1 else b"".join(parts)
-        self._wordless -= OVERHEAD * len(text)
+        self._wordless -= OVERHEAD * size
         if self._wordless < 0:
             self._wordless = 0
         elif self._wordless > WORDLESS:
             error = ssl.SSLError(ssl.SSL_ERROR_SSL, "records without text")
             error.library, error.reason = "SSL", "WORDLESS"
             raise error
-        return text, over
+        return _TEXT[:size], over
 
     def write(self, data: bytes) -> bytes:
         """Return the ciphertext of `data`, behind what was left to go with it."""
-        written = self.side.write(data)
-        while written < len(data):
-            written += self.side.write(memoryview(data)[written:])
+        if len(data) > RECORD:
+            return b"".join(self.seal(memoryview(data)))
+        self.side.write(data)
         return self._outgoing.read()
+
+    def seal(self, data: memoryview) -> list[bytes]:
+        """The same, record by record: so their buffer stays small, and in the processor's cache."""
+        records = []
+        for at in range(0, len(data), RECORD):
+            self.side.write(data[at : at + RECORD])
+            records.append(self._outgoing.read())
+        return records
 
     def take(self) -> bytes:
         """What TLS itself wants to say: handshake messages, alerts, tickets."""

@@ -17,17 +17,15 @@ failure says what to write into the configuration.
 
 How the clients' side works: every certificate has a context.  All connections begin in the living one, the first
 that was made, and so have its tickets' keys; when the ClientHello is here, a connection that is to see another
-certificate is switched to that one's context.  A reload makes new contexts and swaps them in by one assignment.  What
-is under way keeps what it has.
+certificate is switched to that one's context.  A reload swaps new contexts in; what is under way keeps what it has.
 
-Not here: the sockets and the pumping of octets (net/leg.py); files (certificates.py); reading the ClientHello
-(wire/clienthello.py).
+Not here: sockets (net/tls_leg.py), files (certificates.py), reading the ClientHello (wire/clienthello.py).
 
 Rejected: loading a new pair into the living context.  A pair that does not fit breaks it, and a pair of another kind
 (RSA, ECDSA) does not replace the old one but stands beside it, so that some clients go on seeing the expired
 certificate.  `ssl`'s own ALPN: it goes on without a match, and does not tell that something was offered.  Asking for
-client certificates.  `sni_callback`: it must be paid for in every handshake, and knows less than what was read here
-anyway.  Changing the tickets' keys by time: `ssl` does not reach them; they live as long as the process.
+client certificates.  `sni_callback`: paid for in every handshake, to tell what was read here anyway.  Changing the
+tickets' keys by time: `ssl` does not reach them; they live as long as the process.
 
 RFC 8446, RFC 5246, RFC 5746 (renegotiation), RFC 6066 (SNI), RFC 7301 (ALPN); RULES S11, N7, N9.
 """
@@ -71,9 +69,7 @@ _OLD_CIPHERS = "DEFAULT:@SECLEVEL=0"
 # ssl.OP_LEGACY_SERVER_CONNECT is there from Python 3.12 on; the figure is OpenSSL's SSL_OP_LEGACY_SERVER_CONNECT.
 _LEGACY_SERVER_CONNECT = 0x4
 
-# To a client that has none yet; OpenSSL makes two, for clients that use a ticket once and come twice at a time.  Mail
-# clients keep the last that they got.  One costs 12 to 15 µs, a thirtieth of a session (measured).
-_TICKETS = 1
+_TICKETS = 1  # OpenSSL's two are for browsers; mail clients keep the last one, and each costs 12 µs (measured)
 
 # Alerts, RFC 8446 6.2
 _UNEXPECTED_MESSAGE = 10
@@ -211,8 +207,7 @@ class ClientSide(ssl.SSLObject):
         super().do_handshake()
 
     def _listen(self, heard: bytes) -> None:
-        # OpenSSL has taken all that was handed on before, so what waits in the BIO is new.  All of it is taken: what
-        # stayed there would reach OpenSSL together with what was judged.
+        # What waits in the BIO is new.  All of it is taken: what stayed would reach OpenSSL with what was judged.
         data = self._incoming.read()
         self._heard = heard = heard + data if heard else data
         try:

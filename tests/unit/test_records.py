@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.net.records import RECORD, WORDLESS, Records
+from proxy.net.records import FED, RECORD, WORDLESS, Records
 from proxy.net.tls import ServerTls
 
 from ..support.keyupdate import Sender, modern
@@ -90,6 +90,32 @@ def test_all_text_of_many_records_at_once(certificate: Path) -> None:
     assert len(out) > len(text) > 3 * RECORD
     server.feed(out)
     assert server.read() == (text, False)
+
+
+@pytest.mark.parametrize("size", [1, RECORD, RECORD + 1, 4 * RECORD, FED])
+def test_text_is_sealed_record_by_record(certificate: Path, size: int) -> None:
+    client, server = ends(certificate)
+    text = bytes(range(256)) * (size // 256 + 1)
+    text = text[:size]
+    records = server.seal(memoryview(text))
+    assert len(records) == -(-size // RECORD)
+    client.feed(b"".join(records))
+    assert client.read() == (text, False)
+    client.feed(server.write(text))
+    assert client.read() == (text, False)
+
+
+def test_all_text_of_what_is_fed_at_once_has_room_behind_what_waited(certificate: Path) -> None:
+    client, server = ends(certificate)
+    text = bytes(FED + 2 * RECORD)
+    out = memoryview(client.write(text))
+    server.feed(out[: RECORD - 1])
+    assert server.read() == (b"", False)
+    server.feed(out[RECORD - 1 : RECORD - 1 + FED])
+    some, _ = server.read()
+    size = len(some)
+    server.feed(out[RECORD - 1 + FED :])
+    assert size + len(server.read()[0]) == len(text)
 
 
 def test_half_a_record_waits_for_its_rest(certificate: Path) -> None:
