@@ -89,7 +89,11 @@ class ReplyBuffer:
 
         What is none of them is left to `take`, and so are long replies and a code without a text.
         """
-        first = _KNOWN.get(self._data[self._position : self._data.find(b"\n", self._position) + 1])
+        start = self._position
+        end = self._data.find(b"\n", start) + 1
+        first = (
+            _KNOWN.get(self._data[start:end]) if end else None
+        )  # compiled by mypyc, no slice may end before its start
         if first is not None and first.code < 300:  # most servers say the same to every recipient
             octets = first.octets * most
             if self._data.startswith(octets, self._position):
