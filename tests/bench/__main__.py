@@ -167,7 +167,7 @@ def _picture(workloads: Sequence[Workload], peers: Sequence[Peer], results: dict
         if workload.spread:
             continue
         ratios = {titles[name]: page.cost_ratio(results[workload.name], name) for name in titles}
-        rows.append(plot.Row(workload.what, {title: value for title, value in ratios.items() if value}))
+        rows.append(plot.Row(workload.what, {title: value for title, value in ratios.items() if value and value > 0}))
     words = "Cost of popgate and nginx for each workload, as ratios to HAProxy; the figures are in the table beside it."
     return plot.dots("Cost of a session or an octet", words, rows, list(titles.values()), "HAProxy")
 
