@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .clock import Clock
 
-MAXIMUM = 1_000_000  # leases; some 400 MB.  Reached only by someone who can log in from a million addresses
+MAXIMUM = 1_000_000  # leases; some 750 MB.  Reached only by someone who can log in from a million addresses
 _SWEEP = 16  # ended leases forgotten per question: more than one, so that forgetting outruns granting
 _SLACK = 1024  # outdated heap items that are not worth a rebuild
 

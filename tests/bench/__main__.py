@@ -138,7 +138,7 @@ def _page(
     look_ups: Sequence[lookups.LookUp],
 ) -> str:
     titles = {peer.name: peer.title() for peer in peers}
-    beside = [workload for workload in workloads if not workload.spread]
+    beside = [workload for workload in workloads if not workload.alone]
     return f"""# How fast
 
 {where}
@@ -151,7 +151,8 @@ Cost and speed of popgate and others, HAProxy in tcp mode = 1. Cost is the proxy
 
 {page.ratios(beside, peers, results)}
 What popgate must reach, and aims at, each as a ratio to what is named. `workers-2` and `workers-4` are popgate with so
-many workers on all cores, beside popgate with one; a look-up is what a foreign recipient costs in the store.
+many workers, all on the proxy's core, beside popgate with one; a look-up is what a foreign recipient costs in the
+store.
 
 {goals.page(titles, results, look_ups)}
 Every figure; "direct" is no proxy. Where the core was far from busy, load or upstream were the limit, and the speed
@@ -164,7 +165,7 @@ def _picture(workloads: Sequence[Workload], peers: Sequence[Peer], results: dict
     titles = {peer.name: peer.title() for peer in peers if peer.name not in (page.BASE, "direct")}
     rows = []
     for workload in workloads:
-        if workload.spread:
+        if workload.alone:
             continue
         ratios = {titles[name]: page.cost_ratio(results[workload.name], name) for name in titles}
         rows.append(plot.Row(workload.what, {title: value for title, value in ratios.items() if value and value > 0}))

@@ -40,21 +40,9 @@ def cores() -> tuple[int | None, int | None]:
 @contextlib.contextmanager
 def on_core(core: int | None) -> Iterator[None]:
     """Programs that are started inside run on that core."""
-    with _on({core} if core is not None else os.sched_getaffinity(0)):
-        yield
-
-
-@contextlib.contextmanager
-def everywhere() -> Iterator[None]:
-    """Programs that are started inside run on all cores."""
-    with _on(set(_CORES)):
-        yield
-
-
-@contextlib.contextmanager
-def _on(cores: set[int]) -> Iterator[None]:
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cores)
+    if core is not None:
+        os.sched_setaffinity(0, {core})
     try:
         yield
     finally:

@@ -87,7 +87,7 @@ class Peer:
         return ""
 
     def serves(self, workload: Workload) -> bool:
-        return not workload.spread
+        return not workload.alone
 
     def command(self, site: Site, workload: Workload) -> list[str]:
         """Write its configuration; what starts it in the foreground."""
@@ -109,7 +109,7 @@ class Peer:
             site = Site(Path(name), host, ports, upstream, certificate)
             if companion := self.companion(site):
                 stack.enter_context(Process(companion, cwd=site.folder))
-            with machine.everywhere() if workload.spread else machine.on_core(core):
+            with machine.on_core(core):
                 process = stack.enter_context(Process(self.command(site, workload), cwd=site.folder))
             _await(process, host, ports[workload.listener])
             yield Running(host, ports, process.pid)
@@ -134,7 +134,7 @@ class Direct(Peer):
         return "no proxy"
 
     def serves(self, workload: Workload) -> bool:
-        return not (workload.tls or workload.spread) and workload.counted is not Counted.MEMORY
+        return not (workload.tls or workload.alone) and workload.counted is not Counted.MEMORY
 
     @contextlib.contextmanager
     def run(self, workload: Workload, upstream: Upstream, certificate: Path) -> Iterator[Running]:
@@ -248,7 +248,7 @@ class Perdition(Peer):
 
     def serves(self, workload: Workload) -> bool:
         """Not what takes a thousand processes."""
-        return workload.listener == "pop3" and not workload.spread and workload.counted is not Counted.MEMORY
+        return workload.listener == "pop3" and not workload.alone and workload.counted is not Counted.MEMORY
 
     def command(self, site: Site, workload: Workload) -> list[str]:
         place = ["-b", site.host, "-l", str(site.ports["pop3"])]

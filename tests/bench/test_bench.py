@@ -427,10 +427,3 @@ def test_local_mail_asks_redis_nothing_and_foreign_mail_once(upstream: Upstream,
 def test_resumed_sessions_are_a_share() -> None:
     rounds = [replace(figures(1.0), resumed=share) for share in (0.9, 1.0, 0.95)]
     assert measure.medians(rounds).resumed == 0.95
-
-
-def test_a_program_everywhere_has_all_cores() -> None:
-    all_cores = os.sched_getaffinity(0)
-    with machine.on_core(max(all_cores)), machine.everywhere():
-        assert os.sched_getaffinity(0) == all_cores
-    assert os.sched_getaffinity(0) == all_cores

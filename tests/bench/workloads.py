@@ -49,9 +49,9 @@ class Workload:
     """All clients have logged in by POP3 before."""
     store: str = "sqlite:leases.db"
     workers: int = 1
-    """Of popgate, like `store`; however many, they share the proxy's one core, unless they are `spread`."""
-    spread: bool = False
-    """popgate alone, on all cores: its workers side by side."""
+    """Of popgate, like `store`; however many, they share the proxy's one core."""
+    alone: bool = False
+    """popgate beside itself, and no other proxy."""
 
     @property
     def tls(self) -> bool:
@@ -114,12 +114,12 @@ WORKLOADS = {
         Workload("idle-tls", "memory of an idle POP3S session", "pop3s", (*_LOGIN, "!"), Counted.MEMORY),
         *[
             Workload(
-                f"workers-{n}", f"SMTP sessions, {n} worker{'s' * (n > 1)}", "smtp", _SHORT, workers=n, spread=True
+                f"workers-{n}", f"SMTP sessions, workers: {n}", "smtp", _SHORT, workers=n, parallel=256, alone=True
             )
             for n in (1, 2, 4)
         ],
         Workload(
-            "workers-tls", "SMTPS sessions, resumed, 4 workers", "smtps", _SHORT, resumed=True, workers=4, spread=True
+            "workers-tls", "SMTPS sessions, resumed, 4 workers", "smtps", _SHORT, resumed=True, workers=4, alone=True
         ),
         Workload("latency", "NOOP and its reply, all on one core", "smtp", _NOOPS, Counted.TRIPS, 1),
     )
