@@ -87,19 +87,18 @@ class ReplyBuffer:
     def take_positive(self, most: int) -> tuple[bytes, int]:
         """Take whole positive replies of one line, as many as are next, `most` at most; their octets and their number.
 
-        What is none of them is left to `take`, and so are long replies and a code without a text.
+        What is none of them is left to `take`; so may be long replies, and a code without a text.
         """
-        start = self._position
-        end = self._data.find(b"\n", start) + 1
-        first = (
-            _KNOWN.get(self._data[start:end]) if end else None
-        )  # compiled by mypyc, no slice may end before its start
+        data, start = self._data, self._position
+        end = data.find(b"\n", start) + 1
+        first = _KNOWN.get(data[start:end]) if end else None  # compiled, a slice may not end before its start
         if first is not None and first.code < 300:  # most servers say the same to every recipient
-            octets = first.octets * most
-            if self._data.startswith(octets, self._position):
-                self._used(self._position + len(octets))
-                return octets, most
-        match = _POSITIVE.match(self._data, self._position)
+            count = min(most, (len(data) - start) // len(first.octets))
+            octets = first.octets * count
+            if data.startswith(octets, start):
+                self._used(start + len(octets))
+                return octets, count
+        match = _POSITIVE.match(data, start)
         if match is None:
             return b"", 0
         octets = match[0]
@@ -107,7 +106,7 @@ class ReplyBuffer:
         if count > most:
             octets = octets[: -len(octets.split(b"\n", most)[most])]
             count = most
-        self._used(self._position + len(octets))
+        self._used(start + len(octets))
         return octets, count
 
     def _take_many(self, start: int) -> Reply | None:
