@@ -18,12 +18,14 @@ import socket
 from typing import TYPE_CHECKING, Final, Protocol
 
 from .poller import BROKEN, READ, WRITE
+from .splice import spliced
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
     from .poller import Poller
+    from .splice import Pipe
     from .tls_leg import TlsLeg
 
 LARGE: Final = 262144
@@ -80,7 +82,7 @@ class Leg:
 
     __slots__ = (
         "_broken", "_gone", "_held", "_large", "_owner", "_poller", "_queued", "_sock", "_then", "_watched", "at_close",
-        "received", "rest", "sent", "streaming",
+        "onward", "received", "rest", "sent", "streaming",
     )  # fmt: skip
 
     def __init__(self, poller: Poller, sock: socket.socket, owner: Owner, first: bytes = b"") -> None:
@@ -103,7 +105,9 @@ class Leg:
         self.at_close: Callable[[], None] | None = None  # what is to be done once, whoever closes it
         self.streaming: Callable[[Leg, memoryview], None] | None = None
         """Who gets what is read while message text passes, instead of the owner's `received`, in large chunks; they are
-        good during the call only."""
+        good during the call only, and empty for what has gone `onward`."""
+        self.onward: Leg | None = None
+        """Where the text may go without being read (net/splice.py)."""
         self.received = self.sent = 0  # octets of text
         poller.add(sock.fileno(), self._watched or READ, self._ready)
 
@@ -117,6 +121,16 @@ class Leg:
     def broken(self) -> bool:
         """Whether nothing can be sent any more."""
         return self._broken
+
+    @property
+    def clear(self) -> bool:
+        """Whether what is sent and received is text as it stands."""
+        return True
+
+    @property
+    def ready(self) -> bool:
+        """Whether what is sent now is sent at once, and as it stands."""
+        return self.clear and not (self.rest or self._queued or self._broken or self._owner is None)
 
     def hand_to(self, owner: Owner) -> None:
         """From now on another one is told."""
@@ -161,6 +175,9 @@ class Leg:
         try:
             if self.streaming is None:
                 data: bytes | memoryview = self._sock.recv(SMALL)
+            elif self.onward is not None and spliced(self._poller.pipe, self._sock, self, self.onward):
+                self._take(_VIEW[:0])
+                return
             else:
                 # apart: mypyc evaluates the bounds of a memoryview's slice twice
                 count = self._sock.recv_into(_BUFFER, self._large)
@@ -228,6 +245,14 @@ class Leg:
         elif not self._broken:
             self.sent += len(text)
             self._write(text)
+
+    def pour(self, pipe: Pipe, count: int) -> bool:
+        """Send the `count` octets that are in a pipe, when the leg is `ready`; whether they went at once."""
+        self.sent += count
+        rest = pipe.empty_into(self._sock, count)
+        if rest:
+            self._keep(rest)
+        return not rest
 
     def _send(self, data: bytes) -> None:
         """Send at once, or behind what waits."""
@@ -327,7 +352,7 @@ class Leg:
         self._owner = None
         self.flush()
         self.rest = b""
-        self._then = self.streaming = None
+        self._then = self.streaming = self.onward = None
         self._poller.close(self._sock)
         if self.at_close is not None:
             self.at_close()

@@ -24,7 +24,7 @@ from ..session.smtp import SmtpSession
 from ..session.smtp_moving import LEAVE
 from . import account, announcing, answers, tallies
 from .dialling import Dialling
-from .leg import LINGER, MORE, OWN_FULL, PEER_FULL, SESSION, Leg
+from .leg import LARGE, LINGER, MORE, OWN_FULL, PEER_FULL, SESSION, Leg
 from .tls_leg import TlsLeg
 from .tracing import new_session
 
@@ -127,6 +127,8 @@ class Link:
         try:
             if self.final is None and other is not None and self.session.passes(text, client):
                 other.stream(text)
+                if len(text) == LARGE and self.session.untouched and leg.clear and other.ready:
+                    leg.onward = other
                 self._pump()
                 return
         except Exception as error:

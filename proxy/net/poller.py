@@ -21,6 +21,8 @@ import select
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from .splice import Pipe
+
 if TYPE_CHECKING:
     import asyncio
     import socket
@@ -39,11 +41,15 @@ _BATCH: Final = 256  # events a turn: bounds how long the loop's timers and sign
 class Poller:
     """The sockets of one worker."""
 
-    __slots__ = ("_closing", "_connecting", "_epoll", "_handlers", "_handshakes", "_loop", "_soon", "in_turn", "queued")
+    __slots__ = (
+        "_closing", "_connecting", "_epoll", "_handlers", "_handshakes", "_loop", "_soon", "in_turn", "pipe", "queued",
+    )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._epoll = select.epoll()
+        self.pipe = Pipe()
+        """For octets that go from one of the sockets to another."""
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._handshakes: deque[Callable[[], None]] = deque()
         self._soon: list[Callable[[], None]] = []
@@ -99,6 +105,7 @@ class Poller:
         """Stop for good; sockets that are still watched are their owners' to close."""
         self._loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
+        self.pipe.close()
 
     def _turn(self) -> None:
         if self._epoll.closed:

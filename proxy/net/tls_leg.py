@@ -41,6 +41,10 @@ class TlsLeg(Leg):
     def tls(self) -> ssl.SSLObject | None:
         return None if self._tls is None else self._tls.side
 
+    @property
+    def clear(self) -> bool:
+        return self._tls is None
+
     # The handshake
 
     def start_tls(self, wrap: Callable[[ssl.MemoryBIO, ssl.MemoryBIO], ssl.SSLObject]) -> None:

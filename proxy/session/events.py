@@ -206,6 +206,10 @@ class Session(Protocol):
         False says nothing about them: `client_bytes` or `upstream_bytes` does.
         """
 
+    @property
+    def untouched(self) -> bool:
+        """All of what is streaming passes, and nobody looks at it (RULES P5)."""
+
     def client_bytes(self, data: bytes) -> None: ...
     def upstream_bytes(self, data: bytes) -> None: ...
     def client_eof(self) -> None: ...

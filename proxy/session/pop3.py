@@ -37,8 +37,8 @@ class PopSession:
 
     __slots__ = (
         "bad_commands", "commands", "events", "exchange", "failed_logins", "held", "leaving", "lines", "list",
-        "login", "replies", "settings", "settle", "state", "step", "tls", "to_client", "to_upstream",
-        "upstream_done", "upstream_left", "user", "verb",
+        "login", "replies", "settings", "settle", "state", "step", "streaming", "tls", "to_client", "to_upstream",
+        "untouched", "upstream_done", "upstream_left", "user", "verb",
     )  # fmt: skip
 
     def __init__(self, settings: PopSettings, *, tls: bool = False) -> None:
@@ -62,16 +62,13 @@ class PopSession:
         self.list: list[bytes] | None = None  # the lines of a multi-line reply so far
         self.held = b""  # the +OK of the login and what came behind it; or the -ERR
         self.leaving = self.upstream_left = False
+        self.streaming = self.untouched = False  # the mailbox is open
 
     # What the link sees
 
     @property
     def holding(self) -> bool:
         return self.state in (GREETING, REPLY, LEASE, REFUSED) and self.lines.waiting != b""
-
-    @property
-    def streaming(self) -> bool:
-        return self.state is OPEN
 
     @property
     def wait(self) -> Wait:
@@ -102,7 +99,7 @@ class PopSession:
 
     def passes(self, text: memoryview, client: bool) -> bool:
         self.step += 1
-        return self.state is OPEN
+        return self.untouched
 
     def upstream_bytes(self, data: bytes) -> None:
         """Octets of the upstream."""
@@ -178,6 +175,7 @@ class PopSession:
         if self.state is not LEASE:
             return
         self.state = OPEN
+        self.streaming = self.untouched = True
         self.to_client.append(self.held)
         self.held = b""
         if self.lines.waiting:
@@ -277,4 +275,5 @@ class PopSession:
             self.say(reply)
         self.events.append(Finished(why if clean else f"{why} ({self.doing})", clean))
         self.state = CLOSED
+        self.streaming = self.untouched = False
         self.lines.clear()

@@ -58,8 +58,8 @@ class SmtpSession:
         "events", "exchange", "expelled", "failed_logins", "hello", "helo", "holding", "leaving", "ledger", "lines",
         "literal", "login", "messages", "moving", "offer", "pending", "quitting", "recipients", "refused", "replies",
         "serial", "settings", "settling", "shortcuts", "standing", "starting_tls", "state", "step", "streaming",
-        "synchronising", "tls", "to_client", "to_upstream", "transaction", "unsaid", "upstream_authenticated",
-        "upstream_done", "wait", "why",
+        "synchronising", "tls", "to_client", "to_upstream", "transaction", "unsaid", "untouched",
+        "upstream_authenticated", "upstream_done", "wait", "why",
     )  # fmt: skip
 
     def __init__(
@@ -76,6 +76,7 @@ class SmtpSession:
         self.standing = standing
         self.state = GREETING
         self.holding = self.streaming = False
+        self.untouched = False  # always: a message is looked at
         self.wait = Wait.GREETING
         self.lines = LineBuffer(MAX_LINE)
         self.replies = ReplyBuffer()

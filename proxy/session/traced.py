@@ -168,9 +168,6 @@ class TracedPop(PopSession):
             self._mailbox_commands(data)
         super().client_bytes(data)
 
-    def passes(self, text: memoryview, client: bool) -> bool:
-        return False  # it is to be seen
-
     def upstream_bytes(self, data: bytes) -> None:
         if self.state is OPEN:
             self._transcript.count(UPSTREAM, data)
@@ -189,6 +186,7 @@ class TracedPop(PopSession):
             behind = len(self.lines)
             self._mailbox_commands(self.lines.waiting[-behind:] if behind else b"")
         super().lease_settled()
+        self.untouched = False
 
     def tls_started(self) -> None:
         self._transcript.note("TLS")

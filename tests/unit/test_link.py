@@ -13,6 +13,7 @@ from proxy.errors import StoreUnavailable
 from proxy.leases.memory import MemoryStore
 from proxy.net.leg import Leg
 from proxy.net.link import Link
+from proxy.net.splice import MOST
 from proxy.net.upstream import Server
 from proxy.wire.address import packed
 
@@ -484,7 +485,7 @@ def logged_in(gate: Gate) -> tuple[Peer, Peer]:
 
 
 def test_a_client_that_never_reads_stops_the_upstream_from_being_read(pop: Gate) -> None:
-    """DESIGN promise 6: what is in flight is the kernel's buffers and one chunk, whatever the upstream would send."""
+    """DESIGN promise 6: what is in flight is the kernel's buffers and one piece, whatever the upstream would send."""
     client, up = logged_in(pop)
     sent = 0
     for _ in range(200):
@@ -496,7 +497,7 @@ def test_a_client_that_never_reads_stops_the_upstream_from_being_read(pop: Gate)
     pop.workshop.rest(0.02)
     assert pop.link._client.sent == before, "no more is taken"
     assert pop.link._client.sent - len(pop.link._client.rest) >= 0
-    assert len(pop.link._client.rest) <= 262144
+    assert len(pop.link._client.rest) <= MOST
     turns = pop.workshop.poller.turns
     pop.workshop.rest(0.05)
     assert pop.workshop.poller.turns <= turns + 1, "nor does it cost turns"
