@@ -6,6 +6,7 @@
 --quick        one short round with small numbers: shows that it runs, its figures are worth nothing
 --growth       memory and CPU as sessions and leases become more, instead of workloads
 --out FOLDER   writes bench.md and bench.svg (growth.md, growth.svg) there, too
+--readme FILE  writes the costs between the two marks of that page (page.BEGIN, page.END)
 
 The proxy runs on one core, load and upstream on another, so the speed has a limit that is not the proxy's: where "core
 busy" is far below 100 %, only the cost counts.  Cost is CPU seconds of the proxy (memory, for idle sessions; time, for
@@ -70,6 +71,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="only shows that it runs")
     parser.add_argument("--growth", action="store_true", help="what more sessions and leases cost")
     parser.add_argument("--out", type=Path, help="folder for the page and the picture")
+    parser.add_argument("--readme", type=Path, help="page whose table of costs is written anew")
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=", ".join([*WORKLOADS, _LOOK_UPS]))
     given = parser.parse_args()
     if unknown := set(given.workloads) - {*WORKLOADS, _LOOK_UPS}:
@@ -123,6 +125,10 @@ def _compared(given: argparse.Namespace, upstream: Upstream, certificate: Path) 
         serving = [peer for peer in peers if peer.serves(workload)]
         results[workload.name] = measure.through_all(serving, rounds, one_round)
         print(f"bench: {workload.name}, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+    beside = [workload for workload in workloads if not workload.alone]
+    if given.readme is not None:
+        text = given.readme.read_text("utf-8")
+        given.readme.write_text(page.replaced(text, page.brief(beside, peers, results)), encoding="utf-8")
     found: list[lookups.LookUp] = []
     if _LOOK_UPS in chosen:
         found = lookups.measure(upstream, certificate, *([_QUICK_LOOK_UPS] if given.quick else []))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 BASE = "haproxy"
 """Whose cost and speed are 1."""
+BEGIN, END = "<!-- scripts/bench writes from here -->", "<!-- to here -->"
 
 
 def ratio(of: float | None, to: float | None) -> float | None:
@@ -60,6 +61,25 @@ def ratios(workloads: Sequence[Workload], peers: Sequence[Peer], results: Mappin
             row += [shown(cost_ratio(figures, peer.name)), shown(speed_ratio(figures, peer.name))]
         rows.append(row)
     return table(head, rows)
+
+
+def brief(workloads: Sequence[Workload], peers: Sequence[Peer], results: Mapping[str, Mapping[str, Figures]]) -> str:
+    """The costs alone, of popgate and of its nearest peer: README's table."""
+    chosen = [peer for peer in peers if peer.name in ("popgate", "nginx-mail")]
+    rows = [
+        [workload.what, *[shown(cost_ratio(results[workload.name], peer.name)) for peer in chosen]]
+        for workload in workloads
+    ]
+    return table(["what", *[peer.title() for peer in chosen]], rows)
+
+
+def replaced(text: str, by: str) -> str:
+    """A page with what stands between its two marks replaced; ValueError where it has none."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError(f"there is no {BEGIN} with an {END} behind it")
+    return f"{before}{begin}\n{by}{end}{after}"
 
 
 def details(workloads: Sequence[Workload], peers: Sequence[Peer], results: Mapping[str, Mapping[str, Figures]]) -> str:

@@ -157,7 +157,9 @@ def test_a_proxy_that_does_not_start_says_why(upstream: Upstream, tmp_path: Path
 
 @pytest.mark.e2e
 def test_the_command_writes_a_page_and_a_picture(upstream: Upstream, tmp_path: Path) -> None:
-    options = ["--quick", "--peers", "direct,popgate,haproxy", "--out", str(tmp_path)]
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n", encoding="utf-8")
+    options = ["--quick", "--peers", "direct,popgate,haproxy", "--out", str(tmp_path), "--readme", str(readme)]
     command = [str(ROOT / "scripts" / "bench"), *options, "pop3", "retr"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -167,6 +169,9 @@ def test_the_command_writes_a_page_and_a_picture(upstream: Upstream, tmp_path: P
     assert "| popgate |" in text.replace("  ", "")
     assert "bench.svg" in text
     ET.parse(tmp_path / "bench.svg")
+    lines = readme.read_text("utf-8").splitlines()
+    assert (lines[0], lines[1], lines[-2], lines[-1]) == ("before", page.BEGIN, page.END, "after")
+    assert [line.split("|")[1].strip() for line in lines[4:-2]] == [WORKLOADS[name].what for name in ("pop3", "retr")]
 
 
 @pytest.mark.e2e
@@ -427,3 +432,11 @@ def test_local_mail_asks_redis_nothing_and_foreign_mail_once(upstream: Upstream,
 def test_resumed_sessions_are_a_share() -> None:
     rounds = [replace(figures(1.0), resumed=share) for share in (0.9, 1.0, 0.95)]
     assert measure.medians(rounds).resumed == 0.95
+
+
+def test_the_readme_has_the_marks_of_its_table() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    table = page.table(["what", "popgate"], [["a session", "0.99"]])
+    assert table in page.replaced(text, table)
+    with pytest.raises(ValueError, match="there is no"):
+        page.replaced("nothing", table)
