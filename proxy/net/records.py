@@ -8,7 +8,7 @@ TLS 1.3 lets a peer send records without text, above all KeyUpdates, each of 27 
 record with text (measured: 19 µs); ten peers that sent nothing else made everybody wait for seconds.  So records must
 carry text: `WORDLESS`, `OVERHEAD`.
 
-Not here: contexts and certificates (net/tls.py), sockets (net/leg.py).
+Not here: contexts and certificates (net/tls.py), sockets (net/tls_leg.py).
 """
 
 from __future__ import annotations

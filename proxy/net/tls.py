@@ -2,8 +2,7 @@
 
 Promises, clients' side (`ServerTls`, one for all listeners of a protocol):
 - A certificate is chosen by SNI; without a match the first one is shown.  Where two have one name the first counts.
-- ALPN that is offered and does not name the listener's protocol ends the handshake with `no_application_protocol`
-  (RULES S11).
+- ALPN that is offered and does not name the listener's protocol ends the handshake (RULES S11).
 - Tickets: made by one context that lives as long as the process and is made before the workers are forked, so that
   every worker takes them, also after a reload (N7).  A ticket of the POP3 listeners means nothing to the SMTP
   listeners: their contexts have other keys, and OpenSSL makes those keys at random.  All names of one protocol are one
@@ -19,7 +18,8 @@ How the clients' side works: every certificate has a context.  All connections b
 that was made, and so have its tickets' keys; when the ClientHello is here, a connection that is to see another
 certificate is switched to that one's context.  A reload swaps new contexts in; what is under way keeps what it has.
 
-Not here: sockets (net/tls_leg.py), files (certificates.py), reading the ClientHello (wire/clienthello.py).
+Not here: what a client asks for, and what it is refused for (net/client_side.py); sockets (net/tls_leg.py); files
+(certificates.py).
 
 Rejected: loading a new pair into the living context.  A pair that does not fit breaks it, and a pair of another kind
 (RSA, ECDSA) does not replace the old one but stands beside it, so that some clients go on seeing the expired
@@ -36,19 +36,18 @@ import re
 import ssl
 import sys
 import warnings
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from ..certificates import fingerprint, read
-from ..errors import ConfigError, ProtocolError, UpstreamUnavailable
+from ..errors import ConfigError, UpstreamUnavailable
 from ..wire.address import Networks
-from ..wire.clienthello import read as read_hello
+from .client_side import ClientSide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from ..certificates import Certificate
-    from ..wire.clienthello import ClientHello
 
     Wrap = Callable[[ssl.MemoryBIO, ssl.MemoryBIO], ssl.SSLObject]
 
@@ -61,8 +60,8 @@ VERSIONS = {
 _OLD = ("TLSv1", "TLSv1.1")
 OLDEST = "TLSv1"
 
-# For clients: forward secrecy and authenticated encryption only (Mozilla's "intermediate" list), said here because what
-# Python allows by itself depends on who built it.  TLS 1.3 has a list of its own.
+# For clients: forward secrecy and authenticated encryption only (Mozilla's "intermediate" list; so the client's order
+# counts, which knows its processor), said here because Python's own depends on who built it.  TLS 1.3 has another list.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aNULL"
 # What TLS 1.0 can do at all: SHA-1 and CBC, which Python's own list leaves out, and short keys.
 _OLD_CIPHERS = "DEFAULT:@SECLEVEL=0"
@@ -70,11 +69,6 @@ _OLD_CIPHERS = "DEFAULT:@SECLEVEL=0"
 _LEGACY_SERVER_CONNECT = 0x4
 
 _TICKETS = 1  # OpenSSL's two are for browsers; mail clients keep the last one, and each costs 12 µs (measured)
-
-# Alerts, RFC 8446 6.2
-_UNEXPECTED_MESSAGE = 10
-_UNRECOGNIZED_NAME = 112
-_NO_APPLICATION_PROTOCOL = 120
 
 
 class ServerTls:
@@ -143,7 +137,6 @@ class _Side:
     """A living context, and those that a connection may be switched to."""
 
     def __init__(self, protocol: str) -> None:
-        self.protocol = protocol.encode()
         self._protocol = protocol
         self._living: ssl.SSLContext | None = None
 
@@ -172,10 +165,10 @@ class _Side:
         assert self._living is not None
         side = self._living.wrap_bio(incoming, outgoing, server_side=True)
         assert isinstance(side, ClientSide)
-        side.stand_before(incoming, outgoing, self)
+        side.stand_before(incoming, outgoing, self._protocol, self._switch)
         return side
 
-    def switch(self, side: ssl.SSLObject, name: str) -> None:
+    def _switch(self, side: ssl.SSLObject, name: str) -> None:
         """Let `side`, which is in the living context, show the certificate for this server name ("": none was said)."""
         context = self._first
         if name:
@@ -185,55 +178,6 @@ class _Side:
             context = self._contexts.get(name) or self._contexts.get(wildcard) or context
         if context is not self._living:
             side.context = context
-
-
-class ClientSide(ssl.SSLObject):
-    """An SSLObject whose first step is to judge what the client asks for.
-
-    Contract: `do_handshake` is called until it returns, before anything is read or written.  After an SSLError the
-    outgoing BIO holds the alert; send it and close.
-    """
-
-    def stand_before(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, of: _Side) -> None:
-        self._incoming = incoming
-        self._outgoing = outgoing
-        self._of = of
-        self._heard: bytes | None = b""  # the ClientHello so far; None: it was judged good
-
-    def do_handshake(self) -> None:
-        """As SSLObject's; raises SSLError with `reason` set if the client's first message is refused."""
-        if self._heard is not None:
-            self._listen(self._heard)
-        super().do_handshake()
-
-    def _listen(self, heard: bytes) -> None:
-        # What waits in the BIO is new.  All of it is taken: what stayed would reach OpenSSL with what was judged.
-        data = self._incoming.read()
-        self._heard = heard = heard + data if heard else data
-        try:
-            hello = read_hello(heard)
-        except ProtocolError as error:
-            self._refuse(_UNEXPECTED_MESSAGE, "UNEXPECTED_MESSAGE", str(error))
-        if hello is not None:
-            self._judge(hello)
-            self._heard = None
-        if data:
-            self._incoming.write(data)
-
-    def _judge(self, hello: ClientHello) -> None:
-        if hello.protocols is not None and self._of.protocol not in hello.protocols:
-            self._refuse(_NO_APPLICATION_PROTOCOL, "NO_APPLICATION_PROTOCOL", "ALPN names another protocol")
-        name = hello.server_name or b""
-        if not name.isascii():  # no host is called so: RFC 6066 3
-            self._refuse(_UNRECOGNIZED_NAME, "UNRECOGNIZED_NAME", "SNI is not ASCII")
-        self._of.switch(self, name.decode())
-
-    def _refuse(self, alert: int, reason: str, text: str) -> NoReturn:
-        # The octets are not put back: OpenSSL never sees them, and a second call ends here again.
-        self._outgoing.write(bytes((21, 3, 3, 0, 2, 2, alert)))  # one record: alert, version, length; fatal
-        error = ssl.SSLError(ssl.SSL_ERROR_SSL, text)
-        error.library, error.reason = "SSL", reason
-        raise error
 
 
 class UpstreamTls:
@@ -389,7 +333,12 @@ def _shown(certificate: Certificate, protocol: str, min_version: str) -> ssl.SSL
 def _harden(context: ssl.SSLContext, protocol: str, min_version: str) -> None:
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols([protocol])
-    context.set_ciphers(_OLD_CIPHERS if min_version in _OLD else _CIPHERS)
+    if min_version in _OLD:
+        context.set_ciphers(_OLD_CIPHERS)
+        context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    else:
+        context.set_ciphers(_CIPHERS)
+        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     _set_minimum(context, min_version)
 
 

@@ -365,6 +365,15 @@ def test_N7_ticket_of_one_worker_is_good_in_another(pem: Path, version: ssl.TLSV
     assert os.waitpid(child, 0)[1] == 0
 
 
+@pytest.mark.parametrize("order", [("CHACHA20", "AES256"), ("AES256", "CHACHA20")])
+def test_the_order_of_the_clients_ciphers_counts(pem: Path, order: tuple[str, str]) -> None:
+    names = {"CHACHA20": "ECDHE-ECDSA-CHACHA20-POLY1305", "AES256": "ECDHE-ECDSA-AES256-GCM-SHA384"}
+    both = wire(ServerTls("smtp", [pem]), client(V2, ciphers=":".join([names[one] for one in order]))).shake()
+    cipher = both.server.cipher()
+    assert cipher is not None
+    assert cipher[0] == names[order[0]]
+
+
 def test_one_ticket_is_given(pem: Path) -> None:
     both = wire(ServerTls("smtp", [pem]), client(V3))
     for side in (both.client, both.server):
