@@ -68,7 +68,7 @@ class PopSession:
 
     @property
     def holding(self) -> bool:
-        return self.state in (GREETING, REPLY, LEASE, REFUSED) and self.lines.waiting != b""
+        return self.lines.waiting != b"" and self.state in (GREETING, REPLY, LEASE, REFUSED)
 
     @property
     def wait(self) -> Wait:
@@ -206,7 +206,8 @@ class PopSession:
             self._take_replies()
         except ProtocolError as error:
             self.finish(f"upstream: {error}", texts.UPSTREAM_PROTOCOL)
-        self._run()
+        if self.lines.waiting or self.leaving:
+            self._run()
 
     def _run(self) -> None:
         while self.state in (COMMANDS, SASL):

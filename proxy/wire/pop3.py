@@ -21,7 +21,6 @@ MAX_REPLY_LINE = 4096  # octets; RFC 2449 4 allows 512
 MAX_REPLY_LINES = 200  # of a multi-line reply before the login (CAPA, LANG)
 
 _CONTROL = re.compile(rb"[\0-\x1f\x7f]")
-_STATUS = re.compile(rb"(\+OK|-ERR|\+)(?= |\Z)")
 
 
 class Status(Enum):
@@ -33,6 +32,9 @@ class Status(Enum):
     """A challenge: the next line of the client belongs to AUTH (RFC 5034 4)."""
 
 
+_STATUSES = {said.value: said for said in Status}
+
+
 def has_control(line: bytes) -> bool:
     """Whether a line holds an octet below 0x20 or 0x7F: no command does (RULES P2)."""
     return _CONTROL.search(line) is not None
@@ -40,10 +42,10 @@ def has_control(line: bytes) -> bool:
 
 def status(line: bytes) -> Status:
     """The status of a reply line (without CRLF); raise ProtocolError for anything that is no reply."""
-    match = _STATUS.match(line)
-    if match is None:
+    said = _STATUSES.get(line.partition(b" ")[0])
+    if said is None:
         raise ProtocolError("a line that is no POP3 reply")
-    return Status(match[1])
+    return said
 
 
 class ReplyLines:
@@ -62,15 +64,17 @@ class ReplyLines:
 
     def take(self) -> bytes | None:
         """Return the next line without CRLF or None; ProtocolError for a bare CR, LF or NUL and for endless lines."""
-        end = self._data.find(b"\n")
-        if end > MAX_REPLY_LINE or (end < 0 and len(self._data) > MAX_REPLY_LINE):
+        data = self._data
+        end = data.find(b"\n")
+        if end > MAX_REPLY_LINE or (end < 0 and len(data) > MAX_REPLY_LINE):
             raise ProtocolError(f"a reply line of more than {MAX_REPLY_LINE} octets")
         if end < 0:
             return None
-        line, self._data = self._data[: end + 1], self._data[end + 1 :]
-        if not line.endswith(b"\r\n") or b"\r" in line[:-2] or b"\0" in line:
+        self._data = data[end + 1 :]
+        # The first CR stands before the LF; where the line is a LF alone, there is no place for one.
+        if data.find(b"\r", 0, end) != end - 1 or end == 0 or data.find(b"\0", 0, end) >= 0:
             raise ProtocolError("a bare CR, LF or NUL in a reply")
-        return line[:-2]
+        return data[: end - 1]
 
     def rest(self) -> bytes:
         """Hand over all that was not taken: it passes through."""
