@@ -178,7 +178,7 @@ def test_G5_nothing_is_answered_before_its_commit(start: Start, monkeypatch: pyt
     monkeypatch.setattr(LeaseTable, "write", slow)
     answers: list[object] = []
     worker.store.grant(HOME, "al", "pop3", WINDOW, answers.append)
-    assert reached.wait(10)
+    worker.until(reached.is_set)
     assert worker.find(HOME) is None
     assert answers == []
     may_commit.set()
@@ -212,7 +212,7 @@ def test_N8_waiting_grants_share_a_commit_and_a_wake_up(start: Start, monkeypatc
         go_on.wait(10)
 
     worker.store._ask(writer_module.Question(hold, None, writes=True))
-    assert reached.wait(10)
+    worker.until(reached.is_set)
     answers: list[object] = []
     for number in range(100):
         worker.store.grant(number.to_bytes(4, "big"), "al", "pop3", WINDOW, answers.append)
