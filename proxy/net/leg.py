@@ -345,15 +345,15 @@ class Leg:
         except OSError:
             self._break()
 
-    def close(self) -> None:
-        """Close now; what has not gone out is lost."""
+    def close(self, *, parting: bool = False) -> None:
+        """Close now; what has not gone out is lost, but (`parting`) what was flushed with MORE."""
         if self._owner is None:
             return
         self._owner = None
         self.flush()
         self.rest = b""
         self._then = self.streaming = self.onward = None
-        self._poller.close(self._sock)
+        self._poller.close(self._sock, parting=parting)
         if self.at_close is not None:
             self.at_close()
 

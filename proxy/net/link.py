@@ -419,17 +419,17 @@ class Link:
             client.hold(OWN_FULL)  # who never reads is not listened to for all that time
             self.shared.deadlines.arm(self, self.service.waits[Wait.COMMAND])
         elif parting:
-            self._close()
+            self._close(parting=True)
         elif not self._lingering:
             self._lingering = True
             client.finish_sending()
             client.hold(0)
             self.shared.deadlines.arm(self, LINGER)
 
-    def _close(self) -> None:
+    def _close(self, *, parting: bool = False) -> None:
         if self._client.closed:
             return
-        self._client.close()
+        self._client.close(parting=parting)
         self.shared.deadlines.disarm(self)
         self._log_end()
         self.shared.closed(self)

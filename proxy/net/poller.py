@@ -17,7 +17,9 @@ Level-triggered.  No timers (net/timers.py), no reading or writing (net/leg.py).
 
 from __future__ import annotations
 
+import contextlib
 import select
+import socket
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +27,6 @@ from .splice import Pipe
 
 if TYPE_CHECKING:
     import asyncio
-    import socket
     from collections.abc import Callable
 
     from .leg import Leg
@@ -42,7 +43,8 @@ class Poller:
     """The sockets of one worker."""
 
     __slots__ = (
-        "_closing", "_connecting", "_epoll", "_handlers", "_handshakes", "_loop", "_soon", "in_turn", "pipe", "queued",
+        "_closing", "_connecting", "_epoll", "_handlers", "_handshakes", "_loop", "_parting", "_soon", "in_turn", "pipe",
+        "queued",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -57,6 +59,7 @@ class Poller:
         self.queued: list[Leg] = []
         """Those that have something to send at the end of this turn; only for use in a turn."""
         self._closing: list[socket.socket] = []
+        self._parting: list[socket.socket] = []
         self.in_turn = False
         """Whether handlers are being called now: what is sent may wait for the end of the turn."""
         loop.add_reader(self._epoll.fileno(), self._turn)
@@ -74,13 +77,18 @@ class Poller:
         del self._handlers[fd]
         self._epoll.unregister(fd)
 
-    def close(self, sock: socket.socket) -> None:
-        """Close a socket, watched or not: its handler is never called again, its number not reused within this turn."""
+    def close(self, sock: socket.socket, *, parting: bool = False) -> None:
+        """Close a socket, watched or not: its handler is never called again, its number not reused within this turn.
+
+        `parting`: words that wait for the end (net/leg.py, MORE) go out with it, whatever the peer has sent meanwhile; a
+        close alone would throw them away then, and send a reset.
+        """
         self._handlers.pop(sock.fileno(), None)  # the kernel takes a closed descriptor out of the epoll by itself
-        if self.in_turn:
-            self._closing.append(sock)
-        else:
-            sock.close()
+        if parting:
+            self._parting.append(sock)
+        self._closing.append(sock)
+        if not self.in_turn:
+            self._close()
 
     def soon(self, action: Callable[[], None]) -> None:
         """Call `action` at the end of this turn, or at once in a turn of its own."""
@@ -126,6 +134,15 @@ class Poller:
         finally:
             self._sweep()
 
+    def _close(self) -> None:
+        for sock in self._parting:
+            with contextlib.suppress(OSError):  # the peer has gone
+                sock.shutdown(socket.SHUT_WR)
+        for sock in self._closing:
+            sock.close()
+        self._parting.clear()
+        self._closing.clear()
+
     def _sweep(self) -> None:
         """The end of a turn.  When something has raised, the loop reports it, and the rest goes on."""
         try:
@@ -137,8 +154,6 @@ class Poller:
             self.queued.clear()
             self.in_turn = False
             if self._closing:
-                for sock in self._closing:
-                    sock.close()
-                self._closing.clear()
+                self._close()
             if self._connecting or self._handshakes or self._soon:
                 self._loop.call_soon(self._turn)

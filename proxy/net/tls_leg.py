@@ -178,6 +178,6 @@ class TlsLeg(Leg):
         if self._tls is not None and not self._shaking and not self._broken and (out := self._tls.close_notify()):
             self._send(out)
 
-    def close(self) -> None:
-        super().close()
+    def close(self, *, parting: bool = False) -> None:
+        super().close(parting=parting)
         self._tls = None

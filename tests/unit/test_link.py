@@ -668,6 +668,18 @@ def test_a_client_that_is_gone_is_not_lingered_for(smtp: Gate) -> None:
     assert "client" in smtp.end()["why"]
 
 
+def test_S9_the_last_replies_reach_a_client_that_sends_on_behind_quit(smtp: Gate) -> None:
+    """Octets that nobody reads any more make a close a reset, and what waited to share its packet would be lost: with
+    a 250 among it the message would come twice."""
+    client, up = smtp.greet()
+    smtp.talk(("C", b"QUIT\r\n"), (">U", b"QUIT\r\n"))
+    up.send(b"221 bye\r\n")
+    client.send(b"\r\n")  # behind it in the same turn: it is not read before the end
+    smtp.until(client.ended)
+    assert client.look().endswith(b"221 bye\r\n")
+    assert smtp.end()["in"] == len("QUIT\r\n"), "or this test shows nothing"
+
+
 def test_quit_closes_both_sides(smtp: Gate) -> None:
     client, up = smtp.greet()
     smtp.talk(("C", b"QUIT\r\n"), (">U", b"QUIT\r\n"), ("U", b"221 bye\r\n"), (">C", b"221 bye\r\n"))
