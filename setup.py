@@ -19,9 +19,9 @@ MYPYC = "mypy>=1.18"
 MODULES = [
     *sorted({*glob("proxy/wire/[!_]*.py"), *glob("proxy/session/[!_]*.py")} - {"proxy/wire/dots.py"}),
     "proxy/net/account.py", "proxy/net/announcing.py", "proxy/net/answers.py", "proxy/net/census.py",
-    "proxy/net/crowd.py", "proxy/net/dialling.py", "proxy/net/leg.py", "proxy/net/link.py", "proxy/net/listener.py",
-    "proxy/net/poller.py", "proxy/net/pool.py", "proxy/net/tallies.py", "proxy/net/timers.py", "proxy/net/tls_leg.py",
-    "proxy/net/upstream.py", "proxy/policy.py",
+    "proxy/net/crowd.py", "proxy/net/dialling.py", "proxy/net/ending.py", "proxy/net/flow.py", "proxy/net/leg.py",
+    "proxy/net/link.py", "proxy/net/listener.py", "proxy/net/poller.py", "proxy/net/pool.py", "proxy/net/tallies.py",
+    "proxy/net/timers.py", "proxy/net/tls_leg.py", "proxy/net/upstream.py", "proxy/policy.py",
 ]  # fmt: skip
 wanted = os.environ.get("POPGATE_COMPILE") == "1"
 asked = {"egg_info", "dist_info"} & set(sys.argv)  # only what the build needs is asked: mypyc has not come yet

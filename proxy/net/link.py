@@ -2,10 +2,9 @@
 
 The link carries octets; it decides nothing.  After every call of the session it takes what the session has for either
 side, sends it, and treats the events in order (`_pump`): those that concern the connections here, the others (may it
-relay, a login, facts for the log) in net/answers.py.  Reading is held for named reasons
-(net/leg.py).  The session has no clock: the link arms the limits of [limits] (net/timers.py) and ends a verdict at the
-very second its lease ends, because it compares the clock each time before octets of the client are used (DESIGN
-promise 4).
+relay, a login, facts for the log) in net/answers.py.  What may be read is net/flow.py, how it ends net/ending.py.  The
+session has no clock: the link arms the limits of [limits] (net/timers.py) and ends a verdict at the very second its
+lease ends, because it compares the clock each time before octets of the client are used (DESIGN promise 4).
 
 Life: client accepted → (TLS) → an upstream found (net/dialling.py) → the session greets → ... → Finished → both legs
 closed, one line in the log.
@@ -22,9 +21,9 @@ from ..metrics import CONNECT_SECONDS, TLS_FAILURES
 from ..session.events import Finished, TlsAsked, UnannouncedAsked, UpstreamAborted, Wait
 from ..session.smtp import SmtpSession
 from ..session.smtp_moving import LEAVE
-from . import account, announcing, answers, tallies
+from . import account, announcing, answers, ending, flow, tallies
 from .dialling import Dialling
-from .leg import LARGE, LINGER, MORE, OWN_FULL, PEER_FULL, SESSION, Leg
+from .leg import LARGE, OWN_FULL, PEER_FULL, Leg
 from .tls_leg import TlsLeg
 from .tracing import new_session
 
@@ -39,16 +38,14 @@ if TYPE_CHECKING:
     from .showing import Announcement
     from .timers import Queue
 
-_QUIT = len(b"QUIT\r\n")
-
 
 class Link:
     """See the module; its parts call `received`, `ended`, `lost`, `drained`, `secured`, `insecure` and `expired`."""
 
     __slots__ = (
-        "_client", "_dialling", "_held", "_left", "_lingering", "_noted", "_step", "_streaming", "_treating",
-        "_upstream", "_upstream_name", "_wait", "address", "announced", "began", "call_off", "deadlines", "ends",
-        "figures", "final", "id", "open_login", "service", "session", "shared", "shown", "tls", "verdict_ends",
+        "_noted", "_step", "_treating", "_wait", "address", "announced", "began", "call_off", "client", "deadlines",
+        "dialling", "ends", "figures", "final", "held", "id", "left", "lingering", "open_login", "service", "session",
+        "shared", "shown", "streaming", "tls", "upstream", "upstream_name", "verdict_ends",
     )  # fmt: skip
 
     def __init__(
@@ -72,9 +69,9 @@ class Link:
         self.deadlines: Queue | None = None
         self.ends = announcing.ends(service, sock, address, header)
         """The client's address and port, and where it wanted to go; only where that matters."""
-        self._dialling: Dialling | None = None
-        self._upstream: Leg | None = None
-        self._upstream_name = ""
+        self.dialling: Dialling | None = None
+        self.upstream: Leg | None = None
+        self.upstream_name = ""
         self.announced = False
         """Whether the upstream was shown the client's address."""
         self.began = shared.clock()
@@ -86,18 +83,18 @@ class Link:
         self.open_login = b""
         """Whose mailbox is open in this session."""
         self._treating = False
-        self._held, self._streaming = 0, False  # what the client's leg was last told
+        self.held, self.streaming = 0, False  # what the client's leg was last told
         self._noted = 0.0  # the tick after which a wait was last noted
         self._step = -1  # the session's step and wait when its limit was armed
         self._wait: Wait | None = None
         self.final: Finished | None = None
         """How the session ended, once it has."""
-        self._left = False  # it was the client who went
-        self._lingering = False  # all was said; the client's end is waited for
+        self.left = False  # it was the client who went
+        self.lingering = False  # all was said; the client's end is waited for
         self.tls = ""
         """Version and cipher of the client's TLS, "TLSv1.3:TLS_AES_256_GCM_SHA384"."""
         self.session: Session = new_session(service, shared.traces, address, shown, id_)
-        self._client = (Leg if service.tls is None else TlsLeg)(shared.poller, sock, self)
+        self.client = (Leg if service.tls is None else TlsLeg)(shared.poller, sock, self)
         if service.implicit_tls:
             self._start_tls()
         else:
@@ -112,7 +109,7 @@ class Link:
             self.check_verdict()
         session = self.session
         try:
-            if leg is self._client:
+            if leg is self.client:
                 session.client_bytes(data)
             else:
                 session.upstream_bytes(data)
@@ -122,8 +119,8 @@ class Link:
 
     def streamed(self, leg: Leg, text: memoryview) -> None:
         """Message text, or an open mailbox: mostly it goes to the other side as it stands in the leg's buffer."""
-        client = leg is self._client
-        other = self._upstream if client else self._client
+        client = leg is self.client
+        other = self.upstream if client else self.client
         try:
             if self.final is None and other is not None and self.session.passes(text, client):
                 other.stream(text)
@@ -142,22 +139,22 @@ class Link:
             self.smtp().verdict_lapsed()
 
     def ended(self, leg: Leg) -> None:
-        if leg is not self._client:
+        if leg is not self.client:
             self.call(self.session.upstream_eof)
         elif self.final is not None:
-            self._close()
+            ending.close(self)
         else:
-            self._left = True
+            self.left = True
             if not self._has_gone():
                 self.call(self.session.client_eof)
 
     def lost(self, leg: Leg, why: str) -> None:
-        if leg is not self._client:
+        if leg is not self.client:
             self.call(self.session.upstream_eof)
         elif self.final is not None:
-            self._close()
+            ending.close(self)
         else:
-            self._left = True
+            self.left = True
             self._end(f"client lost: {why} ({self.session.doing})")
 
     def clogged(self, leg: Leg) -> None:
@@ -166,19 +163,19 @@ class Link:
     def drained(self, leg: Leg) -> None:
         if self.final is None:
             if not self._has_gone():
-                self._regulate()
-        elif leg is self._client:
-            self._finish()
+                flow.regulate(self)
+        elif leg is self.client:
+            ending.finish(self)
 
     def _has_gone(self) -> bool:
         """End if the client has said its last and can't be told anything: a mailbox would pass to nobody for hours."""
-        gone = self._left and self._client.broken and self.session.streaming
+        gone = self.left and self.client.broken and self.session.streaming
         if gone:
             self._end(f"client lost ({self.session.doing})")
         return gone
 
     def _start_tls(self) -> None:
-        client, service = self._client, self.service
+        client, service = self.client, self.service
         assert isinstance(client, TlsLeg)
         assert service.tls is not None
         self.shared.deadlines.arm(self, service.handshake_timeout)
@@ -201,7 +198,7 @@ class Link:
     def expired(self) -> None:
         """The armed limit is over."""
         if self.final is not None:
-            self._close()
+            ending.close(self)
         elif self._wait is None and self.service.implicit_tls:
             self._end("client too slow in the TLS handshake")
         else:
@@ -226,7 +223,12 @@ class Link:
 
     def glance(self) -> dict[str, str | float | None]:
         """Where it is, for `popgate sessions`: the words of its last line, as they are now."""
-        words = [("id", self.id), ("client", self.shown), *self._facts(self._lasted()), ("doing", self.session.doing)]
+        words = [
+            ("id", self.id),
+            ("client", self.shown),
+            *ending.facts(self, ending.lasted(self)),
+            ("doing", self.session.doing),
+        ]
         return dict(words)
 
     # The upstream
@@ -240,7 +242,7 @@ class Link:
     ) -> None:
         """Search for a connection to the upstream (net/dialling.py)."""
         shared = self.shared
-        self._dialling = Dialling(
+        self.dialling = Dialling(
             self.service.upstream, shared.poller, shared.deadlines,
             found=found, failed=failed, said=self.upstream_failed, announcement=announcement, again=again,
             ends=self.ends,
@@ -252,25 +254,25 @@ class Link:
 
     def take_upstream(self, leg: Leg) -> None:
         """From now on this is the upstream; the one before, if there is one, is taken leave of."""
-        dialling, self._dialling = self._dialling, None
+        dialling, self.dialling = self.dialling, None
         assert dialling is not None
-        self._upstream_name = dialling.name
+        self.upstream_name = dialling.name
         CONNECT_SECONDS.note(self.figures, dialling.took)
-        if self._upstream is not None:
-            self._upstream.send(LEAVE)
-            self._upstream.say_goodbye()
-            self._upstream.close()
-            leg.hold(PEER_FULL if self._held & OWN_FULL else 0)
-        self._upstream = leg
+        if self.upstream is not None:
+            self.upstream.send(LEAVE)
+            self.upstream.say_goodbye()
+            self.upstream.close()
+            leg.hold(PEER_FULL if self.held & OWN_FULL else 0)
+        self.upstream = leg
         leg.hand_to(self)
 
     def no_upstream(self) -> None:
-        self._dialling = None
+        self.dialling = None
         self.call(self.session.upstream_failed)
 
     def upstream_failed(self, server: str, why: str) -> None:
         """A server of an upstream does not serve."""
-        self._upstream_name = server
+        self.upstream_name = server
         self.say("warning", "upstream-failed", ("upstream", server), ("why", why))
 
     # The session
@@ -295,21 +297,21 @@ class Link:
         """Send what the session has for either side and treat its events, until it has nothing more."""
         if self._treating:
             return  # an answer that came at once: `_treat_events` goes on with what it produced
-        session, client, upstream = self.session, self._client, self._upstream
+        session, client, upstream = self.session, self.client, self.upstream
         if session.to_upstream or session.to_client:
             self._carry(session)
         if session.events:
             self._treat_events(session)
-            upstream = self._upstream
+            upstream = self.upstream
             if self.final is not None:
-                self._finish()
+                ending.finish(self)
                 return
         if session.upstream_done and upstream is not None:
             session.upstream_done = False
             upstream.finish_sending()
         full = client.rest or (upstream is not None and upstream.rest)
-        if full or session.holding or self._held or session.streaming is not self._streaming:
-            self._regulate()
+        if full or session.holding or self.held or session.streaming is not self.streaming:
+            flow.regulate(self)
         deadlines = self.shared.deadlines
         if self._noted != deadlines.now:
             self._noted = deadlines.now
@@ -319,11 +321,11 @@ class Link:
         """Send what the session has for either side."""
         if session.to_upstream:
             out, session.to_upstream = session.to_upstream, []
-            if self._upstream is not None:
-                self._upstream.send(out[0] if len(out) == 1 else b"".join(out))
+            if self.upstream is not None:
+                self.upstream.send(out[0] if len(out) == 1 else b"".join(out))
         if session.to_client:
             out, session.to_client = session.to_client, []
-            self._client.send(out[0] if len(out) == 1 else b"".join(out))
+            self.client.send(out[0] if len(out) == 1 else b"".join(out))
 
     def _treat_events(self, session: Session) -> None:
         """Treat events, and what their answers bring about, until there are none."""
@@ -345,34 +347,15 @@ class Link:
             case UnannouncedAsked():
                 announcing.move(self, event)
             case UpstreamAborted():
-                if self._upstream is not None:
-                    self._upstream.close()
-                    self._upstream = None
+                if self.upstream is not None:
+                    self.upstream.close()
+                    self.upstream = None
             case Finished():
                 self.final = event
             case _:
                 answers.answer(self, event)
 
     # Flow, limits, end
-
-    def _regulate(self) -> None:
-        """Hold and let go reading, each side for its own reasons."""
-        client, upstream, session = self._client, self._upstream, self.session
-        held = SESSION if session.holding else 0
-        if client.rest:
-            held |= OWN_FULL
-        if upstream is not None and upstream.rest:
-            held |= PEER_FULL
-        if held != self._held:
-            self._held = held
-            client.hold(held)
-            if upstream is not None:
-                upstream.hold(PEER_FULL if held & OWN_FULL else 0)
-        if session.streaming is not self._streaming:
-            self._streaming = session.streaming
-            client.streaming = self.streamed if self._streaming else None
-            if upstream is not None:
-                upstream.streaming = client.streaming
 
     def limit(self) -> float | None:
         """Seconds for the present wait, where it has begun since the last tick; a peer's octets alone do not prolong it
@@ -390,73 +373,7 @@ class Link:
     def _end(self, why: str) -> None:
         """End for a reason that the session does not know."""
         self.final = Finished(why)
-        self._finish()
-
-    def _finish(self) -> None:
-        """Let the last words go out, then close; may come several times."""
-        assert self.final is not None
-        if self.call_off is not None:
-            self.call_off()
-            self.call_off = None
-        if self._dialling is not None:
-            self._dialling.stop()
-            self._dialling = None
-        if self._upstream is not None:
-            self._upstream.say_goodbye()
-            self._upstream.close()
-            self._upstream = None
-        client = self._client
-        if client.closed:
-            return
-        # Whose end was read, or who took its leave, has nothing on its way that a close would answer by a reset.
-        parting = self.final.clean or self._left
-        if parting:
-            client.say_goodbye()
-        client.flush(MORE if parting else 0)
-        if client.rest:
-            # It reads slowly, so it may have sent what we never read: a close would then be a reset, and lose the rest.
-            self.final = Finished(self.final.why)
-            client.hold(OWN_FULL)  # who never reads is not listened to for all that time
-            self.shared.deadlines.arm(self, self.service.waits[Wait.COMMAND])
-        elif parting:
-            self._close(parting=True)
-        elif not self._lingering:
-            self._lingering = True
-            client.finish_sending()
-            client.hold(0)
-            self.shared.deadlines.arm(self, LINGER)
-
-    def _close(self, *, parting: bool = False) -> None:
-        if self._client.closed:
-            return
-        self._client.close(parting=parting)
-        self.shared.deadlines.disarm(self)
-        self._log_end()
-        self.shared.closed(self)
+        ending.finish(self)
 
     def say(self, level: str, event: str, *words: account.Word) -> None:
         self.shared.log.line(level, self.service.protocol, event, ("client", self.shown), ("id", self.id), *words)
-
-    def _log_end(self) -> None:
-        assert self.final is not None
-        # A health check: connect, perhaps a look or a QUIT, and away.
-        said = self._client.received
-        silent = (self._left and not said) or (self.final.clean and said <= _QUIT)
-        seconds = self._lasted()
-        tallies.ended(self, said, self._client.sent, seconds)
-        self.say("debug" if silent else "info", "end", *self._facts(seconds), ("why", self.final.why))
-
-    def _lasted(self) -> float:
-        """Seconds."""
-        return self.shared.clock() - self.began
-
-    def _facts(self, seconds: float) -> list[account.Word]:
-        service = self.service
-        words: list[account.Word] = [
-            ("listener", service.name), ("tls", self.tls or "off"), ("upstream", self._upstream_name),
-        ]  # fmt: skip
-        if service.upstream.showing.announces:
-            words.append(("announced", "yes" if self.announced else "no"))
-        words += self.session.facts()
-        words += ("in", self._client.received), ("out", self._client.sent), ("seconds", round(seconds, 3))
-        return words

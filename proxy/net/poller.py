@@ -43,8 +43,8 @@ class Poller:
     """The sockets of one worker."""
 
     __slots__ = (
-        "_closing", "_connecting", "_epoll", "_handlers", "_handshakes", "_loop", "_parting", "_soon", "in_turn", "pipe",
-        "queued",
+        "_closing", "_connecting", "_epoll", "_handlers", "_handshakes", "_loop", "_parting", "_soon", "in_turn",
+        "pipe", "queued",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -80,8 +80,8 @@ class Poller:
     def close(self, sock: socket.socket, *, parting: bool = False) -> None:
         """Close a socket, watched or not: its handler is never called again, its number not reused within this turn.
 
-        `parting`: words that wait for the end (net/leg.py, MORE) go out with it, whatever the peer has sent meanwhile; a
-        close alone would throw them away then, and send a reset.
+        `parting`: words that wait for the end (net/leg.py, MORE) go out with it, whatever the peer has sent meanwhile:
+        a close alone would throw them away then, and send a reset.
         """
         self._handlers.pop(sock.fileno(), None)  # the kernel takes a closed descriptor out of the epoll by itself
         if parting:

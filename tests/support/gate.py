@@ -268,8 +268,8 @@ def drop(link: Link) -> None:
     """Close the sockets of a link that still lives."""
     if link.call_off is not None:
         link.call_off()
-    if link._dialling is not None:
-        link._dialling.stop()
-    for leg in (link._client, link._upstream):
+    if link.dialling is not None:
+        link.dialling.stop()
+    for leg in (link.client, link.upstream):
         if leg is not None:
             leg.close()

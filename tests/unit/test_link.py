@@ -493,11 +493,11 @@ def test_a_client_that_never_reads_stops_the_upstream_from_being_read(pop: Gate)
         pop.workshop.rest(0.002)
         if not up.flood(1):
             break
-    before = pop.link._client.sent
+    before = pop.link.client.sent
     pop.workshop.rest(0.02)
-    assert pop.link._client.sent == before, "no more is taken"
-    assert pop.link._client.sent - len(pop.link._client.rest) >= 0
-    assert len(pop.link._client.rest) <= MOST
+    assert pop.link.client.sent == before, "no more is taken"
+    assert pop.link.client.sent - len(pop.link.client.rest) >= 0
+    assert len(pop.link.client.rest) <= MOST
     turns = pop.workshop.poller.turns
     pop.workshop.rest(0.05)
     assert pop.workshop.poller.turns <= turns + 1, "nor does it cost turns"
@@ -517,7 +517,7 @@ def test_a_mailbox_does_not_go_on_passing_to_nobody(pop: Gate, half_closes_first
         for _ in range(200):
             up.flood(1 << 20)
             pop.workshop.rest(0.002)
-            if pop.link._client.rest:
+            if pop.link.client.rest:
                 break
     if half_closes_first:
         client.half_close()
@@ -546,10 +546,10 @@ def test_a_slow_upstream_stops_the_client_from_being_read(smtp: Gate) -> None:
             at += client.sock.send(body[at : at + 65536])
         except BlockingIOError:
             smtp.workshop.rest(0.002)
-            upstream = smtp.link._upstream
+            upstream = smtp.link.upstream
             assert upstream is not None
             assert len(upstream.rest) <= 2 * 262144
-            if upstream.rest and smtp.link._client._held:
+            if upstream.rest and smtp.link.client._held:
                 break
     assert at < len(body), "it was stopped"
     while at < len(body):
@@ -574,7 +574,7 @@ def test_P4_a_client_that_floods_behind_its_password_is_stopped(slow: tuple[Gate
     for _ in range(50):
         sent += client.flood(1 << 20)
         gate.workshop.turns(3)
-    assert gate.link._client.received <= 100 + 16384, "the rest waits in the kernel"
+    assert gate.link.client.received <= 100 + 16384, "the rest waits in the kernel"
     gate.workshop.run(lambda: store.grants[0][4](1))
     gate.gets(client, b"+OK logged in\r\n")
     gate.until(lambda: len(up.look()) - up.told == sent)
