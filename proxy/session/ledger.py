@@ -11,7 +11,6 @@ knows no protocol; what an entry expects is whatever the session put there.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final, Generic, Protocol, TypeVar
 
 BOUND: Final = 1000
@@ -34,7 +33,7 @@ class Ledger(Generic[Expected]):
     __slots__ = ("_bound", "_entries", "awaited", "full", "injected")
 
     def __init__(self, bound: int = BOUND) -> None:
-        self._entries: deque[Expected | bytes] = deque()
+        self._entries: list[Expected | bytes] = []  # short; an empty deque takes 700 octets of every idle session
         self._bound = bound
         self.awaited = 0
         """How many replies the upstream owes."""
@@ -77,7 +76,7 @@ class Ledger(Generic[Expected]):
         if entry.count > count:
             entry.count -= count
         else:
-            self._entries.popleft()
+            del self._entries[0]
         return entry
 
     def front(self) -> Expected:
@@ -88,11 +87,13 @@ class Ledger(Generic[Expected]):
 
     def released(self) -> bytes:
         """The replies of ours whose turn has come, in order."""
-        entries = self._entries
-        if not entries or not isinstance(entries[0], bytes):
-            return b""
         ready = []
-        while entries and isinstance(entries[0], bytes):
-            ready.append(entries.popleft())
+        for entry in self._entries:
+            if not isinstance(entry, bytes):
+                break
+            ready.append(entry)
+        if not ready:
+            return b""
+        del self._entries[: len(ready)]
         self.injected -= len(ready)
-        return b"".join(ready)  # type: ignore[arg-type]
+        return b"".join(ready)

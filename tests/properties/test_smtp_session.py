@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import re
-from collections import deque
 from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, example, given, settings
@@ -168,7 +167,7 @@ def held(value: object, depth: int = 0, met: set[int] | None = None) -> int:
     met.add(id(value))
     if isinstance(value, bytes | str):
         return len(value)
-    if isinstance(value, list | tuple | deque | set | frozenset):
+    if isinstance(value, list | tuple | set | frozenset):
         return sum(held(part, depth + 1, met) for part in value)
     kind = type(value)
     if depth > 6 or not kind.__module__.startswith("proxy") or kind.__name__ in ("SmtpSettings", "Offer"):
