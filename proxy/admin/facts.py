@@ -1,9 +1,9 @@
 """What the process of the status page asks the rest of popgate, and how often at most.
 
-Questions go through the control socket, as those of the command line do (control.py): who serves HTTP has no other way
-into the supervisor than the administrator has.  However many look, popgate is asked once for all of them: an answer is
-kept for a second, and a dear one for twenty times as long as it took, so that a page costs at most a twentieth of a
-worker.
+Questions go through the control socket, as those of the command line do (node/control.py): who serves HTTP has no
+other way into the supervisor than the administrator has.  However many look, popgate is asked once for all of them: an
+answer is kept for a second, and a dear one for twenty times as long as it took, so that a page costs at most a
+twentieth of a worker.
 
 asyncio's streams are right here: we speak a dialogue ourselves.
 """

@@ -1,8 +1,8 @@
 """The supervisor's end of the process that answers HTTP: started, restarted, told of a reload, ended.
 
-It is restarted like a worker (children.py) and never waited for.  It has nothing that must be brought to an end, so it
-stays to the end of a drain, whose state it tells, and is killed then.  When the supervisor dies its channel closes, and
-it goes by itself.
+It is restarted like a worker (node/children.py) and never waited for.  It has nothing that must be brought to an end,
+so it stays to the end of a drain, whose state it tells, and is killed then.  When the supervisor dies its channel
+closes, and it goes by itself.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The process that answers HTTP; `run` is called in it after the fork (process.py).
 
 It is nicer than the workers (nice(2)), so that mail does not wait for a page where there are few cores.  Orders of the
-supervisor come as to a worker (channel.py): `reload`, with a configuration that was checked.  When that channel closes
-the supervisor is gone, and so is this process.
+supervisor come as to a worker (node/channel.py): `reload`, with a configuration that was checked.  When that channel
+closes the supervisor is gone, and so is this process.
 """
 
 from __future__ import annotations

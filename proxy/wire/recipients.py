@@ -6,7 +6,7 @@ full-width letters or dots, no sharp s to ss, no soft hyphen or joiner dropped, 
 be read is not local, which costs its sender a lease and nobody an open relay.
 
 Does not: parse paths, remove quotes, or take <postmaster>, source routes and address literals apart: the SMTP grammar
-does (wire/smtp.py) and asks here about the pieces.
+does (wire/path.py) and asks here about the pieces.
 
 Rejected: the standard library's "idna" codec (IDNA 2003: folds sharp s, full-width forms and U+3002, so that it makes
 a foreign domain equal to a local one).  IDNA 2008 tables: what matters is that nothing is made equal, not that each

@@ -1,4 +1,4 @@
-"""What an attacker says and when he waits: the small language of tests/lab/cases.py.
+"""What an attacker says and when he waits: the small language of the cases in this folder.
 
 A `Case` is a list of packets, each with what the client waits for before the next one.  `{tag}` stands for five
 letters that are another word at each playing, so that what arrived can be told apart; `{ip}` and `{host}` for the
