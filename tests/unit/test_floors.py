@@ -28,9 +28,6 @@ FLOORS = {
 APART = [("session", "leases"), ("leases", "session")]
 """On one floor, and yet they know nothing of each other."""
 
-LONG = {"session/pop3.py"}
-"""Above 400 lines and waiting to be divided; no other may join them."""
-
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -95,7 +92,7 @@ def test_imports_inside_the_package_are_relative(path: Path) -> None:
 def test_a_file_opens_with_what_it_does_and_is_of_a_size_to_read(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert ast.get_docstring(ast.parse(text)) or not text.strip()
-    assert text.count("\n") <= 400 or str(path.relative_to(PACKAGE)) in LONG
+    assert text.count("\n") <= 400
 
 
 def test_sessions_know_no_clock_no_socket_no_loop_and_no_log() -> None:
