@@ -523,12 +523,11 @@ def test_N8_nonsense_at_the_control_socket_harms_nobody(gate: Popgate) -> None:
             client.recv(4096)
         client.close()
     for _ in range(200):
-        client = connect()
-        client.sendall(b'{"do": "leases"}\n')
-        client.close()
-    assert status(gate)["pid"] == gate.process.pid
+        with connect() as client, contextlib.suppress(OSError):  # of too many at a time some are closed at once
+            client.sendall(b'{"do": "leases"}\n')
     half.close()
     until(lambda: len(os.listdir(f"/proc/{gate.process.pid}/fd")) <= before)
+    assert status(gate)["pid"] == gate.process.pid
     assert len(gate.workers()) == 1
     assert "worker-died" not in gate.process.output
 
