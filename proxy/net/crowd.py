@@ -11,7 +11,6 @@ Made by the supervisor before it forks; a dead worker's slot is cleared by the s
 from __future__ import annotations
 
 import mmap
-import sys
 from typing import Final
 
 CELLS: Final = 32768
@@ -30,22 +29,14 @@ class Crowd:
 
     def add(self, worker: int, thing: bytes) -> None:
         """One more."""
-        self.join(worker, thing, sys.maxsize)
+        self._enter(worker, *_where(thing))
 
     def join(self, worker: int, thing: bytes, most: int) -> bool:
         """One more, unless there are `most` already; whether it was counted."""
         one, two = _where(thing)
-        first = second = 0
-        for cells in self._slots:
-            first += cells[one]
-            second += cells[two]
-        if first >= most and second >= most:
+        if self._count(one, two) >= most:
             return False
-        cells = self._slots[worker]
-        if cells[one] < _MOST:
-            cells[one] += 1
-        if cells[two] < _MOST:
-            cells[two] += 1
+        self._enter(worker, one, two)
         return True
 
     def remove(self, worker: int, thing: bytes) -> None:
@@ -57,12 +48,26 @@ class Crowd:
 
     def of(self, thing: bytes) -> int:
         """How many in all workers; rarely too high, never too low."""
-        return min([sum([cells[cell] for cells in self._slots]) for cell in _where(thing)])
+        return self._count(*_where(thing))
 
     def forget(self, worker: int) -> None:
         """A worker has died, or counts anew."""
         cells = self._slots[worker].cast("B")
         cells[:] = bytes(len(cells))
+
+    def _enter(self, worker: int, one: int, two: int) -> None:
+        cells = self._slots[worker]
+        if cells[one] < _MOST:
+            cells[one] += 1
+        if cells[two] < _MOST:
+            cells[two] += 1
+
+    def _count(self, one: int, two: int) -> int:
+        first = second = 0
+        for cells in self._slots:
+            first += cells[one]
+            second += cells[two]
+        return min(first, second)
 
 
 def _where(thing: bytes) -> tuple[int, int]:
