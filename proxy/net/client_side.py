@@ -81,5 +81,5 @@ class ClientSide(ssl.SSLObject):
         # The octets are not put back: OpenSSL never sees them, and a second call ends here again.
         self._outgoing.write(bytes((21, 3, 3, 0, 2, 2, alert)))  # one record: alert, version, length; fatal
         error = ssl.SSLError(ssl.SSL_ERROR_SSL, text)
-        error.library, error.reason = "SSL", reason
+        error.reason = reason
         raise error

@@ -101,7 +101,7 @@ class Records:
             self._wordless = 0
         elif self._wordless > WORDLESS:
             error = ssl.SSLError(ssl.SSL_ERROR_SSL, "records without text")
-            error.library, error.reason = "SSL", "WORDLESS"
+            error.reason = "WORDLESS"
             raise error
         return _TEXT[:size], over
 
