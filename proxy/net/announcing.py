@@ -54,7 +54,7 @@ def find_upstream(link: Link) -> None:
     upstream, policy = link.service.upstream, link.service.policy
     showing = upstream.showing
     if not showing.announces:
-        link.dial(link.found_upstream, link.no_upstream, None)
+        _dial(link, None)
     elif upstream.protocol == "pop3":
         _dial(link, announcement(link))
     elif showing.always and showing.xclient:

@@ -33,6 +33,7 @@ LARGE: Final = 262144
 SMALL: Final = 16384
 """Octets read at once in a dialogue: bounds what one client can make us hold (DESIGN promise 6)."""
 MORE: Final = socket.MSG_MORE
+"""For `flush`: what is sent waits for what follows at once, and shares a packet with it."""
 LINGER: Final = 2.0
 """Seconds that a closing leg waits for the peer's end: a reset would destroy our last words (RFC 1122 4.2.2.13)."""
 
@@ -267,10 +268,7 @@ class Leg:
                 self._poller.queued.append(self)
 
     def flush(self, flags: int = 0) -> None:
-        """Send what was put off to the end of the turn.
-
-        With the flag MORE it waits for what follows at once, and shares a packet with it: the end of the connection.
-        """
+        """Send what was put off to the end of the turn; with MORE, together with the end of the connection."""
         data = self._queued
         if data:
             self._queued = b""

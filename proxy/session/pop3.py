@@ -98,8 +98,10 @@ class PopSession:
             self._run()
 
     def passes(self, text: memoryview, client: bool) -> bool:
+        if not self.untouched:
+            return False
         self.step += 1
-        return self.untouched
+        return True
 
     def upstream_bytes(self, data: bytes) -> None:
         """Octets of the upstream."""

@@ -256,6 +256,12 @@ class Gate:
             ("U", b"250 ok\r\n"), (">C", b"250 ok\r\n"),
         )  # fmt: skip
 
+    def start_text(self) -> None:
+        """A local recipient and DATA, accepted: what the client says now is the message."""
+        local = b"RCPT TO:<u@local.test>\r\n"
+        self.talk(("C", local), (">U", local), ("U", b"250 ok\r\n"), (">C", b"250 ok\r\n"))
+        self.talk(("C", b"DATA\r\n"), (">U", b"DATA\r\n"), ("U", b"354 go\r\n"), (">C", b"354 go\r\n"))
+
     def end(self) -> dict[str, Any]:
         """Wait until the link is closed; the words of its last line in the log."""
         self.until(lambda: self.closed)
