@@ -204,10 +204,8 @@ class Worker:
         self._links.discard(link)
         self._renewals.end(link)
         self._reminders.end(link)
-        census, number, traces = self._outfit.census, self._outfit.number, self._shared.traces
-        census.leave(number, link.address)
-        if isinstance(link, Link) and link.open_login:
-            census.logins.remove(number, link.open_login)
+        self._outfit.census.leave(self._outfit.number, link.address)
+        traces = self._shared.traces
         if link.address in traces.clients and isinstance(link, Link) and link.final is not None:
             traces.note(link.shown, link.id, link.service.protocol, "--", f"end: {link.final.why}")
 

@@ -54,13 +54,13 @@ def answer(link: Link, event: Event) -> None:
                 link.service.policy.charge(verdict, event.foreign)
 
 
-# May it relay?
-
-
 def _observe(link: Link, login: str, *, lease: bool = False) -> None:
     """What this client needs, for the day when it is to be done without (`popgate report`)."""
     version = link.tls.partition(":")[0]
     link.shared.notes.note(link.address, login, link.service.protocol, tls=version, lease=lease)
+
+
+# May it relay?
 
 
 def _judged(link: Link, event: RelayAsked, verdict: Verdict, seconds: float) -> None:

@@ -60,9 +60,12 @@ def close(link: Link, *, parting: bool = False) -> None:
     if link.client.closed:
         return
     link.client.close(parting=parting)
-    link.shared.deadlines.disarm(link)
+    shared = link.shared
+    shared.deadlines.disarm(link)
+    if link.open_login is not None:
+        shared.census.logins.remove(shared.worker, link.open_login)
     _log(link)
-    link.shared.closed(link)
+    shared.closed(link)
 
 
 def _log(link: Link) -> None:

@@ -80,8 +80,8 @@ class Link:
         """On the clock, where the session has a verdict that ends."""
         self.call_off: Callable[[], None] | None = None
         """Stops the search for an answer that the session waits for, where it takes time."""
-        self.open_login = b""
-        """Whose mailbox is open in this session."""
+        self.open_login: bytes | None = None
+        """Whose mailbox is open in this session, once it is."""
         self._treating = False
         self.held, self.streaming = 0, False  # what the client's leg was last told
         self._noted = 0.0  # the tick after which a wait was last noted

@@ -11,6 +11,7 @@ takes a protocol between two versions, and two supervisors at a time; the queue 
 from __future__ import annotations
 
 import os
+import re
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -24,6 +25,10 @@ FIRST: Final = 3
 """The first descriptor that is passed (SD_LISTEN_FDS_START)."""
 MAX: Final = 1024
 """Sockets that may be passed; more is a broken variable."""
+_TCP: Final = (
+    socket.IPPROTO_TCP,
+    262,
+)  # and IPPROTO_MPTCP, which `socket` names from Python 3.12 on: SocketProtocol=mptcp
 _CURE: Final = "the .socket unit needs ListenStream= with a port or an address and port, and Accept=no"
 
 
@@ -45,7 +50,7 @@ def inherited(environ: MutableMapping[str, str]) -> list[Inherited]:
     pid, number, names = (environ.pop(key, "") for key in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"))
     if not number or pid != str(os.getpid()):  # of a program between systemd and us
         return []
-    if not number.isdecimal() or not int(number) <= MAX:
+    if not re.fullmatch("[0-9]{1,4}", number) or int(number) > MAX:
         raise ConfigError([f"LISTEN_FDS={number!r} is no number of sockets; start popgate by systemd, or unset it"])
     found: list[Inherited] = []
     problems: list[str] = []
@@ -67,8 +72,9 @@ def _listening(descriptor: int) -> socket.socket:
     """Raise OSError for what can't be listened on."""
     sock = socket.socket(fileno=descriptor)
     try:
-        if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.type != socket.SOCK_STREAM:
-            raise OSError(f"{sock.family.name}, {sock.type.name}")
+        family, kind, protocol = sock.family, sock.type, sock.proto
+        if family not in (socket.AF_INET, socket.AF_INET6) or kind != socket.SOCK_STREAM or protocol not in _TCP:
+            raise OSError(f"family {int(family)}, type {int(kind)}, protocol {protocol}")
         if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise OSError("it does not listen")
         sock.setblocking(False)

@@ -9,6 +9,9 @@ import sys
 
 import pytest
 
+from proxy.errors import ConfigError
+from proxy.node import activation
+
 from ..support.systemd import Passed
 
 PROGRAM = """
@@ -72,7 +75,7 @@ def test_none_is_no_error() -> None:
     assert run([], LISTEN_FDS="") == (0, ["[]"])
 
 
-@pytest.mark.parametrize("number", ["-1", "x", "1025", "²"])
+@pytest.mark.parametrize("number", ["-1", "x", "1025", "²", "9" * 5000])
 def test_a_number_that_is_none(number: str) -> None:
     code, said = run([], LISTEN_FDS=number)
     assert code == 2
@@ -89,3 +92,16 @@ def test_what_is_no_listening_tcp_socket_is_named_with_its_cure(server: socket.s
         "descriptor 6 (unknown)",
     ]
     assert all("Accept=no" in line for line in said)
+
+
+def test_a_stream_of_sctp_is_no_tcp(server: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Played, because few kernels have it."""
+
+    class Sctp(socket.socket):
+        proto = socket.IPPROTO_SCTP
+
+    monkeypatch.setattr(activation.socket, "socket", Sctp)
+    monkeypatch.setattr(activation, "FIRST", os.dup(server.fileno()))
+    with server, pytest.raises(ConfigError) as failure:
+        activation.inherited({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"})
+    assert "(family 2, type 1, protocol 132)" in failure.value.problems[0]

@@ -515,12 +515,20 @@ def test_G15_what_the_server_says_is_what_the_client_hears(
     door.talk(("C", FOREIGN), (">C", REFUSED))
 
 
-def test_G15_an_open_pop_session_of_that_login_is_seen_and_its_end_too(workshop: Workshop) -> None:
+@pytest.mark.parametrize(("login", "secret"), [(b"anna", b"AGFubmEAeA=="), (b"?PLAIN", b"AAB4")])
+def test_G15_an_open_pop_session_of_that_login_is_seen_and_its_end_too(
+    workshop: Workshop, login: bytes, secret: bytes
+) -> None:
+    """Also one that named nobody."""
     pop = Gate(workshop, "pop3")
     pop.greet()
-    pop.log_in()
-    pop.gets(pop.client, b"+OK logged in\r\n")
-    assert (pop.census.logins.of(b"anna"), pop.census.logins.of(b"bert")) == (1, 0)
+    line = b"AUTH PLAIN %b\r\n" % secret
+    pop.talk(("C", line), (">U", line), ("U", b"+OK logged in\r\n"), (">C", b"+OK logged in\r\n"))
+    assert (pop.census.logins.of(login), pop.census.logins.of(b"bert")) == (1, 0)
+    pop.up.close()
+    pop.client.close()
+    pop.until(lambda: pop.closed)
+    assert pop.census.logins.of(login) == 0
 
 
 def test_G15_no_server_is_454_and_said_in_the_log(workshop: Workshop) -> None:
