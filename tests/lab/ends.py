@@ -1,55 +1,32 @@
 """The A rows: ends of data that are none, ends that are one, and what lies around them (SMTP smuggling).
 
 Left out, because a real server can't be made to do it: A30 (a message refused behind its end), A32 and A33 (354 out of
-turn); tests/unit and the transcripts play them.  A34 is in verbs.py with the other D rows, A35 is the whole lab.
+turn); tests/unit and the transcripts play them.  A34 is in commands.py with the other D rows, A35 is the whole lab.
 """
 
 from __future__ import annotations
 
+from ..support.smuggling import ENDS, NO_ENDS, TRUE_ENDS
 from .steps import DATA, EHLO, MAIL, QUIT, RCPT, SMUGGLED, Case, R, Step, Wait, body
 
-SEQUENCES = {
-    "A1": b"\n.\n",
-    "A2": b"\n.\r\n",
-    "A3": b"\r\n.\n",
-    "A4": b"\n.\r",
-    "A5": b"\r.\r",
-    "A6": b"\r.\n",
-    "A7": b"\r.\r\n",
-    "A8": b"\r\n.\r",
-    "A9": b"\r\r\n.\r\r\n",
-    "A10": b"\r\n.\r\r\n",
-    "A11": b"\r\r\n.\r\n",
-    "A12": b"\r\0\n.\r\n",
-    "A13": b"\r\n\0.\r\n",
-    "A14": b"\r\n.\0\r\n",
-    "A14 three": b"\r\n.\0\0\0\r\n",
-    "A15": b"\r\n.\r\0\n",
-    "A16": b"\n\n.\n\n",
-    "A17": b"\0\r\n.\r\n",
-    "A18": b"\r\n.\r\n\0",
-    "A19 space": b"\r\n. \r\n",
-    "A19 before": b"\r\n\t.\r\n",
-    "A19 VT": b"\r\n.\x0b\r\n",
-    "A19 SUB": b"\r\n.\x1a\r\n",
-    "A20 NEL": b"\xc2\x85.\xc2\x85",
-    "A20 VT": b"\x0b.\x0b",
-    "A20 FF": b"\x0c.\x0c",
-    "A20 FS": b"\x1c.\x1c",
-    "A20 U+2028": b"\xe2\x80\xa8.\xe2\x80\xa8",
-    "A21": b"\r\n..\r\n",
-    # Ours: mixtures of the above, for what the gate itself might make of them.
-    "A21 lf": b"\n..\n",
-    "A21 cr": b"\r..\r",
-    "A8 nul": b"\r\n.\r\0\r\n",
-    "A4 double": b"\n.\r\r\n",
-    "A6 double": b"\r\r.\n\n",
-    "A10 lf": b"\n.\r\r\r\n",
-    "A14 lf": b"\n.\0\n",
-    "A13 lf": b"\n\0.\n",
-    "A15 lf": b"\n.\r\0\r\n",
-    "A1 cut": b"\n.\n.\n",
-}
+SEQUENCES = (
+    ENDS
+    | TRUE_ENDS
+    | NO_ENDS
+    | {
+        # Ours: mixtures of the above, for what the gate itself might make of them.
+        "A21 lf": b"\n..\n",
+        "A21 cr": b"\r..\r",
+        "A8 nul": b"\r\n.\r\0\r\n",
+        "A4 double": b"\n.\r\r\n",
+        "A6 double": b"\r\r.\n\n",
+        "A10 lf": b"\n.\r\r\r\n",
+        "A14 lf": b"\n.\0\n",
+        "A13 lf": b"\n\0.\n",
+        "A15 lf": b"\n.\r\0\r\n",
+        "A1 cut": b"\n.\n.\n",
+    }
+)
 HEAD = b"Subject: outer {tag}\r\n\r\nbody"
 LF_HEAD = b"Subject: outer {tag}\n\nbody"  # A22: Exim takes LF for the rest of the message, if the first line has it
 
