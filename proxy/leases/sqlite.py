@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import StoreUnavailable
 from . import history, observations
 from .base import Arrears, Lease, Term, check_revocation, login_octets
+from .charged import Charged
 from .file import StoreBusy
 from .late import Late
 from .pending import Pending
@@ -76,6 +77,7 @@ class SqliteStore:
         self._late = Late(clock, arrears or Arrears(), self._write_late)
         self._pending = Pending(timeout, self._late)
         self._watch = Watch(self._changes)
+        self._charged = Charged()
 
     @property
     def late(self) -> int:
@@ -99,10 +101,12 @@ class SqliteStore:
             except StoreUnavailable:
                 self._reader_broke()
             else:
-                then(leases or self._late.nothing())
-                return
+                if leases or self._reader.is_current():
+                    then(self._found(leases))
+                    return
+                self._reader_broke()  # another file has its name: the thread of another worker may have noticed first
         self._ask(
-            Question(lambda table: table.find(address), lambda found: then(found or self._late.nothing()), writes=False)
+            Question(lambda table: table.find(address), lambda found: then(self._found(found)), writes=False)
         )
 
     def grant(
@@ -140,7 +144,10 @@ class SqliteStore:
             table.charge(address, login, source, messages, recipients, span)
 
         login_octets(login)  # raised here, and not in the thread
-        self._ask(Question(work, None, writes=True))
+        key = (address, login, source)
+        self._charged.add(key, messages, recipients, self._read(address))
+        self._ask(Question(work, None, writes=True, landed=lambda _answer: self._charged.landed(key)))
+        self._hand_over()  # at once: the client's next message may come by another worker
 
     def watch(self, changed: Callable[[bytes | None], None] | None) -> None:
         if changed is None or self._writer is None:
@@ -205,6 +212,20 @@ class SqliteStore:
         writer.close(3 * self._timeout)
         self._deliver()
         self._pending.close()
+
+    # The loop's own reader, and what the loop knows beside it
+
+    def _read(self, address: bytes) -> Sequence[Lease]:
+        """What can be read at once."""
+        try:
+            return () if self._reader is None else self._reader.find(address)
+        except StoreUnavailable:
+            return ()
+
+    def _found(self, answer: Sequence[Lease] | StoreUnavailable) -> Sequence[Lease] | StoreUnavailable:
+        if isinstance(answer, StoreUnavailable):
+            return answer
+        return self._charged.shown(answer) or self._late.nothing()
 
     # Towards the thread
 

@@ -235,6 +235,18 @@ def test_G11_messages_in_a_window(appliance: SampleAppliance) -> None:
         assert until - 0.5 < time.monotonic() < until + SLACK
 
 
+def test_G11_a_session_sends_no_more_than_its_budget_however_fast(appliance: SampleAppliance) -> None:
+    source = client_host()
+    with gate(appliance, gate={"max_messages": 2}) as house:
+        pop_login(house.address("pop3"), source=source)
+        with begun(house.address("smtp"), source) as smtp:
+            for _ in range(2):
+                rcpt(smtp, start=b"250")
+                sent(smtp)
+                smtp.ask(b"MAIL FROM:<alice@example.com>", b"250")
+            rcpt(smtp, start=SPENT)
+
+
 def test_G11_recipients_over_it_are_452_and_one_line_in_the_log(appliance: SampleAppliance) -> None:
     source = client_host()
     with gate(appliance, gate={"max_recipients": 3}, limits={"refusals": 5}) as house:

@@ -377,6 +377,21 @@ def test_G11_charges_add_up_for_each_lease(house: House) -> None:
     assert (house.used("al"), house.used("bo"), house.used("al", "admin")) == ((3, 7), (1, 1), (0, 0))
 
 
+def test_G11_the_next_look_up_knows_of_a_charge(house: House) -> None:
+    """A session's next message must not be judged by what was before its last one."""
+    house.grant(HOME, "al")
+    house.grant(HOME, "bo")
+    house.barrier()
+    for number in range(1, 31):
+        house.store.charge(HOME, "al", "pop3", 1, 2, 1800.0)
+        assert {lease.login: (lease.messages, lease.recipients) for lease in house.leases(HOME)} == {
+            "al": (number, 2 * number),
+            "bo": (0, 0),
+        }
+    house.barrier()
+    assert house.used("al") == (30, 60)
+
+
 def test_G11_a_new_login_or_a_renewal_is_no_new_count(house: House) -> None:
     house.grant(HOME, "al", window=100.0)
     house.charge("al", 1, 1, span=1800.0)

@@ -754,6 +754,18 @@ def test_a_store_that_was_removed_is_made_anew_for_all_workers(start: Start, pat
     two.until(lambda: isinstance(two.find(OFFICE), Lease))  # within a tick of its thread
 
 
+def test_G5_a_login_into_the_new_store_is_seen_by_a_worker_that_had_not_noticed_yet(
+    start: Start, path: Path, tmp_path: Path
+) -> None:
+    one, two = start(), start()
+    one.settled()
+    two.settled()
+    for name in ("leases.db", "leases.db-wal", "leases.db-shm"):
+        (tmp_path / name).unlink(missing_ok=True)
+    assert one.grant(OFFICE, "bo") is None
+    assert isinstance(two.find(OFFICE), Lease)  # not "no lease", from the file that is gone
+
+
 def test_G7_another_file_in_its_place_that_is_no_store_is_a_store_down(start: Start, path: Path) -> None:
     """The old file is still open in the loop's reader, and knows nothing any more."""
     worker = start()
