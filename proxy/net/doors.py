@@ -8,7 +8,9 @@ asyncio's streams and a task for each connection, unlike net/leg.py: such connec
 rare, and popgate itself is the other end of the dialogue.
 
 Bounds: connections a worker; octets of a request; seconds for the next whole request and its answer to be read; who is
-not welcome is turned away unread, a datagram in silence (its source may be forged), and counted in a line an hour.
+not welcome is turned away unread, and counted in a line an hour.  Every datagram has its answer, a refusal too: those
+who ask by UDP wait for seconds otherwise.  But none that looks like an answer: its source may be forged, and two
+servers would answer each other for ever.
 """
 
 from __future__ import annotations
@@ -62,7 +64,11 @@ class Answerer(Protocol):
     limit: int
     """Octets of a request."""
     denial: bytes
-    """Said to those who are not welcome at a stream door, before it is closed."""
+    """Said to those who are not welcome."""
+    overlong: bytes
+    """Said to a request of more than `limit` octets."""
+    marks: bytes
+    """Octets that an answer begins with, and no request does."""
 
     def welcomes(self, peer: Peer) -> bool:
         """Whether the peer may ask at all."""
@@ -133,11 +139,15 @@ class DatagramDoor:
             except OSError:  # mostly BlockingIOError: no more, or another worker was faster
                 return
             peer = _address(source)
-            if not self._answerer.welcomes(peer):
+            if data and data[0] in self._answerer.marks:
+                self._turned_away.note(self._answerer.name, peer, "an answer to nothing that was asked")
+            elif not self._answerer.welcomes(peer):
                 self._turned_away.note(self._answerer.name, peer, "not allowed")
+                self._send(Answer(self._answerer.denial), source)
             elif len(data) > self._answerer.limit:  # cut off here, it could say something else than it did
                 why = f"a request of more than {self._answerer.limit} octets"
                 self._turned_away.note(self._answerer.name, peer, why)
+                self._send(Answer(self._answerer.overlong), source)
             else:
                 lines = [line.removesuffix(b"\r") for line in data.split(b"\n")]
                 self._answerer.answer(lines, peer, lambda answer, source=source: self._send(answer, source))  # type: ignore[misc]
@@ -222,6 +232,8 @@ class StreamDoor:
             writer.close()
         except ProtocolError as error:
             self._turned_away.note(self._answerer.name, peer, str(error))
+            writer.write(self._answerer.overlong)
+            writer.close()
         except OSError:  # TimeoutError is one
             pass
         finally:

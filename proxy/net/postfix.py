@@ -41,7 +41,7 @@ class PolicyService:
 
     name = "postfix"
     limit = postfix.MAX_REQUEST
-    denial = b""
+    denial = overlong = marks = b""
 
     def __init__(self, policy: RelayPolicy, log: Log) -> None:
         self._policy, self._log = policy, log

@@ -42,6 +42,8 @@ class WhosonServer:
     name = "whoson"
     limit = whoson.MAX_REQUEST
     denial = whoson.DENIED
+    overlong = whoson.OVERLONG
+    marks = whoson.MARKS
 
     def __init__(self, policy: RelayPolicy, allow: Networks, allow_login: Networks, log: Log) -> None:
         self._store, self._policy, self._log = policy.store, policy, log

@@ -54,6 +54,9 @@ NOT_LOGGED_IN: Final = b"-Not logged in" + END
 NEVER_LEASED: Final = b"-LOGIN this address is not taken" + END
 DENIED: Final = b"*Access denied" + END
 UNAVAILABLE: Final = b"*Can't tell now, try again later" + END
+OVERLONG: Final = b"*Request is too long" + END
+MARKS: Final = b"+-*"
+"""What replies begin with, and no request."""
 
 _WORDS = re.compile(rb"[ \t]*([A-Za-z]+)(?:[ \t]+([^ \t]+)(?:[ \t]+(.*))?)?", re.DOTALL)
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Fake:
     """Says "LINES by PEER", `bye` last; `held` collects what is not answered at once."""
 
-    name, limit, denial = "fake", 64, b"go away\n"
+    name, limit, denial, overlong, marks = "fake", 64, b"go away\n", b"too long\n", b"+-"
 
     def __init__(self, welcome: bool = True) -> None:
         self.welcome = welcome
@@ -146,7 +146,7 @@ def test_a_request_over_the_limit_ends_the_connection_and_is_said_once_an_hour(t
         peer = tcp.peer()
         peer.send(b"x" * 65)
         tcp.shop.until(peer.ended)
-        assert peer.got == b""
+        assert peer.got == b"too long\n"
     (words,) = tcp.shop.log.of("turned-away")
     assert words == {"client": "127.0.0.1", "why": "a request of more than 64 octets", "count": 1}
 
@@ -293,20 +293,29 @@ def test_every_datagram_is_answered(udp: Bench, data: bytes, answer: bytes) -> N
     udp.reply(ask(udp, data), answer)
 
 
-def test_datagrams_of_strangers_are_met_with_silence_and_counted(udp: Bench) -> None:
+def test_datagrams_of_strangers_are_denied_unread_and_counted(udp: Bench) -> None:
     udp.answerer.welcome = False
-    peers = [ask(udp, b"one") for _ in range(20)]
+    for _ in range(20):
+        udp.reply(ask(udp, b"one"), b"go away\n")
+    assert udp.shop.log.of("turned-away") == [{"client": "127.0.0.1", "why": "not allowed", "count": 1}]
+    assert udp.answerer.asked == []
+
+
+@pytest.mark.parametrize("welcome", [True, False])
+def test_two_servers_never_answer_each_other(udp: Bench, welcome: bool) -> None:
+    """One forged datagram would keep both busy for ever."""
+    udp.answerer.welcome = welcome
+    peers = [ask(udp, mark + b"go away\n") for mark in (b"+", b"-")]
     udp.shop.until(lambda: udp.shop.log.of("turned-away"))
     udp.shop.turns(10)
-    assert udp.shop.log.of("turned-away") == [{"client": "127.0.0.1", "why": "not allowed", "count": 1}]
-    assert all(peer.look() == b"" for peer in peers)
+    assert [peer.look() for peer in peers] == [b"", b""]
+    assert udp.shop.log.of("turned-away")[0]["why"] == "an answer to nothing that was asked"
     assert udp.answerer.asked == []
 
 
 def test_a_datagram_that_is_too_long_is_no_request(udp: Bench) -> None:
     """Its first octets could be one, for another address: LOGIN ... 192.0.2.1|23."""
-    ask(udp, b"x" * 65)
-    udp.shop.until(lambda: udp.shop.log.of("turned-away"))
+    udp.reply(ask(udp, b"x" * 65), b"too long\n")
     assert udp.shop.log.of("turned-away")[0]["why"] == "a request of more than 64 octets"
     udp.reply(ask(udp, b"y" * 64), b"y" * 64 + b" by 127.0.0.1\n")
     assert len(udp.answerer.asked) == 1

@@ -112,7 +112,7 @@ def test_an_address_is_written_in_its_one_form() -> None:
 def test_a_reply_fits_the_c_library() -> None:
     assert len(whoson.found("x" * 600)) == 511
     fixed = (whoson.LOGIN_DONE, whoson.LOGOUT_DONE, whoson.LOGOUT_IDLE, whoson.QUIT_DONE, whoson.NOT_LOGGED_IN)
-    for reply in (*fixed, whoson.NEVER_LEASED, whoson.DENIED, whoson.UNAVAILABLE):
+    for reply in (*fixed, whoson.NEVER_LEASED, whoson.DENIED, whoson.UNAVAILABLE, whoson.OVERLONG):
         assert reply[:1] in b"+-*"
         assert reply.endswith(b"\r\n\r\n")
         assert reply.count(b"\r\n") == 2
