@@ -4,7 +4,7 @@
  *   load ADDRESS PORT [-p PARALLEL] [-d SECONDS] [-n SESSIONS] [-s [-r]] -- STEP...
  *
  *   -p  sessions at a time (1)
- *   -d  begins no session later than this (1)
+ *   -d  begins no session later than this (1), but the first
  *   -n  begins this number of sessions, however long it takes
  *   -s  TLS 1.3 from the start, a full handshake each; with -r sessions are resumed by ticket
  *
@@ -101,7 +101,7 @@ static ssize_t take(struct session *s)
 
 static void begin(int slot)
 {
-    if (to_begin ? begun >= to_begin : now() - start > seconds)
+    if (to_begin ? begun >= to_begin : begun && now() - start > seconds)
         return;
     struct session *s = calloc(1, sizeof *s);
     struct sockaddr_in source = {.sin_family = AF_INET};

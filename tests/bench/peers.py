@@ -108,7 +108,8 @@ class Peer:
             ports = {listener: free(host) for listener in (*LISTENERS, "companion")}
             site = Site(Path(name), host, ports, upstream, certificate)
             if companion := self.companion(site):
-                stack.enter_context(Process(companion, cwd=site.folder))
+                beside = stack.enter_context(Process(companion, cwd=site.folder))
+                _await(beside, host, ports["companion"])
             with machine.on_core(core):
                 process = stack.enter_context(Process(self.command(site, workload), cwd=site.folder))
             _await(process, host, ports[workload.listener])

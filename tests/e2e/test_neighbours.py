@@ -19,7 +19,7 @@ from ..support.folder import Folder
 from ..support.house import HOSTED
 from ..support.needs import need
 from ..support.popgate import Popgate, config, start_fails
-from ..support.ports import free
+from ..support.ports import free, server_host
 from ..support.postfix import Postfix
 from ..support.process import PATIENCE
 from ..support.whoson import Libwhoson, Whosond
@@ -194,15 +194,15 @@ def test_another_server_is_told_of_every_pop_login(appliance: SampleAppliance, t
 
 def test_two_popgates_that_ask_and_tell_each_other_keep_nothing_alive(appliance: SampleAppliance) -> None:
     """A login at one opens both; when the leases have ended, both are closed, whatever they ask each other."""
-    ports = [free("127.0.0.1") for _ in range(2)]
+    host = server_host()
+    doors = [f"tcp:{host}:{free(host)}" for _ in range(2)]
 
-    def node(own: int, other: int) -> Popgate:
-        whoson = {"listen": [f"tcp:127.0.0.1:{own}"], "allow_login": ["127.0.0.1"]}
-        whoson |= {"ask": [f"tcp:127.0.0.1:{other}"], "tell": [f"tcp:127.0.0.1:{other}"]}
+    def node(own: str, other: str) -> Popgate:
+        whoson = {"listen": [own], "allow_login": ["127.0.0.1"], "ask": [other], "tell": [other]}
         gate = {"window": "4s", "max_age": "4s", "patience": "0s"}
         return Popgate(config(appliance.pop3, appliance.smtp, gate=gate, whoson=whoson))
 
-    with node(*ports) as one, node(*reversed(ports)) as two:
+    with node(*doors) as one, node(*reversed(doors)) as two:
         pop_login(one.address("pop3"), "alice")
         two.process.expect("INFO whoson leased client=127.0.0.1 login=alice")
         ends = time.monotonic() + 4.0

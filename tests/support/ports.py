@@ -14,6 +14,7 @@ import random
 import socket
 
 _clients = itertools.count(1)
+_given: set[tuple[str, int]] = set()
 _random = random.SystemRandom()  # pytest-randomly seeds the shared one: two runs side by side would choose alike
 
 
@@ -29,8 +30,14 @@ def client_host() -> str:
 
 
 def free(host: str) -> int:
-    """A TCP port that is free on `host` now; no race as long as `host` comes from `server_host`."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port that is free on `host`, another one at each call; no race as long as `host` comes from `server_host`.
+
+    The kernel draws by lot: of five ports of one host two are the same every three thousand times.
+    """
+    while True:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.bind((host, 0))
+            port: int = probe.getsockname()[1]
+        if (host, port) not in _given:
+            _given.add((host, port))
+            return port
