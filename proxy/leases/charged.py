@@ -33,7 +33,7 @@ class Charged:
         self._least: dict[Key, _Least] = {}
 
     def add(self, key: Key, messages: int, recipients: int, found: Sequence[Lease]) -> None:
-        """A charge is under way: `landed` must come, once.  `found`: the leases of its address, as they are read now."""
+        """A charge is under way: `landed` must come, once.  `found`: the leases of its address as they are read now."""
         least = self._least.setdefault(key, _Least(0, 0))
         for lease in found:
             if (lease.address, lease.login, lease.source) == key:

@@ -105,9 +105,7 @@ class SqliteStore:
                     then(self._found(leases))
                     return
                 self._reader_broke()  # another file has its name: the thread of another worker may have noticed first
-        self._ask(
-            Question(lambda table: table.find(address), lambda found: then(self._found(found)), writes=False)
-        )
+        self._ask(Question(lambda table: table.find(address), lambda found: then(self._found(found)), writes=False))
 
     def grant(
         self,
