@@ -123,6 +123,7 @@ class Worker:
             clock=self._clock,
             closed=self._closed,
             leased=self._leased,
+            left=self._left,
             notes=self._notes,
             census=outfit.census,
             failures=outfit.failures,
@@ -202,19 +203,21 @@ class Worker:
 
     def _closed(self, link: Link | Probe) -> None:
         self._links.discard(link)
-        self._renewals.end(link)
-        self._reminders.end(link)
+        self._left(link)
         self._outfit.census.leave(self._outfit.number, link.address)
-        traces = self._shared.traces
-        if link.address in traces.clients and isinstance(link, Link) and link.final is not None:
-            traces.note(link.shown, link.id, link.service.protocol, "--", f"end: {link.final.why}")
+        if link.address in self._shared.traces.clients and isinstance(link, Link) and link.final is not None:
+            self._shared.traces.note(link.shown, link.id, link.service.protocol, "--", f"end: {link.final.why}")
 
     def _leased(self, link: Link, key: Key) -> None:
         service = link.service
         self._renewals.begin(link, key, service.policy.window, service.max_age)
-        others = service.policy.others
-        if others is not None:
+        if (others := service.policy.others) is not None:
             self._reminders.begin(link, lambda: others.tell(link.address, key[1]), service.max_age)
+
+    def _left(self, link: Link | Probe) -> None:
+        """The client is gone, whatever the server makes of it: a new owner of its address is not to inherit (G4)."""
+        self._renewals.end(link)
+        self._reminders.end(link)
 
     def _store_news(self, event: str, why: str) -> None:
         words = ("worker", self._outfit.number), ("why", why)

@@ -4,7 +4,8 @@ A lease is made for `window`.  While the session that made it is open, it is ren
 to `margin` ahead of now, and never past `max_age` after the login; so the leases of a worker that is killed end within
 `margin`. All that are due go to the store in one batch.  A renewal is an update: a lease that was revoked stays so.
 
-The end of a session writes nothing: the lease runs out by itself.
+The end of a session writes nothing: the lease runs out by itself.  A session whose client has sent its last is over
+here, even if the server goes on: the client's address may have another owner by now.
 """
 
 from __future__ import annotations

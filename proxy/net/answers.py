@@ -103,8 +103,8 @@ def _granted(link: Link, login: str, logins: int | StoreUnavailable) -> None:
         if logins >= CROWD and link.shared.log.is_hourly((link.address, "crowd")):
             link.say("warning", "crowded", ("logins", logins))
     if link.final is None:
-        # One that is late is kept alive too, once it is there.
-        link.shared.leased(link, policy.key(link.address, login))
+        if not link.left:  # one that is late is kept alive too, once it is there
+            link.shared.leased(link, policy.key(link.address, login))
         _go_on(link)
 
 

@@ -145,6 +145,8 @@ class Link:
             ending.close(self)
         else:
             self.left = True
+            if self.open_login:
+                self.shared.left(self)
             if not self._has_gone():
                 self.call(self.session.client_eof)
 
@@ -155,7 +157,10 @@ class Link:
             ending.close(self)
         else:
             self.left = True
-            self._end(f"client lost: {why} ({self.session.doing})")
+            if self.session.wait is Wait.MESSAGE_REPLY:  # it may be delivered: into the audit trail with it (RULES N11)
+                self.call(lambda: self.smtp().expel(f"client lost: {why}"))
+            else:
+                self._end(f"client lost: {why} ({self.session.doing})")
 
     def clogged(self, leg: Leg) -> None:
         self.drained(leg)

@@ -72,6 +72,8 @@ class Shared:
     """Called once at the end of every link and probe."""
     leased: Callable[[Link, Key], None]
     """Called when a POP session with a lease opens: it keeps the lease alive (RULES G4)."""
+    left: Callable[[Link], None]
+    """Called when the client of an open mailbox has said its last: it keeps nothing alive any more."""
     notes: Notes
     """What clients need, for `popgate report`."""
     census: Census

@@ -128,14 +128,15 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Relayed:
-    """A message with at least one recipient that is not local has had its final reply: the audit trail (RULES N11)."""
+    """A message with at least one recipient that is not local has its final reply, or will get none: the audit trail
+    (RULES N11)."""
 
     sender: str
     recipients: tuple[str, ...]
     """Every recipient that the upstream accepted, local ones too."""
     octets: int
     reply: str
-    """The upstream's final reply, with its queue id."""
+    """The upstream's final reply, with its queue id; "none": the session ends before it."""
     verdict: Verdict
     """By which it was let through."""
     foreign: int

@@ -303,6 +303,8 @@ class SmtpSession:
         if code == 421:
             # Old servers quote the line that they did not like: in an AUTH exchange that is the password.
             quote = "" if self.exchange is not None else ": " + shown(reply.octets[:200].strip())
+            if self.wait is Wait.MESSAGE_REPLY:
+                smtp_message.replied(self, reply, self.ledger.front())
             self.finish("upstream closed" + quote, reply.octets)
             return False
         if self.body is not None and code >= 400:
@@ -382,7 +384,10 @@ class SmtpSession:
             return
         if reply:
             self.say(reply)
-        self.events.append(Finished(why if clean else f"{why} ({self.doing})", clean))
+        doing = self.doing
+        if self.wait is Wait.MESSAGE_REPLY:
+            smtp_message.unanswered(self)
+        self.events.append(Finished(why if clean else f"{why} ({doing})", clean))
         self.state = CLOSED
         self.body = None
         self.lines.clear()

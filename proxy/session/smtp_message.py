@@ -9,7 +9,7 @@ A part of the machine of smtp.py.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from . import smtp_texts as texts
 from .events import Relayed, UpstreamAborted, Wait
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from ..wire.replies import Reply
     from .smtp import SmtpSession
     from .transaction import Transaction
+
+
+NO_REPLY: Final = "none"
+"""In the place of the upstream's final reply, in the audit trail."""
 
 
 def use(session: SmtpSession, data: bytes) -> bytes:
@@ -62,7 +66,7 @@ def replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
     session.wait = Wait.COMMAND
     if reply.code < 300:
         session.messages += 1
-    _relayed(session, transaction, reply)
+    _relayed(session, transaction, shown(reply.octets[:-2]))
     return reply.octets
 
 
@@ -76,12 +80,20 @@ def refused_before_its_end(session: SmtpSession, reply: Reply) -> None:
     assert transaction is not None
     assert body is not None
     transaction.octets = body.octets
-    _relayed(session, transaction, reply)
+    _relayed(session, transaction, shown(reply.octets[:-2]))
     session.ending = reply.octets
     discard(session, "upstream refused the message before its end")
 
 
-def _relayed(session: SmtpSession, transaction: Transaction, reply: Reply) -> None:
+def unanswered(session: SmtpSession) -> None:
+    """The session ends before the final reply: nobody knows whether the upstream has taken the message."""
+    session.wait = Wait.COMMAND
+    transaction = session.ledger.front().transaction
+    assert transaction is not None
+    _relayed(session, transaction, NO_REPLY)
+
+
+def _relayed(session: SmtpSession, transaction: Transaction, reply: str) -> None:
     """A line for the audit trail, if this is about somebody outside."""
     verdict = transaction.allowed
     if transaction.foreign and verdict is not None:
@@ -90,7 +102,7 @@ def _relayed(session: SmtpSession, transaction: Transaction, reply: Reply) -> No
                 shown(transaction.sender),
                 tuple([shown(path) for path in transaction.accepted]),
                 transaction.octets,
-                shown(reply.octets[:-2]),
+                reply,
                 verdict,
                 transaction.foreign,
             )

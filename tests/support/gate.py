@@ -115,6 +115,8 @@ class Gate:
         self.refusals = self.census.refusals.row(0)
         self.closed: list[Link | Probe] = []
         self.leased: list[str] = []
+        self.left: list[str] = []
+        """Links whose leases are kept alive no more."""
         self.notes = Notes(workshop.clock.wall)
         self.client: Peer
         self.link: Link
@@ -183,6 +185,7 @@ class Gate:
             clock=workshop.clock.now,
             closed=self.closed.append,
             leased=lambda _, key: self.leased.append(key[1]),
+            left=lambda link: self.left.append(link.id),
             notes=self.notes,
             census=self.census,
             failures=self.failures,

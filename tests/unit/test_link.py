@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxy.errors import StoreUnavailable
+from proxy.leases.base import Lease
 from proxy.leases.memory import MemoryStore
 from proxy.net.leg import Leg
 from proxy.net.link import Link
 from proxy.net.splice import MOST
 from proxy.net.upstream import Server
+from proxy.session.events import Wait
 from proxy.wire.address import packed
 
-from ..support.gate import CLIENT, Gate, SlowStore
+from ..support.gate import CLIENT, WAITS, Gate, SlowStore
 from ..support.workshop import Peer, Workshop, refused_port
 
 if TYPE_CHECKING:
@@ -206,6 +208,55 @@ def test_G2_a_login_over_a_mapped_address_opens_the_gate_for_ipv4(workshop: Work
     smtp.say_ehlo()
     smtp.start_mail()
     smtp.talk(("C", FOREIGN), (">U", FOREIGN))
+
+
+# The audit trail
+
+
+@pytest.mark.parametrize("reply", [b"250 queued as 1A", b"552 too big"])
+def test_N11_G11_a_client_that_resets_behind_its_message_is_logged_and_charged(
+    workshop: Workshop, reply: bytes
+) -> None:
+    """Else a user could send without a trace, and without an end, by leaving rudely."""
+    store = SlowStore()
+    gate = Gate(workshop, "smtp", store=store)
+    gate.rules = {"max_messages": 9}
+    client, up = gate.greet()
+    gate.say_ehlo()
+    gate.start_mail()
+    client.send(FOREIGN)
+    gate.until(lambda: store.questions)
+    lease = Lease(packed(CLIENT), "anna", "pop3", 0.0, 1800.0, 1800.0)
+    workshop.run(lambda: store.questions[0][1]([lease]))
+    gate.talk(
+        (">U", FOREIGN), ("U", b"250 ok\r\n"), (">C", b"250 ok\r\n"),
+        ("C", b"DATA\r\n"), (">U", b"DATA\r\n"), ("U", b"354 go\r\n"), (">C", b"354 go\r\n"),
+        ("C", b"x\r\n.\r\n"), (">U", b"x\r\n.\r\n"),
+    )  # fmt: skip
+    client.abort()
+    gate.until(lambda: gate.link.left)
+    workshop.turns(3)
+    assert gate.closed == []
+    up.send(reply + b"\r\n")
+    words = gate.end()
+    assert words["why"].startswith("client lost: Connection reset")
+    assert [line["reply"] for line in workshop.log.of("relayed")] == [reply.decode()]
+    accepted = reply.startswith(b"250")
+    assert [charge[3:5] for charge in store.charges] == [(1, 1)] * accepted
+    assert words["msgs"] == accepted
+
+
+def test_a_client_that_resets_behind_its_message_does_not_wait_for_ever(smtp: Gate) -> None:
+    client, up = smtp.greet()
+    smtp.say_ehlo()
+    smtp.start_mail()
+    smtp.start_text()
+    smtp.talk(("C", b"x\r\n.\r\n"), (">U", b"x\r\n.\r\n"))
+    client.abort()
+    smtp.until(lambda: smtp.link.left)
+    smtp.workshop.advance(WAITS[Wait.MESSAGE_REPLY] + 1)
+    assert "upstream silent" in smtp.end()["why"]
+    smtp.until(up.ended)
 
 
 # Asking
@@ -603,6 +654,27 @@ def test_half_close_of_the_client_reaches_the_upstream_and_mail_still_comes(pop:
     assert client.got[client.told :] == mail
     assert not client.reset
     pop.end()
+
+
+def test_G4_a_client_that_left_keeps_no_lease_alive_though_its_server_stays(pop: Gate) -> None:
+    client, up = logged_in(pop)
+    assert (pop.leased, pop.left) == (["anna"], [])
+    client.half_close()
+    pop.until(up.ended)
+    assert (pop.left, pop.closed) == ([pop.link.id], [])
+
+
+def test_G4_nor_does_one_that_left_before_its_login_was_answered(slow: tuple[Gate, SlowStore]) -> None:
+    gate, store = slow
+    client, up = gate.greet()
+    gate.log_in()
+    gate.until(lambda: store.grants)
+    client.half_close()
+    gate.until(lambda: gate.link.left)
+    gate.workshop.run(lambda: store.grants[0][4](1))
+    gate.gets(client, b"+OK logged in\r\n")
+    gate.until(up.ended)
+    assert (gate.leased, gate.closed) == ([], [])
 
 
 def test_half_close_of_the_upstream_reaches_the_client_behind_all_mail(pop: Gate) -> None:
