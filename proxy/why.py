@@ -38,7 +38,8 @@ _UNITS: Final = ((86400, "days"), (3600, "h"), (60, "min"), (1, "s"))
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """For one listener: the verdict ("allow", "refuse", "defer") and why, step by step."""
+    """For one listener: the verdict ("allow", "refuse", "defer"; "unknown": nobody could be asked) and why, step by
+    step."""
 
     listener: str
     verdict: str
@@ -57,7 +58,7 @@ def explain(
     """One explanation for each SMTP listener.
 
     `sender`: None asks for any, "" is the empty one; `recipient`: "" asks about relaying in general; `known`: what is
-    known about the address (known.py), or why nothing is.
+    known about the address (known.py), or why nothing is: then the verdict may be "unknown".
     """
     found = []
     for listener in config.listeners.values():
@@ -95,7 +96,7 @@ def _judged(
     if standing is not None:
         return _WORDS[standing.outcome], [f"{standing.why}: the address is in trusted_networks"]
     if isinstance(known, str):
-        return "defer", [known]
+        return "unknown", [known]
     if sender is None:
         policy = _policy(config, replace(gate, sender="any", shared_networks=()))
     here = _leases(known, policy.place(address))

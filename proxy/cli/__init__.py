@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import traceback
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, PopgateError
@@ -42,6 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _let_go_of_output()
         return FAILED
     except KeyboardInterrupt:
+        return FAILED
+    except Exception as bug:  # the last resort: what nobody has foreseen is one line, too
+        place = traceback.extract_tb(bug.__traceback__)[-1]
+        where = f"{os.path.basename(place.filename)}:{place.lineno}"
+        print(f"popgate: this is a bug, please report it: {type(bug).__name__} at {where}: {bug}", file=sys.stderr)
+        _let_go_of_output()
         return FAILED
     return code
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,7 +69,8 @@ def _answers(options: argparse.Namespace) -> initial.Answers:
 
     def asked(given: str | None, option: str, question: str, default: str) -> str:
         if given is None and sys.stdin.isatty():
-            given = input(f"{question}{f' [{default}]' if default else ''}: ").strip()
+            with contextlib.suppress(EOFError):  # Ctrl-D: no answer
+                given = input(f"{question}{f' [{default}]' if default else ''}: ").strip()
         return given or default
 
     def server(given: str | None, option: str, question: str, default: str) -> str:

@@ -26,7 +26,7 @@ def add(to: Commands) -> None:
     actions = leases.add_subparsers(metavar="ACTION")
     actions.add_parser("list", help="all live leases (the default)", parents=[to.configured, to.as_json])
     grant = actions.add_parser("grant", help="let an address relay", parents=[to.configured])
-    grant.add_argument("address", type=parser.address, metavar="ADDRESS")
+    grant.add_argument("address", type=parser.client, metavar="ADDRESS")
     grant.add_argument("--login", type=parser.login, help="in whose name; default (admin)")
     grant.add_argument("--for", dest="window", type=parser.seconds, metavar="30m", help="how long; default gate.window")
     grant.set_defaults(command=_grant)
@@ -40,8 +40,8 @@ def add(to: Commands) -> None:
     words = "may an address relay, and why (exit 0 if it may, 1 if not)"
     why = to.add("why", _why, words, to.configured, to.as_json)
     why.add_argument("address", type=parser.address, metavar="ADDRESS")
-    why.add_argument("--sender", type=parser.sender, help='from whom ("<>" is the empty sender); without it: anybody')
-    why.add_argument("--recipient", default="", help="to whom; without it: to the world")
+    why.add_argument("--sender", type=parser.mailbox, help='from whom ("<>" is the empty sender); without it: anybody')
+    why.add_argument("--recipient", type=parser.mailbox, default="", help="to whom; without it: to the world")
     words = "who still needs POP before SMTP, clear text, old TLS"
     report = to.add("report", _report, words, to.configured, to.as_json)
     report.add_argument("--since", type=parser.seconds, metavar="30d", help="seen within; default store.history")

@@ -9,11 +9,12 @@ import argparse
 import contextlib
 import sys
 import time
+from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from .. import __version__
-from ..config.values import Wrong, duration
+from ..config.values import Wrong, duration, printable
 from ..leases.base import MAX_LOGIN, login_octets
 from ..wire.address import packed
 
@@ -25,11 +26,19 @@ FAILED: Final = 1
 USAGE: Final = 2
 
 
+class Parser(argparse.ArgumentParser):
+    """An error is one line (DESIGN 7): argparse would print several, the usage first."""
+
+    def error(self, message: str) -> NoReturn:
+        usage = " ".join(self.format_usage().split())
+        self.exit(USAGE, f"{self.prog}: {printable(message)} ({usage})\n")
+
+
 class Commands:
     """The parser of the whole command line, and what a command needs to join it."""
 
     def __init__(self) -> None:
-        self.parser = argparse.ArgumentParser(
+        self.parser = Parser(
             prog="popgate", description="POP before SMTP in front of a mail server that can't be changed."
         )
         self.parser.add_argument("--version", action="version", version=version())
@@ -39,7 +48,7 @@ class Commands:
         self.parser.set_defaults(config=None, json=False)
         self.configured = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
         self.configured.add_argument(
-            "-c", "--config", type=Path, help="a folder or file; without it ./conf.d, then /etc/popgate/conf.d"
+            "-c", "--config", type=place, help="a folder or file; without it ./conf.d, then /etc/popgate/conf.d"
         )
         self.as_json = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
         self.as_json.add_argument("--json", action="store_const", const=True, help="for programs")
@@ -55,11 +64,26 @@ class Commands:
         return self._commands.add_parser(name, help=words).add_subparsers(metavar="ACTION", required=True)
 
 
+def place(text: str) -> Path:
+    """Not "": a script's empty variable would be the folder that it happens to stand in."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; name a folder or a file")
+    return Path(text)
+
+
 def address(text: str) -> str:
     try:
         packed(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not an IP address") from None
+    return text
+
+
+def client(text: str) -> str:
+    """An address that a client can have; 0.0.0.0 is no word for all of them."""
+    found = ip_address(address(text))
+    if found.is_unspecified or found.is_multicast:
+        raise argparse.ArgumentTypeError(f"{text!r} is no client's address; networks belong in gate.trusted_networks")
     return text
 
 
@@ -69,7 +93,8 @@ def login(text: str) -> str:
     return text
 
 
-def sender(text: str) -> str:
+def mailbox(text: str) -> str:
+    """As people copy it, "<" and ">" around it or not."""
     return text.removeprefix("<").removesuffix(">")
 
 

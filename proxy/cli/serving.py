@@ -11,8 +11,10 @@ from ..config import dump, load, showing
 from ..errors import ConfigError
 from ..leases.clock import Clock
 from ..net.own import listens_there
+from ..node import reach
 from ..node.privileges import known
 from ..runtime import build_services, make_tls, open_store
+from ..wire.address import packed, shown
 from .greeting import greeting
 from .parser import GOOD
 
@@ -53,7 +55,12 @@ def _check(options: argparse.Namespace) -> int:
 def checked(config: Config) -> list[str]:
     """Look at what the files do not say: certificates, users, extras, loops.  Return warnings, raise ConfigError."""
     bound = frozenset(
-        [(end.host, end.port) for listener in config.listeners.values() for end in listener.bind if end.port]
+        [
+            (shown(packed(end.host)), end.port)
+            for listener in config.listeners.values()
+            for end in listener.bind
+            if end.port
+        ]
     )
     problems: list[str] = []
     tls = {}
@@ -93,7 +100,13 @@ def checked(config: Config) -> list[str]:
         warnings.append(f"tls.old_clients: the oldest know RSA certificates only; {cure}")
     if config.tls.min_version in ("TLSv1", "TLSv1.1") and tls:
         warnings.append(f"tls.min_version = {config.tls.min_version!r} lets everyone use broken TLS")
-    return [*warnings, *showing.warnings(config), *admin.warnings(config)]
+    warnings += [
+        f"listener.{one.name}.gate.patience_waiting: does nothing, for all listeners share it; write it in [gate]"
+        for one in config.listeners.values()
+        if one.gate.patience_waiting != config.gate.patience_waiting
+    ]
+    keys = [one.key for side in tls.values() for one in side.certificates]
+    return [*warnings, *showing.warnings(config), *admin.warnings(config), *reach.warnings(config, keys)]
 
 
 def _selftest(options: argparse.Namespace) -> int:

@@ -132,7 +132,13 @@ def _binds(config: Config) -> Iterator[Impossible]:
     taken: list[tuple[str, Endpoint]] = []
     wanted = [(f"listener.{one.name}.bind", place) for one in config.listeners.values() for place in one.bind]
     wanted += [("whoson.listen", place) for place in config.whoson.listen]
-    wanted += [("postfix.policy", place) for place in (config.postfix.policy,) if place is not None]
+    others = (
+        ("postfix.policy", config.postfix.policy),
+        ("admin.http", config.admin.http),
+        ("admin.agent", config.admin.agent),
+    )
+    wanted += [(key, place) for key, place in others if place is not None]
+    wanted.append(("admin.control", Endpoint("", 0, str(config.admin.control))))
     for key, endpoint in wanted:
         for other, earlier in taken:
             if _clash(endpoint, earlier):
@@ -201,7 +207,7 @@ def _password_check(listener: Listener, config: Config) -> Iterator[Impossible]:
     if listener.tls == "off":
         text = 'offers AUTH under TLS only, and TLS is off here; set tls = "starttls" or "implicit", or auth = "off"'
         yield Impossible((f"{where}.tls", *keys), text)
-    elif not gate.auth_upstream:
+    if not gate.auth_upstream:
         text = 'auth = "pop3" needs the name of the POP3 upstream that checks passwords; write auth_upstream = "pop3"'
         yield Impossible((*keys, "upstream"), text)
     elif gate.auth_upstream not in config.upstreams:

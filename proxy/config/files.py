@@ -82,23 +82,37 @@ class Source:
 def find(path: Path | None) -> Source:
     """Find the files of a folder, or one file; None: the first of `PLACES` that exists.  Raises ConfigError."""
     if path is None:
-        path = next((place for place in PLACES if place.exists()), None)
+        path = next((place for place in PLACES if _is_there(place)), None)
         if path is None:
             looked = " and ".join(str(place.absolute()) for place in PLACES)
-            raise ConfigError([f"no configuration: looked for {looked}; make one of them, or name one with -c"])
+            raise ConfigError([f"no configuration: looked for {looked}; `popgate init` makes one, -c names one"])
     # abspath, not resolve: what a symbolic link points to may lie anywhere, its written place is what people know.
     base = Path(os.path.abspath(path)).parent
-    if not path.is_dir():
-        if not path.exists():
-            raise ConfigError([f"{path}: does not exist; name a folder with *.toml files, or one file, with -c"])
-        return Source(str(path), base, (path,))
     try:
+        if not path.is_dir():
+            path.stat()
+            return Source(str(path), base, (path,))
         files = tuple(sorted(file for file in path.iterdir() if _is_ours(file)))
+    except (FileNotFoundError, NotADirectoryError):
+        text = f"{path}: does not exist; name a folder with *.toml files, or one file, with -c"
+        raise ConfigError([text]) from None
     except OSError as error:
-        raise ConfigError([f"{path}: can't be read ({error.strerror}); mend its permissions"]) from error
+        cure = "mend its permissions" if isinstance(error, PermissionError) else "name another with -c"
+        raise ConfigError([f"{path}: can't be read ({error.strerror}); {cure}"]) from error
     if not files:
         raise ConfigError([f"{path}: has no configuration; looked for {path / '*.toml'}"])
     return Source(str(path), base, files)
+
+
+def _is_there(place: Path) -> bool:
+    """What may not be looked at counts: to pass it by would take another configuration, or say that there is none."""
+    try:
+        place.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _is_ours(file: Path) -> bool:
@@ -112,7 +126,8 @@ def read(source: Source) -> Table:
     problems: list[str] = []
     for file in source.files:
         try:
-            found = tomllib.loads(file.read_bytes().decode("utf-8"))
+            # Some editors begin a file of UTF-8 with a mark of their own, which is no TOML.
+            root.merge(tomllib.loads(file.read_bytes().decode("utf-8-sig")), str(file))
         except OSError as error:
             problems.append(f"{file}: can't be read ({error.strerror}); mend its permissions")
         except UnicodeDecodeError as error:
@@ -120,8 +135,8 @@ def read(source: Source) -> Table:
             problems.append(f"{file}: line {number}: is not UTF-8; save the file as UTF-8")
         except tomllib.TOMLDecodeError as error:
             problems.append(_syntax(file, str(error)))
-        else:
-            root.merge(found, str(file))
+        except (ValueError, RecursionError):  # what Python's integers and its stack have no room for
+            problems.append(f"{file}: a number is too long, or tables or lists are nested too deep; mend that")
     if problems:
         raise ConfigError(problems)
     return root

@@ -47,7 +47,10 @@ def network(value: object) -> str:
     if isinstance(found, IPv6Network) and found.network_address.ipv4_mapped and found.prefixlen >= 96:
         inner = IPv4Network((found.network_address.ipv4_mapped, found.prefixlen - 96))
         raise Wrong(f"{quoted(text)} is IPv4 in IPv6's clothes; write {quoted(str(inner))}")
-    if "/" in text and address(text.split("/")[0]) != found.network_address:
+    head, slash, prefix = text.partition("/")
+    if slash and prefix != str(found.prefixlen):  # a netmask, which ipaddress takes, and Cisco's kind of it, too
+        raise Wrong(f"{quoted(text)} has a netmask; write {quoted(str(found))}")
+    if slash and address(head) != found.network_address:
         raise Wrong(f"{quoted(text)} has bits set behind its prefix; write {quoted(str(found))} or a single address")
     return text
 
@@ -206,10 +209,10 @@ def path_or_none(base: Path) -> Parser[Path | None]:
 
 
 def socket_path(base: Path) -> Parser[Path]:
-    """As `path`, and short enough for a unix socket."""
+    """As `path`, and short enough for a unix socket; "unix:" may stand before it, as elsewhere."""
 
     def parse(value: object) -> Path:
-        place = path(base)(value)
+        place = path(base)(line(value).removeprefix("unix:"))
         if len(os.fsencode(place)) > MAX_SOCKET_PATH:
             raise Wrong(
                 f"{quoted(str(place))} is longer than a socket's path may be; take at most {MAX_SOCKET_PATH} octets"

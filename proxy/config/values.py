@@ -68,7 +68,8 @@ def count(minimum: int, maximum: int) -> Parser[int]:
             what = "a fraction" if isinstance(value, float) else kind(value)
             raise Wrong(f"must be a whole number, not {what}; write it without quotes or point")
         if not minimum <= value <= maximum:
-            raise Wrong(f"{value} is out of range; take {minimum} to {maximum}")
+            shown = value if abs(value) < 10**30 else "it"  # Python writes no number of thousands of digits
+            raise Wrong(f"{shown} is out of range; take {minimum} to {maximum}")
         return value
 
     return parse

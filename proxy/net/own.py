@@ -13,6 +13,9 @@ import socket
 from functools import lru_cache
 from typing import Final
 
+from ..wire.address import packed, shown
+
+_LOOPBACK: Final = {4: "127.0.0.1", 16: "::1"}  # by an address's octets
 _DISCARD: Final = 9  # RFC 863; any port would do, since nothing is sent
 
 
@@ -37,8 +40,26 @@ def is_local(host: str) -> bool:
 
 
 def listens_there(host: str, port: int, bound: frozenset[tuple[str, int]]) -> bool:
-    """Whether one of the `bound` (address, port) of ours is reached by a connection to `host` and `port`."""
-    if (host, port) in bound:
-        return True
-    wildcard = "::" if ":" in host else "0.0.0.0"  # noqa: S104 - compared, not bound
-    return (wildcard, port) in bound and is_local(host)
+    """Whether one of the `bound` (address, port) of ours is reached by a connection to `host` and `port`.
+
+    A `host` that is a name is looked up, which may take its time.
+    """
+    if not any(port == taken for _, taken in bound):
+        return False
+    return any((one, port) in bound or ((_wildcard(one), port) in bound and is_local(one)) for one in _addresses(host))
+
+
+def _addresses(host: str) -> list[str]:
+    """Where a connection to `host` goes, in the form in which addresses are compared; none for an unknown name."""
+    try:
+        found = [packed(host)]
+    except ValueError:
+        try:
+            found = [packed(str(entry[4][0])) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+        except (OSError, ValueError):
+            return []
+    return [_LOOPBACK[len(one)] if not any(one) else shown(one) for one in found]  # Linux connects "any" to loopback
+
+
+def _wildcard(host: str) -> str:
+    return "::" if ":" in host else "0.0.0.0"  # noqa: S104 - compared, not bound

@@ -8,11 +8,13 @@ One right of root's may be kept, CAP_NET_RAW: connections from the clients' own 
 (net/transparent.py).  Where systemd or somebody else gives it to `user` (AmbientCapabilities=CAP_NET_RAW), popgate need
 not be root for that.
 
-The command line becomes `user` too before it touches a store that no daemon has open (RULES N8).
+The command line becomes `user` too before it touches a store that no daemon has open (RULES N8), and `check` and
+`selftest` for a moment (`as_user`), since what root can open proves nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import resource
@@ -23,7 +25,7 @@ from ..errors import ConfigError
 from ..net.transparent import is_permitted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 def raise_descriptors() -> None:
@@ -57,6 +59,25 @@ def become(user: str, *, keep_net_raw: bool = False) -> None:
         raise ConfigError([f"user: only root can become {user!r}; start popgate as root or as {user}"]) from None
     if keep_net_raw:
         _reduce_to_net_raw()
+
+
+@contextlib.contextmanager
+def as_user(user: str) -> Iterator[None]:
+    """For root: be `user` for a while; any other user stays who he is.  The whole process changes, all its threads."""
+    if not user or os.geteuid() != 0:
+        yield
+        return
+    entry = known(user)
+    groups, group = os.getgroups(), os.getegid()
+    try:
+        os.initgroups(user, entry.pw_gid)
+        os.setegid(entry.pw_gid)
+        os.seteuid(entry.pw_uid)
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
+        os.setgroups(groups)
 
 
 def demand_net_raw(keys: Sequence[str]) -> None:

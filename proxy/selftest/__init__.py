@@ -45,9 +45,13 @@ def run(config: Config, out: TextIO) -> int:
 
 
 async def _visits(servers: list[Server], sheet: Sheet) -> None:
-    async with asyncio.TaskGroup() as group:
-        for task in [group.create_task(visit(server)) for server in servers]:
+    tasks = [asyncio.ensure_future(visit(server)) for server in servers]
+    try:
+        for task in tasks:
             sheet.write(await task)
+    finally:  # where nobody reads any more; no TaskGroup, which would wrap up the BrokenPipeError
+        for task in tasks:
+            task.cancel()
 
 
 def servers_of(config: Config) -> Iterator[Server]:

@@ -22,6 +22,7 @@ from ..leases.file import StoreBusy
 from ..leases.table import LeaseTable
 from ..net.tls import ServerTls
 from ..node import control
+from ..node.privileges import as_user
 from ..wire.address import packed, shown
 from . import shared
 from .findings import Findings
@@ -88,7 +89,7 @@ def _store(config: Config) -> Findings:
         found.ok("leases are forgotten at every restart")
         return found
     try:
-        with _as_user(config.user):
+        with as_user(config.user):
             if path.exists():
                 _write_and_undo(path, config.store.timeout)
                 found.ok(f"{path}: can be read and written")
@@ -123,28 +124,6 @@ def _by(user: str) -> str:
         with contextlib.suppress(KeyError):
             name = pwd.getpwuid(os.geteuid()).pw_name
     return f" (tried as {name or os.geteuid()})"
-
-
-@contextlib.contextmanager
-def _as_user(name: str) -> Iterator[None]:
-    """For root: be `name` for a while; any other user stays who he is.  The whole process changes, all its threads."""
-    if not name or os.geteuid() != 0:
-        yield
-        return
-    try:
-        entry = pwd.getpwnam(name)
-    except KeyError:
-        raise ConfigError([f"user: there is no user {name!r}"]) from None
-    groups, group = os.getgroups(), os.getegid()
-    try:
-        os.initgroups(name, entry.pw_gid)
-        os.setegid(entry.pw_gid)
-        os.seteuid(entry.pw_uid)
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(group)
-        os.setgroups(groups)
 
 
 def _certificates(config: Config) -> Iterator[Findings]:

@@ -94,7 +94,9 @@ def popgate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
 )
 def test_nonsense_is_usage(popgate: Shell, words: tuple[str, ...]) -> None:
     assert popgate(*words, config=False) == USAGE
-    assert popgate.err.startswith("usage: popgate")
+    assert popgate.err.startswith("popgate")
+    assert "(usage: popgate " in popgate.err
+    assert popgate.err.count("\n") == 1
     assert popgate.err.splitlines()[-1].startswith("popgate")
     assert popgate.out == ""
 

@@ -64,6 +64,18 @@ POP3 = '[upstream.pop3]\nservers = ["a.example:110"]\n[listener.pop3]\nprotocol 
             '[whoson]\nlisten = ["unix:/x"]\n[postfix]\npolicy = "unix:/x"',
             'postfix.policy: "unix:/x" is taken by "unix:/x" of whoson.listen; ',
         ),
+        (
+            LISTENER + 'bind = ["0.0.0.0:25"]\n[admin]\nagent = "127.0.0.1:25"',
+            'admin.agent: "127.0.0.1:25" is taken by "0.0.0.0:25" of listener.smtp.bind; ',
+        ),
+        (
+            '[admin]\nhttp = "127.0.0.1:8111"\nagent = "127.0.0.1:8111"',
+            'admin.agent: "127.0.0.1:8111" is taken by "127.0.0.1:8111" of admin.http; ',
+        ),
+        (
+            '[postfix]\npolicy = "unix:/x"\n[admin]\ncontrol = "/x"',
+            'admin.control: "unix:/x" is taken by "unix:/x" of postfix.policy; ',
+        ),
         (POP3 + 'local = "gate"', 'listener.pop3.local: local = "gate" is about recipients, and POP3 has none; '),
         (POP3 + 'upstream = "smtp"', "upstream.smtp: serves listeners of two protocols, smtp (smtp) and pop3 (pop3); "),
         (UPSTREAM + 'tls_ca = "x"', 'upstream.smtp.tls_ca: does nothing with tls = "off"; '),
@@ -216,6 +228,11 @@ def test_N1_a_trusted_range_has_a_largest_width(tmp_path: Path, network: str, to
     assert loaded(tmp_path, text + "unsafe = true\n").gate.unsafe
     [line] = problems(tmp_path, text.replace("[gate]", "[listener.smtp.gate]"))
     assert line.startswith(f'listener.smtp.gate.trusted_networks: "{network}" is wider than {told}')
+
+
+def test_G15_all_that_auth_by_pop3_lacks_is_told_at_once(tmp_path: Path) -> None:
+    keys = [one.partition(": ")[0] for one in problems(tmp_path, CHECKED + LISTENER + 'tls = "off"')]
+    assert keys == ["listener.smtp.tls", "gate.auth_upstream"]
 
 
 def test_a_lease_does_not_outlive_max_age(tmp_path: Path) -> None:

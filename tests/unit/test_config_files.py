@@ -95,6 +95,31 @@ def test_every_syntax_error_is_told_with_file_and_line(tmp_path: Path) -> None:
     assert [line for line, start in zip(problems, starts, strict=True) if not line.startswith(start)] == []
 
 
+def test_what_python_has_no_room_for_is_told_as_any_mistake(tmp_path: Path) -> None:
+    texts = ["x = " + "[" * 5000, "x = " + "9" * 5000, "a." * 5000 + "b = 1"]
+    for number, text in enumerate(texts):
+        (tmp_path / f"{number}.toml").write_text(text)
+    what = "a number is too long, or tables or lists are nested too deep; mend that"
+    assert told(tmp_path) == [f"{tmp_path}/{number}.toml: {what}" for number in range(3)]
+
+
+def test_the_mark_that_windows_editors_put_before_utf_8_is_passed_by(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_bytes(b"\xef\xbb\xbfworkers = 1\n")
+    assert read(find(tmp_path)).entries["workers"] == Given(1, "workers", str(tmp_path / "a.toml"))
+
+
+def test_a_place_that_may_not_be_looked_at_is_told_and_not_passed_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path, *, follow_symlinks: bool = True) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "a.toml").write_text("")
+    monkeypatch.setattr(files, "PLACES", (tmp_path,))
+    monkeypatch.setattr(Path, "stat", refuse)
+    assert told(None) == [f"{tmp_path}: can't be read (Permission denied); mend its permissions"]
+
+
 def test_a_syntax_error_in_other_words_is_told_as_it_is() -> None:
     assert files._syntax(Path("a.toml"), "Newly worded\nin two lines") == "a.toml: Newly worded; mend the TOML"
 

@@ -135,6 +135,9 @@ def test_networks_and_single_addresses_are_taken() -> None:
     [
         ("192.0.2.1/24", 'write "192.0.2.0/24"'),
         ("2001:db8::1/32", 'write "2001:db8::/32"'),
+        ("192.0.2.0/255.255.255.0", 'has a netmask; write "192.0.2.0/24"'),
+        ("192.0.2.0/0.0.0.255", 'has a netmask; write "192.0.2.0/24"'),
+        ("192.0.0.0/08", 'has a netmask; write "192.0.0.0/8"'),
         ("192.0.2.0/33", "is not a network"),
         ("192.0.2", "is not a network"),
         ("example.com", "is not a network"),
@@ -194,6 +197,7 @@ def test_paths_start_at_the_base_unless_they_are_absolute() -> None:
 
 def test_the_control_socket_fits_a_unix_address() -> None:
     assert socket_path(BASE)("popgate.sock") == BASE / "popgate.sock"
+    assert socket_path(BASE)("unix:/run/popgate.sock") == Path("/run/popgate.sock")
     longest = "/" + "x" * 106
     assert str(socket_path(BASE)(longest)) == server(f"unix:{longest}").path == longest
     assert "at most 107 octets" in said(socket_path(BASE), longest + "x")

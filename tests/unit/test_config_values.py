@@ -107,6 +107,7 @@ def test_a_count_is_a_whole_number_within_its_bounds() -> None:
     assert [count(1, 3)(number) for number in (1, 3)] == [1, 3]
     assert said(count(1, 3), 0) == "0 is out of range; take 1 to 3"
     assert said(count(1, 3), 4) == "4 is out of range; take 1 to 3"
+    assert said(count(1, 3), 16**5000) == "it is out of range; take 1 to 3"
     assert "not true or false" in said(count(0, 3), True)
     assert "not a fraction" in said(count(0, 3), 2.0)
     assert "not a string" in said(count(0, 3), "2")

@@ -59,6 +59,12 @@ def test_a_name_that_leads_nowhere_is_not_local() -> None:
         ("127.0.0.1", ("0.0.0.0", 25), True),
         ("127.9.9.9", ("0.0.0.0", 25), True),
         ("0.0.0.0", ("0.0.0.0", 25), True),
+        ("0.0.0.0", ("127.0.0.1", 25), True),
+        ("::", ("::1", 25), True),
+        ("::ffff:127.0.0.1", ("127.0.0.1", 25), True),
+        ("0:0::1", ("::1", 25), True),
+        ("localhost", ("127.0.0.1", 25), True),
+        ("name.invalid", ("0.0.0.0", 25), False),
         ("198.51.100.1", ("0.0.0.0", 25), False),
         ("::1", ("::", 25), True),
         ("::1", ("0.0.0.0", 25), False),  # another program may well listen there: our sockets are of one family

@@ -83,7 +83,7 @@ def config(tmp_path: Path) -> Config:
         (STRANGER, "a b@example.com", [], "refuse", "'a b@example.com'"),
         (STRANGER, "bob@example.com> SIZE=1", [], "refuse", "not one address"),
         ("192.0.2.200", "", [], "refuse", "never_lease"),
-        (STRANGER, "", "the lease store is down: x", "defer", "the lease store is down: x"),
+        (STRANGER, "", "popgate.sock: Permission denied", "unknown", "popgate.sock: Permission denied"),
     ],
 )
 def test_each_verdict(
