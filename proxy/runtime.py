@@ -230,7 +230,9 @@ def _service(
             max_errors=limits.errors,
             max_failed_logins=limits.failed_logins,
         )
+        session_timeout = limits.session_timeout
     else:
+        session_timeout = min(limits.session_timeout, limits.login_timeout)
         settings = PopSettings(starttls, listener.tls_required, limits.failed_logins)
     return Service(
         name=listener.name,
@@ -252,7 +254,7 @@ def _service(
         accept_proxy_from=Networks(listener.accept_proxy_from),
         proxy_timeout=limits.proxy_timeout,
         handshake_timeout=limits.handshake_timeout,
-        session_timeout=limits.session_timeout,
+        session_timeout=session_timeout,
         max_age=gate.max_age,
         failed_logins_per_address=limits.failed_logins_per_address,
         password_upstream=upstreams[gate.auth_upstream] if gate.auth == "pop3" else None,

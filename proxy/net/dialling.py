@@ -134,6 +134,9 @@ class Dialling:
         self._places = places
         order = self._upstream.pool.order()
         self._untried = order if len(order) == len(places) else [server for server in order if server in places]
+        if not places and not self._upstream.is_original:  # of that one it was said
+            for server in self._upstream.servers:
+                self._said(str(server), f"{server.host} has no address, or only popgate's own")
         self._choose()
 
     def _next(self) -> None:

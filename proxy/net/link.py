@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from ..metrics import CONNECT_SECONDS, TLS_FAILURES
 from ..session.events import Finished, TlsAsked, UnannouncedAsked, UpstreamAborted, Wait
+from ..session.pop3 import PopSession
 from ..session.smtp import SmtpSession
 from ..session.smtp_moving import LEAVE
 from . import account, announcing, answers, ending, flow, tallies
@@ -159,6 +160,8 @@ class Link:
             self.left = True
             if self.session.wait is Wait.MESSAGE_REPLY:  # it may be delivered: into the audit trail with it (RULES N11)
                 self.call(lambda: self.smtp().expel(f"client lost: {why}"))
+            elif isinstance(self.session, PopSession) and not self.session.streaming:  # a login may be under way (P5)
+                self.call(self.session.client_eof, why)
             else:
                 self._end(f"client lost: {why} ({self.session.doing})")
 
@@ -286,7 +289,7 @@ class Link:
         assert isinstance(self.session, SmtpSession)
         return self.session
 
-    def call(self, method: Callable[..., None], *arguments: bytes | bool | Verdict | None) -> None:
+    def call(self, method: Callable[..., None], *arguments: bytes | bool | str | Verdict | None) -> None:
         """Call the session and carry what it produced."""
         try:
             method(*arguments)
@@ -370,6 +373,8 @@ class Link:
         if self.final is not None or (wait is self._wait and session.step == self._step):
             return None
         self._step, self._wait = session.step, wait
+        if wait is Wait.MAILBOX:  # it may stay open: RULES G4 renews its lease for hours
+            return self.service.waits[wait]
         left = self.began + self.service.session_timeout - self.shared.deadlines.now
         if left < 1.0 and self.deadlines is not None:
             return None  # what was armed last is the session's end: no octet moves it any more

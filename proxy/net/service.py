@@ -51,6 +51,7 @@ class Service:
     """Seconds for it."""
     handshake_timeout: float
     session_timeout: float
+    """Seconds for a whole SMTP session; for a POP session until its login, however many commands it says."""
     max_age: float
     """Seconds after the login that an open POP session keeps its lease alive."""
     failed_logins_per_address: int = 0

@@ -59,7 +59,7 @@ class PopSession:
         self.settle: Callable[[PopSession, Status, bytes], None] = pop3_replies.passed
         self.user: str | None = None  # the name of an accepted USER
         self.exchange: Exchange | None = None
-        self.list: list[bytes] | None = None  # the lines of a multi-line reply so far
+        self.list: list[bytes] | None = None  # a multi-line reply so far, its first line included
         self.held = b""  # the +OK of the login and what came behind it; or the -ERR
         self.leaving = self.upstream_left = False
         self.streaming = self.untouched = False  # the mailbox is open
@@ -119,14 +119,17 @@ class PopSession:
                 self.finish("upstream: more than may be held behind its -ERR")
             self._use_replies()
 
-    def client_eof(self) -> None:
-        """A client that hangs up at once has logged in all the same (RULES P5): its login is waited for."""
+    def client_eof(self, lost: str = "") -> None:
+        """A client that hangs up at once has logged in all the same (RULES P5): its login is waited for.
+
+        `lost`: how its connection broke, where it did not end in order: who closes with replies unread resets it.
+        """
         if self.state is OPEN:
             self.half_closed()
         elif self.state in (REPLY, LEASE, REFUSED) or (self.state is GREETING and self.lines.waiting):
             self.leaving = True
         else:
-            self.finish("client left", clean=True)
+            self.finish(f"client lost: {lost}" if lost else "client left", clean=not lost)
 
     def upstream_eof(self) -> None:
         if self.state is OPEN:

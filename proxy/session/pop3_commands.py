@@ -96,7 +96,7 @@ def auth(session: PopSession, argument: bytes) -> None:
 
 def sasl_response(session: PopSession, line: bytes) -> None:
     assert session.exchange is not None
-    line = b"*" if line is TOO_LONG else session.exchange.response(line)
+    line = session.exchange.response(b"*" if line is TOO_LONG else line)
     session.ask("AUTH", line + b"\r\n", replies.auth_replied)
 
 

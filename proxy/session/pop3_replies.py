@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..errors import ProtocolError
 from ..wire.pop3 import MAX_REPLY_LINES, Status, edited_capabilities, status
 from .events import LoggedIn, LoginFailed
-from .pop3_state import COMMANDS, LEASE, REFUSED, REPLY, SASL
+from .pop3_state import COMMANDS, LEASE, REFUSED, SASL
 
 if TYPE_CHECKING:
     from .pop3 import PopSession
@@ -57,6 +57,8 @@ def login_replied(session: PopSession, said: Status, line: bytes) -> None:
 
 def auth_replied(session: PopSession, said: Status, line: bytes) -> None:
     assert session.exchange is not None
+    if session.exchange.cancelled and said is not Status.ERR:
+        raise ProtocolError("no refusal of an AUTH that was cancelled")
     if said is Status.CONTINUE:
         session.state = SASL
         session.say(line + b"\r\n")
@@ -73,33 +75,34 @@ def quit_replied(session: PopSession, said: Status, line: bytes) -> None:
 
 def capa_replied(session: PopSession, said: Status, line: bytes) -> None:
     if said is Status.ERR and session.offers_stls():  # a server older than CAPA: STLS is ours to offer all the same
-        session.list = []
-        session.say(b"+OK Capability list follows\r\n")
+        session.list = [b"+OK Capability list follows"]
         end_list(session)
     else:
         list_replied(session, said, line)
 
 
 def list_replied(session: PopSession, said: Status, line: bytes) -> None:
-    passed(session, said, line)
+    """The client gets the list when it is whole: behind half of one an -ERR would be one of its lines."""
     if said is Status.OK:
-        session.state = REPLY
-        session.list = []
+        session.list = [line]
+    else:
+        passed(session, said, line)
 
 
 def list_line(session: PopSession, line: bytes) -> None:
     assert session.list is not None
     if line == b".":
         end_list(session)
-    elif len(session.list) >= MAX_REPLY_LINES:
+    elif len(session.list) > MAX_REPLY_LINES:
         raise ProtocolError("a list without end")
     else:
         session.list.append(line)
 
 
 def end_list(session: PopSession) -> None:
-    lines, session.list = session.list or [], None
+    assert session.list is not None
+    (first, *lines), session.list = session.list, None
     if session.verb == "CAPA":
         lines = edited_capabilities(lines, session.offers_stls(), session.tls or not session.settings.tls_required)
     session.state = COMMANDS
-    session.say(b"\r\n".join([*lines, b".", b""]))
+    session.say(b"\r\n".join([first, *lines, b".", b""]))

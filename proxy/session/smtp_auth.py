@@ -60,7 +60,7 @@ def sasl_response(session: SmtpSession, line: bytes) -> None:
         _answer(session, b"*" if line is TOO_LONG else line)
     else:
         session.synchronising = True
-        line = b"*" if line is TOO_LONG else exchange.response(line)
+        line = exchange.response(b"*" if line is TOO_LONG else line)
         session.send(line + b"\r\n", replies.AUTH)
     if session.synchronising and session.lines.waiting:
         session.violated("sent more before the reply")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ..errors import ProtocolError
 from ..wire.dots import Body
 from ..wire.esmtp import NO_OFFER
 from ..wire.replies import fold
@@ -116,6 +117,8 @@ def data_replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
 def auth_replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
     exchange = session.exchange
     assert isinstance(exchange, Exchange)
+    if exchange.cancelled and reply.code in (235, 334):
+        raise ProtocolError("no refusal of an AUTH that was cancelled")
     if reply.code == 334:
         session.synchronising = False
         session.state = SASL

@@ -41,11 +41,13 @@ def shown_login(name: bytes) -> str:
 class Exchange:
     """One AUTH command from its first line to the reply that ends it."""
 
-    __slots__ = ("_mechanism", "_rounds", "_unread", "login")
+    __slots__ = ("_mechanism", "_rounds", "_unread", "cancelled", "login")
 
     def __init__(self, mechanism: bytes) -> None:
         self._mechanism = mechanism
         self._rounds = 0
+        self.cancelled = False
+        """Whether `*` was sent on: the upstream can only refuse now, and a success that it gives is none."""
         self._unread = self.login = "?" + mechanism.decode("ascii")
         """The authorisation identity if given, else the authentication identity; `?MECHANISM` if it can't be read."""
 
@@ -56,9 +58,8 @@ class Exchange:
         exchange.
         """
         self._rounds += 1
-        if line == b"*" or self._rounds > MAX_ROUNDS:
-            return b"*"
-        if line != b"=" and not is_base64(line):
+        if self._rounds > MAX_ROUNDS or (line != b"=" and not is_base64(line)):  # `*` among them
+            self.cancelled = True
             return b"*"
         name = _LOGINS[self._mechanism](b"" if line == b"=" else binascii.a2b_base64(line))
         if self._rounds == 1:

@@ -146,6 +146,22 @@ def test_a_look_up_that_hangs_is_given_up(bench: Bench) -> None:
         bench.server.accept()
 
 
+def test_names_without_an_address_are_said(bench: Bench) -> None:
+    bench.start(Server("a.test", 25), Server("b.test", 25), addresses=lambda then: then([]))
+    assert bench.failed == 1
+    assert [server for server, _ in bench.said] == ["a.test:25", "b.test:25"]
+    assert bench.said[0][1] == "a.test has no address, or only popgate's own"
+
+
+def test_a_name_without_an_address_beside_others_costs_no_line_a_session(bench: Bench) -> None:
+    here = _here(bench)
+    bench.start(Server("127.0.0.1", here[0].target[1]), Server("b.test", 25), addresses=lambda then: then(here))  # type: ignore[misc]
+    up = bench.workshop.accepted(bench.server)
+    up.send(b"220 hi\r\n")
+    bench.workshop.until(lambda: bench.found)
+    assert bench.said == []
+
+
 def _here(bench: Bench) -> list[Address]:
     answers: list[list[Address]] = []
     upstream = Upstream(
@@ -464,6 +480,7 @@ def test_a_name_with_several_addresses_is_down_when_none_of_them_serves(bench: B
     [good] = _here(bench)
     bad = replace(good, target=("127.0.0.1", refused_port()))
     found[:] = [bad, good]
+    bench.said.clear()
     bench.start(more=True)
     bench.workshop.accepted(bench.server).send(b"220 hi\r\n")
     bench.workshop.until(lambda: bench.found)

@@ -493,6 +493,36 @@ def test_a_busy_client_does_not_move_the_end_of_its_session(smtp: Gate, pause: f
     assert smtp.workshop.clock.now() < 1000.0 + 100.0 + 2 * pause + 3.0
 
 
+def test_a_login_has_an_end_whatever_is_said_before_it(pop: Gate) -> None:
+    """limits.login_timeout is from connect to login: each NOOP is in time, and together they last too long."""
+    pop.session_timeout = 180.0  # runtime.py takes the lesser of it and login_timeout
+    client, _ = pop.greet()
+    for _ in range(40):
+        if client.ended():
+            break
+        pop.talk(("C", b"NOOP\r\n"), (">U", b"NOOP\r\n"), ("U", b"+OK\r\n"), (">C", b"+OK\r\n"))
+        pop.workshop.advance(10.0)
+        pop.workshop.turns(5)
+    assert client.ended()
+    assert 1170.0 < pop.workshop.clock.now() < 1000.0 + 180.0 + 13.0
+    assert client.got.endswith(b"-ERR Waited too long\r\n")
+
+
+def test_G4_an_open_mailbox_outlives_the_limits_of_a_session(pop: Gate) -> None:
+    """Its lease is renewed for `max_age`, so it may be open for as long, while mail moves."""
+    pop.session_timeout = 180.0
+    client, _ = pop.greet()
+    pop.log_in()
+    pop.gets(client, b"+OK logged in\r\n")
+    for _ in range(30):
+        pop.talk(("C", b"NOOP\r\n"), (">U", b"NOOP\r\n"), ("U", b"+OK\r\n"), (">C", b"+OK\r\n"))
+        pop.workshop.advance(500.0)
+        pop.workshop.turns(5)
+        assert not client.ended()
+    pop.workshop.advance(602.0)
+    pop.until(client.ended)
+
+
 def test_an_idle_mailbox_is_closed_without_a_word(pop: Gate) -> None:
     client, up = pop.greet()
     pop.log_in()
@@ -697,6 +727,30 @@ def test_P5_half_a_quit_and_gone_has_logged_in(pop: Gate) -> None:
     up.close()
     pop.end()
     assert pop.leased == ["anna"]
+
+
+@pytest.mark.parametrize("pipelined", [False, True])
+def test_P5_a_reset_before_the_reply_to_its_password_is_a_login(pop: Gate, pipelined: bool) -> None:
+    """A client that closes with replies unread resets the connection: scripts and printers do."""
+    client, up = pop.greet()
+    client.send(b"USER anna\r\n")
+    if pipelined:
+        client.send(b"PASS x\r\n")
+        pop.gets(up, b"USER anna\r\n")
+        client.abort()
+        pop.workshop.turns(5)
+        up.send(b"+OK\r\n")
+        pop.gets(up, b"PASS x\r\n")
+    else:
+        pop.talk((">U", b"USER anna\r\n"), ("U", b"+OK\r\n"), (">C", b"+OK\r\n"))
+        pop.talk(("C", b"PASS x\r\n"), (">U", b"PASS x\r\n"))
+        client.abort()
+        pop.workshop.turns(5)
+    up.send(b"+OK in\r\n")
+    pop.until(up.ended)
+    up.close()
+    pop.end()
+    assert [line["login"] for line in pop.workshop.log.of("leased")] == ["anna"]
 
 
 def test_quit_without_crlf_ends_an_smtp_session_too(smtp: Gate) -> None:

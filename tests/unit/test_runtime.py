@@ -130,6 +130,7 @@ refusal = "550 no"
     }
     assert set(smtp.waits) == set(Wait)
     assert (smtp.session_timeout, smtp.handshake_timeout, smtp.max_age, smtp.policy.window) == (14, 17, 44, 33)
+    assert pop3.session_timeout == 14, "until the login, and login_timeout is more"
     assert smtp.proxy_timeout == 23
     settings = smtp.settings
     assert isinstance(settings, SmtpSettings)
