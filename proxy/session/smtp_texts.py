@@ -76,5 +76,5 @@ def refusal(template: str, recipient: bytes, client: str, why: str = NO_LEASE) -
     """The refusal of one recipient; what is not printable ASCII in the address is shown as `?`."""
     shown = recipient.decode("ascii", "replace").replace("\ufffd", "?")[:256]
     text = template if why == NO_LEASE else _OTHER_REFUSAL.replace("{why}", why)
-    text = text.replace("{recipient}", shown).replace("{client}", client)
+    text = text.replace("{client}", client).replace("{recipient}", shown)  # in this order: a recipient may have braces
     return text.encode("ascii", "replace")[:510] + b"\r\n"

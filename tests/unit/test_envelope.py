@@ -90,6 +90,7 @@ def test_all_replies_are_replies() -> None:
     [
         ("554 5.7.1 <{recipient}>: no", b"a@b", b"554 5.7.1 <a@b>: no\r\n"),
         ("554 {client} {recipient}", b"\xc3\xbc@b", b"554 192.0.2.7 ??@b\r\n"),
+        ("554 {client} {recipient}", b"{client}@b", b"554 192.0.2.7 {client}@b\r\n"),
         ("554 \u00fc", b"a@b", b"554 ?\r\n"),
         ("554 {other} {", b"a@b", b"554 {other} {\r\n"),
     ],
