@@ -14,6 +14,7 @@ microseconds; warnings and errors go at once.  A batch is one write, so that the
 from __future__ import annotations
 
 import json
+import mmap
 import re
 import time
 from functools import lru_cache
@@ -31,8 +32,8 @@ MAX_VALUE: Final = 256
 """Characters of one value."""
 HOUR: Final = 3600.0
 """Seconds."""
-MAX_SAID: Final = 1024
-"""Warnings whose hour is remembered; when there are more, some are said again."""
+MAX_SAID: Final = 4096
+"""Places for warnings whose hour is remembered; of two that meet in one, the older may be said again."""
 BATCH: Final = 200
 """Lines that may wait for the tick."""
 
@@ -85,6 +86,31 @@ def _json_value(value: str | float) -> str | float:
     return _SURROGATE.sub(lambda match: _octets(match[0]), _cut(value))
 
 
+class Said:
+    """Which warnings were given within the hour, in memory that the processes of a node share.
+
+    Not locked: two that find out the same in one moment may both say it.
+    """
+
+    def __init__(self) -> None:
+        memory = memoryview(mmap.mmap(-1, 2 * 8 * MAX_SAID))
+        self._whats = memory[: 8 * MAX_SAID].cast("q")  # hashes, under a secret of this process and those it forks
+        self._times = memory[8 * MAX_SAID :].cast("d")
+
+    def is_new(self, what: Hashable, now: float) -> bool:
+        """Whether it was not asked about within the last hour."""
+        digest = hash(what)
+        place = digest % MAX_SAID
+        if self._whats[place] == digest and now - self._times[place] < HOUR:
+            return False
+        self._whats[place], self._times[place] = digest, now
+        return True
+
+
+_SAID: Final = Said()
+"""Of this node: made when the module is loaded, before the supervisor forks, so that each worker knows of the others."""
+
+
 class Log:
     """The log of one process."""
 
@@ -96,16 +122,17 @@ class Log:
         *,
         batches: bool = True,
         levels: bool = False,
+        said: Said | None = None,
     ) -> None:
         """`batches`: whether a sink takes several lines at once (a file does, syslog does not); `levels`: whether it
-        wants each line with its severity in front."""
+        wants each line with its severity in front; `said`: shared with other logs of the node."""
         self._threshold = LEVELS[level]
         self._json = form == "json"
         self._clock = clock
         self._batches = batches
         self._marks = {name: f"<{number}>" if levels else "" for name, number in sinks.SEVERITIES.items()}
         self._waiting: list[str] = []
-        self._said: dict[Hashable, float] = {}
+        self._said = said or Said()
         self._stamped = -1  # milliseconds of the clock
         self._second = -1
         self._day = self._stamp = ""
@@ -142,14 +169,9 @@ class Log:
                 logger.opt(raw=True).info("{}\n", text)
 
     def is_hourly(self, what: Hashable) -> bool:
-        """Whether `what` was not asked about within the last hour: for warnings that strangers could repeat at will."""
-        now = self._clock()
-        if now - self._said.get(what, -HOUR) < HOUR:
-            return False
-        if len(self._said) >= MAX_SAID:
-            self._said.clear()
-        self._said[what] = now
-        return True
+        """Whether `what` was not asked about within the last hour, by any worker: for warnings that strangers could
+        repeat at will."""
+        return self._said.is_new(what, self._clock())
 
     def _time(self) -> str:
         now = int(self._clock() * 1000)
@@ -169,7 +191,7 @@ def open_log(level: str, form: str, file: str) -> Log:
     Raise OSError when that can't be opened, having changed nothing.  Called again after a fork and by a reload.
     """
     manner = sinks.point(file)
-    return Log(level, form, batches=manner.batches, levels=manner.levels)
+    return Log(level, form, batches=manner.batches, levels=manner.levels, said=_SAID)
 
 
 def reopen(log: Log, file: str) -> None:

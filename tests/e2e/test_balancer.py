@@ -209,6 +209,19 @@ def test_G3_a_balancer_that_forgets_its_header_opens_nothing(appliance: SampleAp
             gate.process.expect(f'WARNING pop3 no-lease client={BALANCER} .*why="the address of a load balancer')
 
 
+def test_N1_G3_once_an_hour_is_once_for_all_workers(appliance: SampleAppliance, certificate: Path) -> None:
+    changes = {"workers": 4, "log": {"level": "debug"}}
+    with Popgate(settings(appliance, certificate, "smtp", **changes)) as gate:
+        for _ in range(20):
+            with Dialogue(gate.address("smtp"), BALANCER) as smtp:
+                smtp.say(b"EHLO client\r\n")
+                smtp.closed()
+            pop_login(gate.address("pop3"), source=BALANCER)
+    for event in ("header-refused", "no-lease"):
+        found = [line for line in gate.process.lines if f" {event} " in line]
+        assert (len(found), sum(" WARNING " in line for line in found)) == (20, 1)
+
+
 def test_N11_checks_without_a_header_where_none_is_read(appliance: SampleAppliance, certificate: Path) -> None:
     """They are sessions like any other: POP3's, which say nothing but QUIT, are at level debug; SMTP's say EHLO."""
     with Popgate(settings(appliance, certificate)) as gate:
