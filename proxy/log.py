@@ -108,7 +108,7 @@ class Said:
 
 
 _SAID: Final = Said()
-"""Of this node: made when the module is loaded, before the supervisor forks, so that each worker knows of the others."""
+"""Of this node: made when the module is loaded, before the supervisor forks, so that all workers know of each other."""
 
 
 class Log:
