@@ -18,15 +18,19 @@ if TYPE_CHECKING:
 Word = tuple[str, str | float | None]
 
 
+def sender(address: str) -> Word:
+    """Of a message; a bounce has none, and an empty value would not be seen."""
+    return "sender", address or "<>"
+
+
 def refused(event: Refused) -> list[Word]:
-    sender, recipient = ("sender", event.sender), ("recipient", event.recipient)
-    return [sender, recipient, ("reply", event.reply), ("why", event.why)]
+    return [sender(event.sender), ("recipient", event.recipient), ("reply", event.reply), ("why", event.why)]
 
 
 def relayed(event: Relayed) -> list[Word]:
     whom = Whole(",".join(event.recipients))
     why = [
-        ("login", event.verdict.login), ("why", event.verdict.why), ("sender", event.sender), ("recipients", whom),
+        ("login", event.verdict.login), ("why", event.verdict.why), sender(event.sender), ("recipients", whom),
     ]  # fmt: skip
     return [*why, ("octets", event.octets), ("reply", event.reply)]
 

@@ -67,7 +67,7 @@ def _judged(link: Link, event: RelayAsked, verdict: Verdict, seconds: float) -> 
     link.call_off = None
     tallies.judged(link, verdict.outcome, shadowed=verdict.shadowed)
     if verdict.shadowed:
-        what = ("sender", event.sender), ("recipient", event.recipient)
+        what = account.sender(event.sender), ("recipient", event.recipient)
         link.say("info", "would-refuse", *what, ("why", verdict.why))
         link.shared.notes.would_refuse(link.address, event.login, link.service.protocol)
     if link.final is None:

@@ -246,6 +246,21 @@ def test_N11_G11_a_client_that_resets_behind_its_message_is_logged_and_charged(
     assert words["msgs"] == accepted
 
 
+def test_N11_a_bounce_has_a_sender_in_the_log_too(workshop: Workshop) -> None:
+    gate = Gate(workshop, "smtp")
+    gate.trusted = [CLIENT]
+    gate.greet()
+    gate.say_ehlo()
+    gate.talk(
+        ("C", b"MAIL FROM:<>\r\n"), (">U", b"MAIL FROM:<>\r\n"), ("U", b"250 ok\r\n"), (">C", b"250 ok\r\n"),
+        ("C", FOREIGN), (">U", FOREIGN), ("U", b"250 ok\r\n"), (">C", b"250 ok\r\n"),
+        ("C", b"DATA\r\n"), (">U", b"DATA\r\n"), ("U", b"354 go\r\n"), (">C", b"354 go\r\n"),
+        ("C", b"x\r\n.\r\n"), (">U", b"x\r\n.\r\n"), ("U", b"250 queued\r\n"), (">C", b"250 queued\r\n"),
+    )  # fmt: skip
+    (words,) = workshop.log.of("relayed")
+    assert (words["sender"], words["why"]) == ("<>", "trusted network")
+
+
 def test_a_client_that_resets_behind_its_message_does_not_wait_for_ever(smtp: Gate) -> None:
     client, up = smtp.greet()
     smtp.say_ehlo()
