@@ -25,6 +25,7 @@ __all__ = ["FAILED", "GOOD", "USAGE", "main", "parser_of_all"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
+    _hold_standard_descriptors()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a login may hold what the terminal can't show
@@ -59,6 +60,18 @@ def parser_of_all() -> argparse.ArgumentParser:
     for part in (serving, gate, running, files, completion):
         part.add(commands)
     return commands.parser
+
+
+def _hold_standard_descriptors() -> None:
+    """Where the caller has closed some of descriptors 0 to 2 (`2>&-`, old init scripts), put /dev/null there.
+
+    Sockets would get these numbers, and then a client what a library writes to stderr.
+    """
+    while (null := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(null, True)
+    os.close(null)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 def _let_go_of_output() -> None:

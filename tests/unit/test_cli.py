@@ -8,9 +8,10 @@ from __future__ import annotations
 import io
 import json
 import stat
+import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -25,9 +26,6 @@ from proxy.node import control
 from proxy.wire.address import packed
 
 from ..support.configuration import written
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PLAIN = """
 [listener.smtp]
@@ -479,3 +477,16 @@ def test_a_terminal_that_can_t_show_a_login(popgate: Shell, monkeypatch: pytest.
     assert main(["leases", "-c", str(popgate.conf)]) == GOOD
     sys.stdout.flush()
     assert b"\\u6c38" in octets.getvalue()
+
+
+def test_descriptors_that_the_caller_closed_go_to_no_socket(tmp_path: Path) -> None:
+    """`popgate run 2>&-`: a client on descriptor 2 would be sent what is written to stderr."""
+    told = tmp_path / "told"
+    code = (
+        "import os, sys; from proxy.cli import main; code = main(['completion', 'bash']);"
+        f"open({str(told)!r}, 'w').write(f'{{code}} {{sys.stderr.isatty()}} '"
+        " + ' '.join(os.readlink(f'/proc/self/fd/{fd}') for fd in range(3)))"
+    )
+    shell = 'exec "$0" -c "$1" 0<&- 1>&- 2>&-'
+    subprocess.run(["/bin/sh", "-c", shell, sys.executable, code], check=True, cwd=Path(__file__).parents[2])
+    assert told.read_text() == "0 False /dev/null /dev/null /dev/null"
