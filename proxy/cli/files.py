@@ -11,7 +11,7 @@ from .. import certificates
 from ..config import load, places
 from ..config.values import Wrong
 from ..errors import ConfigError
-from . import initial
+from . import initial, parser
 from .parser import GOOD
 from .serving import checked
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def add(to: Commands) -> None:
     init = to.add("init", _init, "write a first configuration, and say what comes next")
-    init.add_argument("folder", type=Path, metavar="DIR", help="for DIR/conf.d; /etc/popgate for a whole machine")
+    init.add_argument("folder", type=parser.place, metavar="DIR", help="for DIR/conf.d, say /etc/popgate")
     init.add_argument("--pop3", metavar="HOST[:PORT]", help="the mail server's POP3 side")
     init.add_argument("--smtp", metavar="HOST[:PORT]", help="the mail server's SMTP side; without it the same host")
     init.add_argument("--domain", action="append", metavar="D", help="it takes mail for these; once for each")
@@ -51,7 +51,8 @@ def _init(options: argparse.Namespace) -> int:
         print("Still to do:")
         for problem in error.problems:
             print(f"  {problem}")
-    name, certificate = next(iter(answers.domains), "mail.example.com"), config.tls.certificates[0]
+    names = [domain for domain in answers.domains if domain.isascii() and not domain.startswith(".")]
+    name, certificate = next(iter(names), "mail.example.com"), config.tls.certificates[0]
     print("Next:")
     if not certificate.exists():
         print(f"  popgate certs make {name} --folder {certificate.parent} --file {certificate.name}   (the name that "

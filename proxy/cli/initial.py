@@ -40,12 +40,14 @@ class Answers:
 
 def server(text: str, protocol: str) -> str:
     """HOST or HOST:PORT as the configuration writes it; raise Wrong for what is none."""
+    wrongs: list[Wrong] = []
     for given in (text, f"{text}:{PORTS[protocol]}", f"[{text}]:{PORTS[protocol]}"):
         try:
             return str(places.server(given))
         except Wrong as wrong:
-            problem = wrong
-    raise problem
+            wrongs.append(wrong)
+    with_port, without, as_ipv6 = wrongs  # which of them was meant?
+    raise without if ":" not in text else as_ipv6 if text.count(":") > 1 and not text.startswith("[") else with_port
 
 
 def folder_of(place: Path) -> Path:

@@ -125,6 +125,30 @@ def test_init_says_what_is_still_to_do_and_what_comes_next(tmp_path: Path, capsy
     assert "certs make" not in out
 
 
+@pytest.mark.parametrize(
+    ("server", "what"),
+    [
+        ("a b", '"a b:110" does not begin with a host name'),
+        ("192.0.2.10:99999", '"192.0.2.10:99999" has no usable port'),
+        ("[::1]:99999", '"[::1]:99999" has no usable port'),
+        ("2001:db8::zz", '"[2001:db8::zz]:110": only an IPv6 address'),
+    ],
+)
+def test_init_tells_what_is_wrong_with_what_was_meant(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], server: str, what: str
+) -> None:
+    assert main(["init", str(tmp_path), "--pop3", server, "--smtp", "a.example"]) == USAGE
+    assert capsys.readouterr().err.startswith(f"--pop3: {what}")
+
+
+@pytest.mark.parametrize("domain", [".example.com", "münchen.example"])
+def test_init_names_no_certificate_that_can_t_be_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], domain: str
+) -> None:
+    assert main(["init", str(tmp_path), "--pop3", "192.0.2.10", "--domain", domain]) == GOOD
+    assert "popgate certs make mail.example.com " in capsys.readouterr().out
+
+
 def test_init_asks_a_person_for_what_is_missing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
