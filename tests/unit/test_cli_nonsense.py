@@ -7,11 +7,12 @@ import io
 import os
 import pwd
 import sys
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 import pytest
 
-from proxy import cli
+from proxy import __main__, cli
 from proxy.cli import FAILED, GOOD, USAGE, main
 from proxy.selftest import _visits
 from proxy.selftest.findings import Findings, Sheet
@@ -180,3 +181,17 @@ def test_N10_check_knows_popgate_by_its_other_names(
     code, _, err = said(capsys, "check", "-c", str(written(tmp_path, text)))
     assert code == USAGE
     assert err == f"upstream.smtp: {server}:20025 is popgate itself: a loop; give the mail server's own address\n"
+
+
+def test_ctrl_c_while_python_still_reads_popgate_is_silent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Impatient(MetaPathFinder):
+        def find_spec(self, fullname: str, *_: object) -> None:
+            if fullname == "proxy.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "proxy.cli")
+    monkeypatch.setattr(sys, "meta_path", [Impatient(), *sys.meta_path])
+    assert __main__.main() == FAILED
+    assert capsys.readouterr() == ("", "")
