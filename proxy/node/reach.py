@@ -53,8 +53,9 @@ def _unmakeable(key: str, path: Path, who: str) -> str:
     folder = path.parent
     if _may(folder, os.W_OK | os.X_OK):
         return ""
-    what = f"{who} can't write in {folder}" if os.path.isdir(folder) else f"there is no folder {folder} that {who} sees"
-    return f"{key}: {path} can't be made: {what}; give {who} that folder, or name another"
+    if not os.path.isdir(folder):
+        return f"{key}: {path} can't be made: {who} sees no folder {folder}; make it, for {who}, or name another"
+    return f"{key}: {path} can't be made: {who} can't write in {folder}; give {who} that folder, or name another"
 
 
 def _may(path: Path, mode: int) -> bool:

@@ -147,10 +147,10 @@ def test_check_tries_private_keys_as_the_user(capsys: pytest.CaptureFixture[str]
         ('[store]\nurl = "sqlite:."\n', "store.url: {folder} is a folder; name a file in it"),
         (
             '[store]\nurl = "sqlite:no/leases.db"\n',
-            "store.url: {folder}/no/leases.db can't be made: there is no folder ",
+            "store.url: {folder}/no/leases.db can't be made: {who} sees no folder ",
         ),
-        ('[admin]\ncontrol = "no/x.sock"\n', "admin.control: {folder}/no/x.sock can't be made: there is no folder "),
-        ('[log]\nfile = "no/log"\n', "log.file: {folder}/no/log can't be made: there is no folder {folder}/no that "),
+        ('[admin]\ncontrol = "no/x.sock"\n', "admin.control: {folder}/no/x.sock can't be made: {who} sees no folder "),
+        ('[log]\nfile = "no/log"\n', "log.file: {folder}/no/log can't be made: {who} sees no folder {folder}/no; "),
         ('[log]\nfile = "syslog"\n', ""),
     ],
 )
@@ -160,7 +160,7 @@ def test_check_warns_of_folders_that_are_not_there(
     code, _, err = said(capsys, "check", "-c", str(written(tmp_path, PLAIN + text)))
     assert code == GOOD
     assert err.count("\n") == bool(told)
-    assert told.format(folder=tmp_path) in err
+    assert told.format(folder=tmp_path, who=pwd.getpwuid(os.geteuid()).pw_name) in err
 
 
 def test_check_warns_of_what_a_listener_can_t_have_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
