@@ -164,6 +164,9 @@ def _bytes(path: Path) -> bytes:
             data = file.read(_SIZE + 1)
     except FileNotFoundError:
         raise _bad(path, "no such file") from None
+    except PermissionError as error:  # it is there, and may be a good one
+        text = f"{path}: can't be read: {error.strerror}; give it to the user that popgate runs as (chown)"
+        raise ConfigError([text]) from None
     except OSError as error:
         raise _bad(path, f"can't be read: {error.strerror}") from None
     if len(data) > _SIZE:

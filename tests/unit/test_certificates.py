@@ -251,7 +251,8 @@ def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("pathlib.Path.open", denied)
-    assert "can't be read: Permission denied" in problem(path)
+    assert "can't be read: Permission denied; give it to the user" in problem(path)
+    assert "certs make" not in problem(path)
 
 
 def test_wrong_files(tmp_path: Path) -> None:
