@@ -90,7 +90,7 @@ def test_G7_a_write_without_an_answer_is_owed_until_it_lands(bench: Bench) -> No
 
 def test_G7_one_timer_serves_questions_that_came_one_after_the_other(bench: Bench) -> None:
     first = bench.ask()
-    bench.loop.run_until_complete(asyncio.sleep(TIMEOUT / 2))
+    bench.loop.run_until_complete(asyncio.sleep(TIMEOUT / 20))
     bench.ask()
     bench.pending.deliver(first, "in time")
     bench.wait(2)

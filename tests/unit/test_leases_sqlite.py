@@ -42,6 +42,7 @@ HOME = b"\xc0\x00\x02\x01"
 OFFICE = b"\xc0\x00\x02\x02"
 WINDOW = 1800.0
 SLACK = 2.0  # s that a loaded machine may add to a timeout
+SHORT = 0.25  # s, timeout of a store that will not answer; one that is there does, on a loaded machine as well
 
 
 class Worker:
@@ -303,14 +304,14 @@ def test_N8_a_broken_reader_is_opened_anew(start: Start) -> None:
 def test_G7_a_locked_store_is_unavailable_in_time_and_comes_back(
     start: Start, lock: Callable[[], sqlite3.Connection]
 ) -> None:
-    worker = start(timeout=0.1)
+    worker = start(timeout=SHORT)
     worker.settled()
     assert worker.grant(HOME, "al") is None
     holder = lock()
     asked = time.monotonic()
     assert isinstance(worker.grant(OFFICE, "bo"), StoreUnavailable)
     assert isinstance(worker.revoke(HOME, None), StoreUnavailable)
-    assert time.monotonic() - asked < 0.2 + SLACK
+    assert time.monotonic() - asked < 2 * SHORT + SLACK
     assert isinstance(worker.find(HOME), Lease)  # WAL: reading goes on
     holder.execute("ROLLBACK")
     assert worker.grant(HOME, "al") is None
@@ -382,7 +383,7 @@ def test_G7_what_waits_for_the_thread_has_a_bound(start: Start, monkeypatch: pyt
 def test_G7_a_grant_that_failed_is_written_when_the_store_is_back_with_its_own_end(
     start: Start, lock: Callable[[], sqlite3.Connection], clock: FakeClock
 ) -> None:
-    worker = start(timeout=0.05)
+    worker = start(timeout=SHORT)
     worker.settled()
     holder = lock()
     assert isinstance(worker.grant(HOME, "al", 100.0), StoreUnavailable)
@@ -400,7 +401,7 @@ def test_G7_no_worker_says_no_lease_while_one_waits_to_be_written(
 ) -> None:
     """A locked store can be read and knows nothing of the login: who has just logged in is deferred, never refused."""
     census = Census(2)
-    one, two = start(timeout=0.05, arrears=census.arrears(0)), start(timeout=0.05, arrears=census.arrears(1))
+    one, two = start(timeout=SHORT, arrears=census.arrears(0)), start(timeout=SHORT, arrears=census.arrears(1))
     one.settled()
     two.settled()
     assert one.grant(OFFICE, "bo") is None
@@ -419,7 +420,7 @@ def test_G7_no_worker_says_no_lease_while_one_waits_to_be_written(
 
 
 def test_G7_a_write_that_is_stuck_in_the_thread_is_owed(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    worker = start(timeout=0.05)
+    worker = start(timeout=SHORT)
     worker.settled()
     stuck = threading.Event()
     plain = LeaseTable.write
@@ -440,7 +441,7 @@ def test_G7_a_write_that_is_stuck_in_the_thread_is_owed(start: Start, monkeypatc
 def test_G7_what_is_owed_and_has_ended_or_was_revoked_is_owed_no_more(
     start: Start, lock: Callable[[], sqlite3.Connection], clock: FakeClock
 ) -> None:
-    worker = start(timeout=0.05)
+    worker = start(timeout=SHORT)
     worker.settled()
     holder = lock()
     assert isinstance(worker.grant(HOME, "al", 10.0), StoreUnavailable)
@@ -457,7 +458,7 @@ def test_G7_the_newest_of_several_late_grants_of_one_login_counts(
     start: Start, lock: Callable[[], sqlite3.Connection], clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(late_module, "RETRY", 3600.0)  # only a success of another grant brings them back
-    worker = start(timeout=0.05)
+    worker = start(timeout=SHORT)
     worker.settled()
     holder = lock()
     assert isinstance(worker.grant(HOME, "al", 100.0), StoreUnavailable)
@@ -475,7 +476,7 @@ def test_G7_a_late_grant_yields_to_a_newer_and_shorter_one(
     start: Start, lock: Callable[[], sqlite3.Connection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(late_module, "RETRY", 3600.0)
-    worker = start(timeout=0.05)
+    worker = start(timeout=SHORT)
     worker.settled()
     holder = lock()
     assert isinstance(worker.grant(HOME, "al", 100.0), StoreUnavailable)
@@ -501,7 +502,7 @@ def test_G7_a_late_grant_does_not_come_back_after_a_revocation(
     start: Start, lock: Callable[[], sqlite3.Connection], monkeypatch: pytest.MonkeyPatch, ended_first: bool
 ) -> None:
     monkeypatch.setattr(late_module, "RETRY", 3600.0)
-    worker = start(timeout=0.05)
+    worker = start(timeout=SHORT)
     worker.settled()
     holder = lock()
     assert isinstance(worker.grant(HOME, "al"), StoreUnavailable)
@@ -518,7 +519,7 @@ def test_G7_a_late_grant_does_not_come_back_after_a_revocation(
 def test_G4_a_renewal_that_failed_is_tried_again(
     start: Start, lock: Callable[[], sqlite3.Connection], clock: FakeClock
 ) -> None:
-    worker = start(timeout=0.05)
+    worker = start(timeout=SHORT)
     worker.settled()
     assert worker.grant(HOME, "al", 100.0) is None
     clock.advance(90)
@@ -532,7 +533,7 @@ def test_G4_a_renewal_that_failed_is_tried_again(
 def test_G3_a_late_grant_is_bound_to_its_limit_and_the_first_come_is_served_first(
     start: Start, lock: Callable[[], sqlite3.Connection]
 ) -> None:
-    worker = start(timeout=0.05)
+    worker = start(timeout=SHORT)
     worker.settled()
     assert worker.grant(HOME, "al") is None
     holder = lock()
@@ -617,7 +618,7 @@ def test_G9_a_late_grant_is_told_when_it_is_written(
     start: Start, lock: Callable[[], sqlite3.Connection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watch_module, "PACE", 3600.0)
-    worker = start(timeout=0.05)
+    worker = start(timeout=SHORT)
     worker.settled()
     told: list[bytes | None] = []
     worker.store.watch(told.append)

@@ -87,7 +87,7 @@ def test_one_yes_is_enough_and_nobody_is_waited_for_then(bench: Bench, whosond: 
 def test_a_no_beside_silence_is_not_known(bench: Bench, whosond: Whosond) -> None:
     with Whosond() as silent:
         silent.mute = True
-        answer = bench.ask(silent.udp, whosond.udp, timeout=0.3)
+        answer = bench.ask(silent.udp, whosond.udp, timeout=1.0)
         assert isinstance(answer, StoreUnavailable)
         assert str(answer) == f"no answer from {silent.udp}"
         assert bench.shop.log.of("unanswered") == [{"server": silent.udp, "verb": "QUERY", "why": "no answer in time"}]
