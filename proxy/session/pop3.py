@@ -126,9 +126,11 @@ class PopSession:
         """
         if self.state is OPEN:
             self.half_closed()
-        elif self.state in (REPLY, LEASE) or (self.state is GREETING and self.lines.waiting):
-            self.leaving = True
-        elif self.state is REFUSED and not lost:  # no login is under way, but it may still listen
+        elif (
+            self.state in (REPLY, LEASE)
+            or (self.state is GREETING and self.lines.waiting)
+            or (self.state is REFUSED and not lost)  # no login is under way, but it may still listen
+        ):
             self.leaving = True
         else:
             self.finish(f"client lost: {lost}" if lost else "client left", clean=not lost)

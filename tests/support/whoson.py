@@ -18,15 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX = 511  # octets of a request or reply that the C programs can hold
+TRIES = 5  # datagrams without an answer, until it gives up
 KEPT_NAME = 128  # octets of a name that the C daemon keeps
 
 
 class Libwhoson:
     """wso_login, wso_logout, wso_query: (0 yes, 1 no, -1 can't tell; the reply's text)."""
 
-    def __init__(self, kind: str, address: tuple[str, int] | str, tries: int = 5) -> None:
+    def __init__(self, kind: str, address: tuple[str, int] | str) -> None:
         """kind: "udp", "tcp" or "unix"."""
-        self.kind, self.address, self.tries = kind, address, tries
+        self.kind, self.address = kind, address
         self._kept: socket.socket | None = None
 
     def login(self, address: str, name: str) -> tuple[int, bytes]:
@@ -62,7 +63,7 @@ class Libwhoson:
         family = socket.AF_INET6 if ":" in self.address[0] else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as sock:
             wait = 0.1
-            for _ in range(self.tries):
+            for _ in range(TRIES):
                 sock.sendto(request, self.address)
                 end = time.monotonic() + wait
                 while select.select([sock], [], [], max(0.0, end - time.monotonic()))[0]:
