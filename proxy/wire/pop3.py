@@ -103,4 +103,4 @@ def edited_capabilities(lines: list[bytes], stls: bool, plain_login: bool) -> li
     return kept
 
 
-_OURS = frozenset({b"STLS", b"XCLIENT", b"XOIP", b"IMPLEMENTATION"})
+_OURS = frozenset({b"STLS", b"XCLIENT", b"XOIP"})
