@@ -25,7 +25,7 @@ def warnings(config: Config, keys: Iterable[Path]) -> list[str]:
     """One line for each thing that `user` can't open; `keys`: files of private keys."""
     if config.user and os.geteuid() not in (0, known(config.user).pw_uid):
         return []
-    who = config.user or pwd.getpwuid(os.geteuid()).pw_name
+    who = config.user or _name(os.geteuid())
     with as_user(config.user):
         found = [_unmakeable("admin.control", config.admin.control, who)]
         if config.store.path is not None:
@@ -38,6 +38,14 @@ def warnings(config: Config, keys: Iterable[Path]) -> list[str]:
             if not _may(key, os.R_OK)
         ]
     return [problem for problem in found if problem]
+
+
+def _name(uid: int) -> str:
+    """A container may run us as somebody who is in no list of users."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
 
 
 def _unwritable(key: str, path: Path, who: str) -> str:

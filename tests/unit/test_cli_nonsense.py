@@ -163,6 +163,18 @@ def test_check_warns_of_folders_that_are_not_there(
     assert told.format(folder=tmp_path, who=pwd.getpwuid(os.geteuid()).pw_name) in err
 
 
+def test_check_is_for_users_without_a_name_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def nameless(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr("pwd.getpwuid", nameless)
+    code, _, err = said(capsys, "check", "-c", str(written(tmp_path, PLAIN + '[log]\nfile = "no/log"\n')))
+    assert code == GOOD
+    assert f"can't be made: uid {os.geteuid()} sees no folder " in err
+
+
 def test_check_warns_of_what_a_listener_can_t_have_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = PLAIN + "[listener.smtp.gate]\npatience_waiting = 5\n"
     code, _, err = said(capsys, "check", "-c", str(written(tmp_path, text)))
