@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..config import load
 from ..errors import PopgateError
 from ..why import explain, places
-from ..wire.address import cut, packed, shown
+from ..wire.address import packed
 from . import parser, tables
 from .lookup import ask
 from .parser import FAILED, GOOD
@@ -17,7 +17,6 @@ from .parser import FAILED, GOOD
 if TYPE_CHECKING:
     import argparse
 
-    from ..config import Config
     from .parser import Commands
 
 
@@ -35,7 +34,7 @@ def add(to: Commands) -> None:
     history.add_argument("--at", type=parser.moment, metavar='"2026-11-23 14:05"', help="who held it then; local time")
     history.set_defaults(command=_history)
     revoke = actions.add_parser("revoke", help="end all leases of an address or a login", parents=[to.configured])
-    revoke.add_argument("whom", metavar="ADDRESS|LOGIN")
+    revoke.add_argument("whom", type=parser.login, metavar="ADDRESS|LOGIN")
     revoke.set_defaults(command=_revoke)
     words = "may an address relay, and why (exit 0 if it may, 1 if not)"
     why = to.add("why", _why, words, to.configured, to.as_json)
@@ -75,22 +74,21 @@ def _report(options: argparse.Namespace) -> int:
 def _grant(options: argparse.Namespace) -> int:
     config = load(options.config)
     window = options.window if options.window is not None else config.gate.window
-    question = {"do": "grant", "address": _place(config, options.address), "login": options.login, "window": window}
-    answer = ask(config, question)
-    print(f"{answer['granted']} may relay for {window:.0f} s")
+    for place in places(config, packed(options.address)):
+        question = {"do": "grant", "address": place, "login": options.login, "window": window}
+        print(f"{ask(config, question)['granted']} may relay for {window:.0f} s")
     return GOOD
 
 
 def _revoke(options: argparse.Namespace) -> int:
     config = load(options.config)
-    question: dict[str, Any] = {"do": "revoke"}
     try:
-        question["address"] = _place(config, options.whom)
+        whom = [{"address": place} for place in places(config, packed(options.whom))]
     except ValueError:
-        question["login"] = options.whom
-    answer = ask(config, question)
-    print(f"{answer['revoked']} {'lease' if answer['revoked'] == 1 else 'leases'} ended")
-    return GOOD if answer["revoked"] else FAILED
+        whom = [{"login": options.whom}]
+    ended = sum([ask(config, {"do": "revoke"} | one)["revoked"] for one in whom])
+    print(f"{ended} {'lease' if ended == 1 else 'leases'} ended")
+    return GOOD if ended else FAILED
 
 
 def _why(options: argparse.Namespace) -> int:
@@ -112,8 +110,3 @@ def _why(options: argparse.Namespace) -> int:
     if not explanations:
         raise PopgateError("there is no listener for SMTP, so nothing is relayed")
     return GOOD if all(explanation.verdict == "allow" for explanation in explanations) else FAILED
-
-
-def _place(config: Config, address: str) -> str:
-    """What a lease of the address is for, by [gate] (RULES G2); raise ValueError for what is no address."""
-    return shown(cut(packed(address), config.gate.ipv6_prefix))

@@ -83,6 +83,7 @@ def popgate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
         ("leases", "grant", "192.0.2.7", "--login", ""),
         ("leases", "grant", "192.0.2.7", "--login", "x" * 257),
         ("leases", "revoke"),
+        ("leases", "revoke", ""),
         ("why",),
         ("why", "example.com"),
         ("certs",),
@@ -380,6 +381,14 @@ def test_G2_an_ipv6_address_is_its_network(popgate: Shell) -> None:
     assert popgate("leases", "revoke", "2001:db8::9") == GOOD
     assert popgate("leases", "history", "2001:db8::a", "--json") == GOOD
     assert [(one["address"], one["how"]) for one in json.loads(popgate.out)] == [("2001:db8::", "revoked")]
+
+
+def test_G2_a_network_of_one_listener_only(popgate: Shell) -> None:
+    popgate.configure(PLAIN + "[listener.smtp.gate]\nipv6_prefix = 64\n")
+    assert popgate("leases", "grant", "2001:db8::7") == GOOD
+    assert popgate("why", "2001:db8::8") == GOOD
+    assert popgate("leases", "revoke", "2001:db8::9") == GOOD
+    assert popgate("why", "2001:db8::8") == FAILED
 
 
 def test_why_defers_when_the_store_is_down(popgate: Shell) -> None:
