@@ -13,6 +13,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
+from ..wire.recipients import LocalDomains
 from . import redis_url
 from .schema import CLIENT, MEMORY, SQLITE, Endpoint, Transport
 from .values import Parser, Wrong, line, quoted
@@ -58,13 +59,14 @@ def network(value: object) -> str:
 def domain(value: object) -> str:
     """A local domain: "example.com", or ".example.com" for its subdomains; U-labels are taken (RULES G16)."""
     text = line(value)
-    name = text.removeprefix(".").removesuffix(".")
     if text.startswith("*."):
         raise Wrong(f"{quoted(text)} has a wildcard; write {quoted(text[1:])} for all subdomains")
     if "@" in text:
         raise Wrong(f"{quoted(text)} is an address; write the domain alone, {quoted(text.rpartition('@')[2])}")
-    if not name or len(name.encode()) > MAX_DOMAIN or re.search(r'[\s/*:,;()<>\[\]\\"|!%]|\.\.|^\.|\.$', name):
-        raise Wrong(f'{quoted(text)} is not a domain; write for example "example.com" or ".example.com"')
+    try:
+        LocalDomains([text])  # whose word counts: it compares them with the recipients'
+    except ValueError:
+        raise Wrong(f'{quoted(text)} is not a domain; write for example "example.com" or ".example.com"') from None
     return text
 
 
