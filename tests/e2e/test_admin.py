@@ -18,6 +18,7 @@ import pytest
 from ..support.figures import samples
 from ..support.popgate import Popgate, config
 from ..support.process import PATIENCE
+from ..support.sockets import listener_at, sockets_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,16 +169,9 @@ def test_it_goes_with_a_supervisor_that_was_killed(popgate: Popgate) -> None:
 
 
 def test_it_has_no_socket_of_the_mail_listeners(popgate: Popgate) -> None:
-    def sockets(pid: int) -> set[str]:
-        return {os.readlink(one) for one in Path(f"/proc/{pid}/fd").iterdir() if "socket:" in os.readlink(one)}
-
-    ports = {f"{popgate.address(name)[1]:04X}" for name in ("smtp", "pop3")}
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    listening = {f"socket:[{row[9]}]" for row in rows if row[3] == "0A" and row[1].partition(":")[2] in ports}
-    assert len(listening) == 2
-    assert listening <= sockets(popgate.workers()[0])
-    assert not listening & sockets(page(popgate))
-    http = f"{popgate.address('admin.http')[1]:04X}"
-    [inode] = [row[9] for row in rows if row[3] == "0A" and row[1].partition(":")[2] == http]
-    assert f"socket:[{inode}]" in sockets(page(popgate))
-    assert f"socket:[{inode}]" not in sockets(popgate.workers()[0])
+    mail = {listener_at(popgate.address(name)) for name in ("smtp", "pop3")}
+    assert mail <= sockets_of(popgate.workers()[0])
+    assert not mail & sockets_of(page(popgate))
+    http = listener_at(popgate.address("admin.http"))
+    assert http in sockets_of(page(popgate))
+    assert http not in sockets_of(popgate.workers()[0])

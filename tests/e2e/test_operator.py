@@ -29,6 +29,7 @@ from ..support.folder import Folder
 from ..support.needs import need
 from ..support.popgate import Popgate, config, merged, start_fails
 from ..support.process import PATIENCE
+from ..support.sockets import listener_at, listening, sockets_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -185,26 +186,9 @@ def test_G3_a_login_from_our_own_address_makes_no_lease_and_is_warned_of(applian
 # --- N4, N5: processes
 
 
-def sockets_of(pid: int) -> set[str]:
-    """The inodes of a process's sockets."""
-    found = set()
-    for number in os.listdir(f"/proc/{pid}/fd"):
-        with contextlib.suppress(OSError):
-            target = os.readlink(f"/proc/{pid}/fd/{number}")
-            if target.startswith("socket:"):
-                found.add(target)
-    return found
-
-
-def listening(port: int) -> list[str]:
-    """The inodes of the sockets that listen on a port (proc(5), net/tcp; state 0A)."""
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return [f"socket:[{row[9]}]" for row in rows if row[3] == "0A" and int(row[1].partition(":")[2], 16) == port]
-
-
 def test_N4_one_socket_for_each_bind_inherited_by_all(pair: Popgate) -> None:
     for name in ("pop3", "smtp"):
-        (inode,) = listening(pair.address(name)[1])
+        inode = listener_at(pair.address(name))
         for pid in [pair.process.pid, *pair.workers()]:
             assert inode in sockets_of(pid)
 
@@ -263,8 +247,8 @@ def test_N5_without_their_supervisor_workers_drain_and_end(appliance: SampleAppl
     settings = config(appliance.pop3, appliance.smtp, workers=2, drain_timeout="2s")
     with Popgate(settings) as gate:
         workers = gate.workers()
-        port = gate.address("smtp")[1]
-        with Dialogue(gate.address("smtp")) as busy, Dialogue(gate.address("smtp")) as idle:
+        smtp = gate.address("smtp")
+        with Dialogue(smtp) as busy, Dialogue(smtp) as idle:
             busy.expect(b"220")
             busy.ask(b"HELO x", b"250")
             busy.ask(b"MAIL FROM:<alice@example.com>", b"250")
@@ -273,7 +257,7 @@ def test_N5_without_their_supervisor_workers_drain_and_end(appliance: SampleAppl
             idle.expect(b"220")
             os.kill(gate.process.pid, signal.SIGKILL)
             assert idle.rest()[:3] in (b"421", b"")
-            until(lambda: not listening(port))  # another popgate may start, while the message goes on
+            until(lambda: not listening(smtp))  # another popgate may start, while the message goes on
             assert any(alive(pid) for pid in workers)
             busy.say(b"Subject: x\r\n\r\nx\r\n.\r\n")
             busy.expect(b"250")
@@ -344,7 +328,7 @@ def test_N6_while_it_drains_the_ports_are_closed(gate: Popgate) -> None:
         smtp.ask(b"RCPT TO:<bob@example.com>", b"250")
         smtp.ask(b"DATA", b"354")
         assert gate.command("drain").stdout == "draining\n"
-        until(lambda: not listening(gate.address("smtp")[1]))
+        until(lambda: not listening(gate.address("smtp")))
         with pytest.raises(ConnectionRefusedError):
             Dialogue(gate.address("smtp"))
         assert status(gate)["draining"] is True

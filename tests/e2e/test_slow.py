@@ -8,7 +8,6 @@ for the gate and not for a clock, and long enough for dozens of peers to get whe
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,10 +15,12 @@ import pytest
 from ..support.attack import connected, crawl, crowd, drop
 from ..support.legacy import Legacy, greets, silent
 from ..support.popgate import Popgate, config
-from ..support.vitals import HonestUser, Vitals, noted
+from ..support.sockets import timers
+from ..support.vitals import HonestUser, Vitals, eventually, noted
 
 if TYPE_CHECKING:
     import socket
+    from pathlib import Path
 
     from ..support.appliance import SampleAppliance
 
@@ -164,9 +165,7 @@ def test_peers_that_vanish_are_asked_for_by_keepalive(appliance: SampleAppliance
     settings = config(appliance.pop3, appliance.smtp, limits=SHORT)
     with Popgate(settings) as gate, connected(gate.address("smtp")) as sock:
         sock.recv(4096)
-        for port in (sock.getsockname()[1], int(appliance.smtp.rpartition(":")[2])):  # the peer's, either way
-            lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
-            ours = [line for line in lines if line[2].endswith(f":{port:04X}") and line[3] == "01"]
-            assert ours
-            assert all(line[5].startswith("02:") for line in ours), "a keepalive timer runs"
+        host, _, port = appliance.smtp.rpartition(":")
+        for peer in (sock.getsockname(), (host, int(port))):  # the peer's, either way
+            eventually(lambda: timers(peer) == {"02"}, "a keepalive timer, and no other")  # noqa: B023
         assert sock.recv(4096).startswith(b"421 4.4.2")
