@@ -131,7 +131,7 @@ def _lines_of(file: Path, key: str, section: Section) -> list[tuple[int, str]]:
     """The lines of the file that `key` names, with their numbers; # begins a comment."""
     entry = section.table.entries[key]
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         section.problems.add(entry.file, entry.key, f"{file} can't be read ({reason}); mend it, or the path")
@@ -146,7 +146,7 @@ def _sender_map(file: Path | None, section: Section) -> schema.SenderMap | None:
     logins: dict[str, tuple[str, ...]] = {}
     for number, text in _lines_of(file, "sender_map", section):
         login, *addresses = text.split() or [""]
-        if login and not (addresses and all("@" in address for address in addresses)):
+        if login and not (addresses and all(re.fullmatch("[^<>]*@[^<>@]+", one) for one in addresses)):
             problem = "a login, then the addresses it may use (anna@example.com, or @example.com for all of a domain)"
             section.problems.add(str(file), f"line {number}", f"{quoted(text)} is not: {problem}")
         elif login:

@@ -458,6 +458,20 @@ def test_a_sender_map_is_told_of_by_line(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("address", ["<sales@example.com>", "sales@", "@", "sales@<example.com>", "sales"])
+def test_G10_an_address_that_no_sender_can_have_is_told(tmp_path: Path, address: str) -> None:
+    (tmp_path / "map").write_text(f"anna {address}\n")
+    place = written(tmp_path, '[gate]\nsender = "match"\nsender_map = "map"\n')
+    with pytest.raises(ConfigError, match=f'line 1: "anna {address}" is not: a login, then the addresses'):
+        load(place)
+
+
+def test_the_mark_that_windows_editors_begin_a_file_with_is_no_part_of_a_login(tmp_path: Path) -> None:
+    (tmp_path / "map").write_bytes(b"\xef\xbb\xbfanna sales@example.com\n")
+    gate = loaded(tmp_path, '[gate]\nsender = "log"\nsender_map = "map"\n').gate
+    assert gate.senders == {"anna": ("sales@example.com",)}
+
+
 def test_a_sender_map_may_come_in_lines(tmp_path: Path) -> None:
     (tmp_path / "map").write_text("anna a@b.example # one\nanna c@d.example @e.example\n", encoding="utf-8")
     gate = loaded(tmp_path, '[gate]\nsender = "log"\nsender_map = "map"\n').gate
