@@ -196,7 +196,7 @@ def test_why(tmp_path: Path) -> None:
     assert [one["verdict"] for one in found["verdicts"]] == ["refuse"]
     desk.answers["why"] = {"error": "no worker is running"}
     found = json.loads(desk.get("/why?address=198.51.100.1").text)
-    assert [(one["verdict"], one["reasons"]) for one in found["verdicts"]] == [("defer", ["no worker is running"])]
+    assert [(one["verdict"], one["reasons"]) for one in found["verdicts"]] == [("unknown", ["no worker is running"])]
 
 
 @pytest.mark.parametrize(
