@@ -139,7 +139,10 @@ def _login_failed(link: Link, login: str) -> None:
         return
     if shared.log.is_hourly((link.address, "failures")):
         link.say("warning", "slowed", ("failures", count), ("why", "limits.failed_logins_per_address"))
-    shared.deadlines.arm(_Slowness(link), min(float(over), SLOWEST))
+    if link.left:  # nobody waits for it
+        link.call(link.session.client_eof)
+    else:
+        shared.deadlines.arm(_Slowness(link), min(float(over), SLOWEST))
 
 
 class _Slowness:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..metrics import CONNECT_SECONDS, TLS_FAILURES
-from ..session.events import Finished, TlsAsked, UnannouncedAsked, UpstreamAborted, Wait
+from ..session.events import Cut, Finished, TlsAsked, UnannouncedAsked, UpstreamAborted, Wait
 from ..session.pop3 import PopSession
 from ..session.smtp import SmtpSession
 from ..session.smtp_moving import LEAVE
@@ -209,8 +209,14 @@ class Link:
             ending.close(self)
         elif self._wait is None and self.service.implicit_tls:
             self._end("client too slow in the TLS handshake")
+        elif isinstance(self.session, SmtpSession) and self._left() < 0.5:  # `limit` has rounded it
+            self.call(lambda: self.session.cut(Cut.TOO_LONG))
         else:
             self.call(self.session.out_of_time)
+
+    def _left(self) -> float:
+        """Seconds of the session's own limit."""
+        return self.service.session_timeout - ending.lasted(self)
 
     # What the worker says
 
@@ -227,7 +233,7 @@ class Link:
     def kick(self) -> None:
         """End now, because the administrator says so."""
         if self.final is None:
-            self.call(lambda: self.session.cut(kicked=True))
+            self.call(lambda: self.session.cut(Cut.KICK))
 
     def glance(self) -> dict[str, str | float | None]:
         """Where it is, for `popgate sessions`: the words of its last line, as they are now."""

@@ -42,6 +42,16 @@ class Outcome(Enum):
     """452: what the lease may send in its window has been sent (RULES G11)."""
 
 
+class Cut(Enum):
+    """Why a session is ended whatever is under way; the value is for the log."""
+
+    DRAIN = "cut by a drain"
+    """The limit of a drain."""
+    KICK = "kicked by the administrator"
+    TOO_LONG = "session too long"
+    """[limits] session_timeout."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """May this client relay?  Made by policy.py, applied by the SMTP session."""
@@ -118,7 +128,7 @@ class UnannouncedAsked:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A recipient was answered by the gate and not by the upstream."""
+    """A recipient was answered by the gate and not by the upstream; of temporary answers only a message's first."""
 
     sender: str
     recipient: str
@@ -224,8 +234,8 @@ class Session(Protocol):
     def drain(self) -> None:
         """Finish if that cuts nothing; may be called again."""
 
-    def cut(self, *, kicked: bool = False) -> None:
-        """Finish, whatever is under way: the limit of a drain, or (`kicked`) the administrator wants it."""
+    def cut(self, why: Cut = Cut.DRAIN) -> None:
+        """Finish, whatever is under way."""
 
     def tls_started(self) -> None: ...
     def failure_noted(self, close: bool) -> None:

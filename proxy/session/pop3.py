@@ -18,7 +18,7 @@ from ..wire.pop3 import ReplyLines, Status, status
 from ..wire.sasl import MAX_LINE as MAX_SASL_LINE
 from . import pop3_commands, pop3_replies
 from . import pop3_texts as texts
-from .events import Event, Finished, Wait
+from .events import Cut, Event, Finished, Wait
 from .pop3_state import CLOSED, COMMANDS, GREETING, LEASE, OPEN, REFUSED, REPLY, SASL, TLS, PopSettings
 
 if TYPE_CHECKING:
@@ -30,15 +30,16 @@ __all__ = ["PopSession", "PopSettings"]
 
 MAX_HELD = 65536  # octets behind a held reply: nobody has asked for anything yet
 MAX_BAD_COMMANDS = 3  # RULES P6, as Dovecot before the login
+_CUT = {Cut.DRAIN: texts.DRAINING, Cut.KICK: texts.KICKED, Cut.TOO_LONG: texts.TIMEOUT}
 
 
 class PopSession:
     """One client's POP3 session; the shape is `events.Session`."""
 
     __slots__ = (
-        "bad_commands", "commands", "events", "exchange", "failed_logins", "held", "leaving", "lines", "list",
-        "login", "replies", "settings", "settle", "state", "step", "streaming", "tls", "to_client", "to_upstream",
-        "untouched", "upstream_done", "upstream_left", "user", "verb",
+        "bad_commands", "commands", "events", "exchange", "failed_logins", "farewell", "held", "leaving", "lines",
+        "list", "login", "replies", "settings", "settle", "state", "step", "streaming", "tls", "to_client",
+        "to_upstream", "untouched", "upstream_done", "upstream_left", "user", "verb",
     )  # fmt: skip
 
     def __init__(self, settings: PopSettings, *, tls: bool = False) -> None:
@@ -61,6 +62,7 @@ class PopSession:
         self.exchange: Exchange | None = None
         self.list: list[bytes] | None = None  # a multi-line reply so far, its first line included
         self.held = b""  # the +OK of the login and what came behind it; or the -ERR
+        self.farewell: tuple[str, bytes] | None = None  # why, and the last words, when the TLS handshake is over
         self.leaving = self.upstream_left = False
         self.streaming = self.untouched = False  # the mailbox is open
 
@@ -122,15 +124,12 @@ class PopSession:
     def client_eof(self, lost: str = "") -> None:
         """A client that hangs up at once has logged in all the same (RULES P5): its login is waited for.
 
+        Not so what is held back from who failed too often (G13): it would keep its place until then.
         `lost`: how its connection broke, where it did not end in order: who closes with replies unread resets it.
         """
         if self.state is OPEN:
             self.half_closed()
-        elif (
-            self.state in (REPLY, LEASE)
-            or (self.state is GREETING and self.lines.waiting)
-            or (self.state is REFUSED and not lost)  # no login is under way, but it may still listen
-        ):
+        elif self.state in (REPLY, LEASE) or (self.state is GREETING and self.lines.waiting):
             self.leaving = True
         else:
             self.finish(f"client lost: {lost}" if lost else "client left", clean=not lost)
@@ -161,15 +160,14 @@ class PopSession:
         elif self.state is TLS:
             self.finish("client too slow in the TLS handshake")
         else:
-            self.finish("client silent", texts.TIMEOUT)
+            self.finish("no login in time", texts.TIMEOUT)
 
     def drain(self) -> None:
         if self.state is COMMANDS:
             self.finish("draining", texts.DRAINING)
 
-    def cut(self, *, kicked: bool = False) -> None:
-        why, reply = ("kicked by the administrator", texts.KICKED) if kicked else ("cut by a drain", texts.DRAINING)
-        self.finish(why, b"" if self.state in (OPEN, TLS) else reply)
+    def cut(self, why: Cut = Cut.DRAIN) -> None:
+        self.finish(why.value, b"" if self.state in (OPEN, TLS) else _CUT[why])
 
     def tls_started(self) -> None:
         """The client speaks TLS now: a USER from before is forgotten (RULES P6)."""
@@ -178,6 +176,8 @@ class PopSession:
         self.user = None
         self.login = ""
         self.lines.clear()
+        if self.farewell is not None:  # the upstream has left meanwhile
+            self.finish(*self.farewell)
 
     def lease_settled(self) -> None:
         """The lease is in the store, or can't be: let the held +OK go, and pass octets from now on."""
@@ -279,7 +279,11 @@ class PopSession:
         self.upstream_done = True
 
     def finish(self, why: str, reply: bytes = b"", *, clean: bool = False) -> None:
+        """End the session with these last words; while TLS starts nothing can be said: then behind its handshake."""
         if self.state is CLOSED:
+            return
+        if reply and self.state is TLS:
+            self.farewell = self.farewell or (why, reply)
             return
         if reply:
             self.say(reply)

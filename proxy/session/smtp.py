@@ -28,7 +28,7 @@ from ..wire.replies import ReplyBuffer
 from ..wire.sasl import MAX_LINE
 from . import smtp_auth, smtp_commands, smtp_ends, smtp_message, smtp_moving, smtp_replies, smtp_usual
 from . import smtp_texts as texts
-from .events import Finished, LoginFailed, TlsAsked, Wait
+from .events import Cut, Finished, LoginFailed, TlsAsked, Wait
 from .ledger import Ledger
 from .smtp_state import BODY, CLOSED, COMMANDS, GREETING, SASL, TLS, Owed, SmtpSettings, shown
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["SmtpSession", "SmtpSettings"]
 
 _INTERMEDIATE = frozenset({("DATA", 354), ("AUTH", 334)})
+_CUT = {Cut.DRAIN: texts.DRAINING, Cut.KICK: texts.KICKED, Cut.TOO_LONG: texts.SESSION_TIMEOUT}
 
 
 class SmtpSession:
@@ -59,7 +60,7 @@ class SmtpSession:
         "literal", "login", "messages", "moving", "offer", "pending", "quitting", "recipients", "refused", "replies",
         "serial", "settings", "settling", "shortcuts", "standing", "starting_tls", "state", "step", "streaming",
         "synchronising", "tls", "to_client", "to_upstream", "transaction", "unsaid", "untouched",
-        "upstream_authenticated", "upstream_done", "wait", "why",
+        "upstream_authenticated", "upstream_done", "verdict", "wait", "why",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +75,7 @@ class SmtpSession:
         self.settings = settings
         self.client, self.literal = client, literal
         self.standing = standing
+        self.verdict = standing  # the last one, for the log
         self.state = GREETING
         self.holding = self.streaming = False
         self.untouched = False  # always: a message is looked at
@@ -92,7 +94,7 @@ class SmtpSession:
         self.starting_tls = False  # STARTTLS is to be answered when earlier replies have been
         self.quitting = False  # what the client says from now on is thrown away
         self.expelled: tuple[str, bytes] | None = (
-            None  # why, and the last words; only its message's reply is waited for
+            None  # why, and the last words; only its message's reply, or the end of its TLS handshake, is waited for
         )
         self.leaving = False  # the client's end was read; replies are still owed to it
         self.exchange: Exchange | PasswordExchange | None = None
@@ -126,6 +128,7 @@ class SmtpSession:
         return [
             ("helo", self.helo.decode("ascii")), ("login", self.login), ("cmds", self.commands),
             ("msgs", self.messages), ("rcpts", self.recipients), ("refused", self.refused),
+            ("verdict", "" if self.verdict is None else self.verdict.outcome.value),
         ]  # fmt: skip
 
     def client_bytes(self, data: bytes) -> None:
@@ -201,9 +204,8 @@ class SmtpSession:
         if idle and self.transaction is None and self.pending is None:
             self.finish("draining", texts.DRAINING)
 
-    def cut(self, *, kicked: bool = False) -> None:
-        why, reply = ("kicked by the administrator", texts.KICKED) if kicked else ("cut by a drain", texts.DRAINING)
-        self.finish(why, b"" if self.state is TLS else reply)
+    def cut(self, why: Cut = Cut.DRAIN) -> None:
+        self.finish(why.value, b"" if self.state is TLS else _CUT[why])
 
     def tls_started(self) -> None:
         """The client speaks TLS now: all that was said in the clear is forgotten (RFC 3207 4.2)."""
@@ -214,13 +216,15 @@ class SmtpSession:
             self.helo = self.hello = b""
             self.offer, self.serial = NO_OFFER, True
             self.lines.clear()
+            if self.expelled is not None:  # the upstream has left meanwhile
+                self.finish(*self.expelled)
 
     def relay_answered(self, verdict: Verdict) -> None:
         """The answer to `RelayAsked`."""
         if self.pending is None or self.moving or self.state is CLOSED:
             return
         (transaction, line, path), self.pending = self.pending, None
-        transaction.verdict = verdict
+        transaction.verdict = self.verdict = verdict
         if transaction is self.transaction:
             smtp_commands.judged(self, transaction, line, path)
         else:  # the upstream has refused MAIL while the gate was asked
@@ -379,8 +383,11 @@ class SmtpSession:
             self.events.append(TlsAsked())
 
     def finish(self, why: str, reply: bytes = b"", *, clean: bool = False) -> None:
-        """End the session with these last words."""
+        """End the session with these last words; while TLS starts nothing can be said: then behind its handshake."""
         if self.state is CLOSED:
+            return
+        if reply and self.state is TLS:
+            self.expelled = self.expelled or (why, reply)
             return
         if reply:
             self.say(reply)

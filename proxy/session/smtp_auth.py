@@ -32,7 +32,8 @@ def auth(session: SmtpSession, argument: bytes) -> None:
     if by_pop3 and not session.tls and session.settings.starttls:
         return session.error(texts.AUTH_NEEDS_TLS)
     if session.settings.auth == "off" or not session.offer.mechanisms:
-        return session.error(texts.AUTH_NOT_OFFERED)
+        early = not session.helo and session.settings.auth != "off"
+        return session.error(texts.EHLO_FIRST if early else texts.AUTH_NOT_OFFERED)
     if session.authenticated or session.transaction is not None:
         return session.error(texts.AUTH_TWICE)
     if mechanism not in session.offer.mechanisms:

@@ -127,7 +127,7 @@ def foreign(session: SmtpSession, transaction: Transaction, line: bytes, path: P
     if transaction.verdict is None:
         if not session.authenticated or session.settings.doubts_authenticated:
             return _ask(session, transaction, line, path)
-        transaction.verdict = Verdict(Outcome.ALLOW, "authenticated", session.login)
+        transaction.verdict = session.verdict = Verdict(Outcome.ALLOW, "authenticated", session.login)
     return judged(session, transaction, line, path)
 
 

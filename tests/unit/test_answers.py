@@ -407,6 +407,30 @@ def test_G13_who_leaves_while_its_reply_is_held_disturbs_nobody(workshop: Worksh
     workshop.advance(SLOWEST)
 
 
+def test_G13_who_closes_while_its_reply_is_held_keeps_no_place(workshop: Workshop) -> None:
+    gate = Gate(workshop, "pop3")
+    gate.failed_logins_per_address = 1
+    gate.failures.note(0, HOME)
+    gate.greet()
+    failed(gate, b"-ERR no\r\n", held=True)
+    gate.client.close()
+    assert gate.end()["why"] == "client left"
+
+
+def test_G13_nor_who_closed_before_it_was_refused_and_half_a_close_does_not_make_it_fast(workshop: Workshop) -> None:
+    gate = Gate(workshop, "pop3")
+    gate.failed_logins_per_address = 1
+    gate.failures.note(0, HOME)
+    gate.greet()
+    gate.talk(("C", b"USER anna\r\n"), (">U", b"USER anna\r\n"), ("U", b"+OK\r\n"), (">C", b"+OK\r\n"))
+    gate.talk(("C", b"PASS wrong\r\n"), (">U", b"PASS wrong\r\n"))
+    gate.client.half_close()
+    workshop.rest(0.02)
+    gate.up.send(b"-ERR no\r\n")
+    assert gate.end()["why"] == "client left"
+    assert gate.client.look()[gate.client.told :] == b""
+
+
 def test_G13_an_upstream_that_hangs_up_behind_its_refusal_changes_nothing(workshop: Workshop) -> None:
     gate = Gate(workshop, "pop3")
     gate.failed_logins_per_address = 1

@@ -495,6 +495,35 @@ def test_a_session_has_an_end(smtp: Gate) -> None:
         smtp.workshop.turns(5)
     assert client.ended()
     assert smtp.workshop.clock.now() < 1000.0 + 1000.0 + 300.0
+    assert client.got.endswith(b"421 4.4.2 This session has lasted too long, connect again\r\n")
+    client.close()
+    assert smtp.end()["why"] == "session too long (waiting for a command)"
+
+
+def test_a_message_under_way_at_the_end_of_its_session_is_not_called_silent(smtp: Gate) -> None:
+    smtp.session_timeout = 100.0
+    client, _ = smtp.greet()
+    smtp.say_ehlo()
+    smtp.start_mail()
+    smtp.start_text()
+    for _ in range(20):
+        client.send(b"text\r\n" * 3)
+        smtp.workshop.advance(10.0)
+        smtp.workshop.turns(3)
+    smtp.until(client.ended)
+    assert client.got[client.told :].startswith(b"421 4.4.2 This session")
+    client.close()
+    assert smtp.end()["why"] == "session too long (receiving a message)"
+
+
+def test_who_is_silent_is_told_so_also_near_the_end_of_the_session(smtp: Gate) -> None:
+    smtp.session_timeout = 400.0
+    client, _ = smtp.greet()
+    smtp.workshop.advance(0.2)
+    smtp.workshop.turns(2)
+    smtp.workshop.advance(301.0)
+    smtp.until(client.ended)
+    assert client.got[client.told :] == b"421 4.4.2 Waited too long for a command\r\n"
 
 
 @pytest.mark.parametrize("pause", [0.3, 7.0])

@@ -117,6 +117,39 @@ def test_S11_octets_in_the_clear_in_a_later_segment_end_the_handshake(gate: Gate
     assert "TLS handshake failed" in gate.end()["why"]
 
 
+@pytest.mark.parametrize("farewell", [b"", b"421 bye\r\n", b"250 what\r\n"])
+def test_S11_P6_an_upstream_that_leaves_meanwhile_is_told_of_inside_of_tls(gate: Gate, farewell: bytes) -> None:
+    if gate.protocol == "pop3":
+        farewell = farewell.replace(b"421", b"-ERR").replace(b"250", b"+OK")
+    start_tls(gate)
+    if farewell:
+        gate.up.send(farewell)
+    gate.up.close()
+    gate.workshop.turns(5)
+    assert gate.client.look()[gate.client.told :] == b"", "nothing in the clear"
+    client = TlsPeer(gate.client, trusting())
+    gate.until(client.shake)
+    gate.until(lambda: client.look().endswith(b"\r\n"))
+    if b"bye" in farewell:
+        assert client.got == farewell
+    else:
+        assert client.got.startswith((b"421 4.", b"-ERR [SYS/TEMP]"))
+    gate.until(gate.client.ended)
+    client.peer.close()
+    assert gate.end()["why"].startswith("upstream")
+
+
+def test_S11_P6_an_upstream_that_leaves_and_a_handshake_that_does_not_end(gate: Gate) -> None:
+    client = start_tls(gate)
+    gate.up.close()
+    gate.workshop.turns(5)
+    gate.workshop.advance(30.0)
+    gate.until(client.ended)
+    assert client.got[client.told :] == b""
+    client.close()
+    assert "too slow in the TLS handshake" in gate.end()["why"]
+
+
 def test_a_handshake_that_does_not_end_is_closed_by_its_own_limit(gate: Gate) -> None:
     client = start_tls(gate)
     client.send(b"\x16\x03\x01")

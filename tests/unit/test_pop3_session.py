@@ -154,10 +154,19 @@ def test_P6_time_over_in_the_handshake_is_no_line_in_the_clear() -> None:
     assert isinstance(taken(found)[-1], Finished)
 
 
-def test_P6_an_upstream_that_leaves_during_the_handshake() -> None:
+@pytest.mark.parametrize("farewell", [b"", b"-ERR autologout\r\n"])
+def test_P6_an_upstream_that_leaves_during_the_handshake(farewell: bytes) -> None:
     found = greeted("stls")
+    """Nothing can be said while TLS starts: the client hears it behind."""
     found.client(b"STLS\r\n")
+    assert found.to_client.endswith(b"+OK Begin TLS\r\n")
+    said = len(found.to_client)
+    if farewell:
+        found.upstream(farewell)
     found.call(pop(found).upstream_eof)
+    assert found.to_client[said:] == b""
+    found.call(pop(found).tls_started)
+    assert found.to_client[said:] == (farewell or b"-ERR [SYS/TEMP] The connection to the mail server was lost\r\n")
     assert isinstance(taken(found)[-1], Finished)
 
 

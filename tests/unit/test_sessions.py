@@ -31,7 +31,8 @@ def test_a_session_as_it_is_listed(workshop: Workshop) -> None:
     port = gate.server.getsockname()[1]
     assert one | {"in": 0, "out": 0} == {
         "id": "1-1", "client": "192.0.2.7", "listener": "door", "tls": "off", "upstream": f"127.0.0.1:{port}",
-        "helo": "c.test", "login": "", "cmds": 1, "msgs": 0, "rcpts": 0, "refused": 0, "in": 0, "out": 0,
+        "helo": "c.test", "login": "", "cmds": 1, "msgs": 0, "rcpts": 0, "refused": 0, "verdict": "",
+        "in": 0, "out": 0,
         "seconds": 2.0, "doing": "waiting for a command",
     }  # fmt: skip
     assert one["in"] == len(b"EHLO c.test\r\n")

@@ -121,7 +121,32 @@ def test_facts() -> None:
         "msgs": 1,
         "rcpts": 1,
         "refused": 1,
+        "verdict": "refuse",
     }
+
+
+@pytest.mark.parametrize(
+    ("outcome", "word"),
+    [(Outcome.ALLOW, "allow"), (Outcome.REFUSE, "refuse"), (Outcome.DEFER, "defer"), (Outcome.SPENT, "spent")],
+)
+def test_N11_the_last_verdict_is_in_the_line_of_its_session(outcome: Outcome, word: str) -> None:
+    driver = ready()
+    driver.client(b"MAIL FROM:<a@s.test>\r\nRCPT TO:<user@local.test>\r\n")
+    assert dict(driver.session.facts())["verdict"] == "", "nobody was asked"
+    driver.client(b"RCPT TO:<v@far.test>\r\n")
+    driver.answer(Verdict(outcome, "why"))
+    driver.client(b"RSET\r\n")
+    assert dict(driver.session.facts())["verdict"] == word
+
+
+def test_N11_the_verdict_of_an_authenticated_session() -> None:
+    driver = ready()
+    driver.client(b"AUTH PLAIN AGFubmEAc2VjcmV0\r\n")
+    driver.upstream(b"235 ok\r\n")
+    driver.client(b"MAIL FROM:<a@s.test>\r\n")
+    driver.upstream(b"250 ok\r\n")
+    driver.client(b"RCPT TO:<v@far.test>\r\n")
+    assert dict(driver.session.facts())["verdict"] == "allow"
 
 
 def test_N11_a_refusal_is_told_with_all_that_the_log_needs() -> None:
