@@ -140,7 +140,8 @@ RELAYS: Final = _table.counter_by(
 )  # fmt: skip
 REFUSALS: Final = _table.counter_by(
     "reason", ("no lease", "sender does not match", "budget spent", "store down", "other"),
-    "popgate_refusals_total", "Recipients that were answered by the gate and not by the mail server, by the reason.",
+    "popgate_refusals_total",
+    "Recipients that were answered by the gate and not by the mail server, by the reason; of 45x one a message.",
 )  # fmt: skip
 
 # What is behind

@@ -145,30 +145,38 @@ def judged(session: SmtpSession, transaction: Transaction, line: bytes, path: Pa
     why = verdict.why
     if verdict.outcome is Outcome.ALLOW:
         if verdict.recipients is not None and transaction.relaying >= verdict.recipients:
-            return _spent(session, transaction, path, f"{why}, {verdict.recipients} recipients at once")
+            if not transaction.sender and verdict.recipients == 1:  # RULES G10
+                return defer(
+                    session, transaction, path, texts.TOO_MANY_RECIPIENTS, f"a bounce has one recipient: {why}"
+                )
+            return defer(
+                session, transaction, path, texts.BUDGET_SPENT, f"{why}, {verdict.recipients} recipients at once"
+            )
         if session.announced and not session.upstream_authenticated:
             return session.move(transaction, line, path)
         transaction.allowed = verdict
         return _forward(session, transaction, line, path, foreign=True)
     if verdict.outcome is Outcome.SPENT:
-        return _spent(session, transaction, path, why)
+        return defer(session, transaction, path, texts.BUDGET_SPENT, why)
     if verdict.outcome is Outcome.DEFER:
-        reply = texts.DEFERRED
-    else:
-        reply = texts.refusal(session.settings.refusal, path.text, session.client, why)
-    return refuse(session, transaction, path, reply, why)
+        return defer(session, transaction, path, texts.DEFERRED, why)
+    reply = texts.refusal(session.settings.refusal, path.text, session.client, why)
+    return _refuse(session, transaction, path, reply, why)
 
 
-def _spent(session: SmtpSession, transaction: Transaction, path: Path, why: str) -> None:
-    """Over its budget (RULES G11): told in the log once a transaction.  Its other recipients are not counted either: a
-    client that was to be closed before its DATA would never get rid of those that were accepted."""
-    if transaction.over_budget:
-        return session.inject(texts.BUDGET_SPENT)
-    transaction.over_budget = True
-    return refuse(session, transaction, path, texts.BUDGET_SPENT, why)
+def defer(session: SmtpSession, transaction: Transaction, path: Path, reply: bytes, why: str) -> None:
+    """A temporary answer (RULES G7, G11, S12): told in the log, and counted as a refusal, once a transaction.
+
+    A client that was closed before its DATA would never get rid of the recipients that were accepted.  Who sends no end
+    of such recipients makes us do as much as by NOOP; who begins a transaction for each is closed as ever.
+    """
+    told, transaction.deferred = transaction.deferred, reply
+    if told:
+        return session.inject(reply)
+    return _refuse(session, transaction, path, reply, why)
 
 
-def refuse(session: SmtpSession, transaction: Transaction, path: Path, reply: bytes, why: str) -> None:
+def _refuse(session: SmtpSession, transaction: Transaction, path: Path, reply: bytes, why: str) -> None:
     """Answer a recipient here, and count it."""
     session.refused += 1
     session.events.append(Refused(shown(transaction.sender), shown(path.text), shown(reply[:-2]), why))

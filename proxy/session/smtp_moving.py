@@ -43,6 +43,8 @@ def ask_if_settled(session: SmtpSession) -> None:
         session.inject(texts.MAIL_FIRST)
     elif transaction.accepted:
         defer(session, texts.NOT_BESIDE_OTHERS, "others were accepted on an announced connection")
+    elif transaction.deferred == texts.NOT_MOVED:  # one attempt a transaction, however many recipients it has
+        defer(session, texts.NOT_MOVED, "no unannounced connection")
     else:
         session.step += 1
         session.events.append(UnannouncedAsked(session.hello, transaction.line))
@@ -69,4 +71,4 @@ def defer(session: SmtpSession, reply: bytes, why: str) -> None:
     assert session.pending is not None
     (transaction, _, path), session.pending = session.pending, None
     session.moving = False
-    commands.refuse(session, transaction, path, reply, why)
+    commands.defer(session, transaction, path, reply, why)

@@ -39,8 +39,8 @@ class Transaction:
     """The gate's answer for this transaction; None: not asked, or the lease that it came from has ended."""
     allowed: Verdict | None = None
     """The verdict by which a recipient was let through; it stays when `verdict` lapses, for the audit trail."""
-    over_budget: bool = False
-    """A recipient was one too many for the budget of its lease, and the log has been told."""
+    deferred: bytes = b""
+    """The last temporary answer of ours to one of its recipients; the log was told of the first."""
     octets: int = 0
     """Length of the message as it was sent on, its end of data included."""
 
