@@ -89,17 +89,20 @@ class Section:
         for name, entry in self.table.entries.items():
             if name in self._asked:
                 continue
-            self.problems.add(entry.file, entry.key, self._unknown(name, isinstance(entry, Table)))
+            self.problems.add(entry.file, entry.key, self._unknown(name, entry))
 
     def _key(self, name: str) -> str:
         return f"{self.table.key}.{name}" if self.table.key else name
 
-    def _unknown(self, name: str, is_table: bool) -> str:
-        what = "unknown table" if is_table else "unknown key"
+    def _unknown(self, name: str, entry: Table | Given) -> str:
+        what = "unknown table" if isinstance(entry, Table) else "unknown key"
         for home, kept in HOMES.items():
             if name in {one.name for one in fields(kept)} - {"name"}:
                 return f"{what}; it belongs in [{home}]"
         near = difflib.get_close_matches(name, sorted(self._asked), n=1)
         if near:
             return f'{what}; did you mean "{near[0]}"?'
-        return f"{what}; take it out"
+        # By the entry's own key: what [gate] gave is read for each listener, too, and told once.
+        home = entry.key.removesuffix(name).removesuffix(".")
+        known = ", ".join(sorted(self._asked))
+        return f"{what}; take it out; {f'[{home}]' if home else 'the top level'} knows {known}"

@@ -63,9 +63,9 @@ def test_an_inner_table_is_there_empty_or_none() -> None:
         ({"data_end_timeout": 1}, "f: gate.data_end_timeout: unknown key; it belongs in [limits]"),
         ({"tls_required": True}, "f: gate.tls_required: unknown key; it belongs in [listener.NAME]"),
         ({"send_proxy": "v2"}, "f: gate.send_proxy: unknown key; it belongs in [upstream.NAME]"),
-        ({"name": "x"}, "f: gate.name: unknown key; take it out"),
-        ({"zzz": {}}, "f: gate.zzz: unknown table; take it out"),
-        ({"z\nz": 1}, "f: gate.z\\nz: unknown key; take it out"),
+        ({"name": "x"}, "f: gate.name: unknown key; take it out; [gate] knows window"),
+        ({"zzz": {}}, "f: gate.zzz: unknown table; take it out; [gate] knows window"),
+        ({"z\nz": 1}, "f: gate.z\\nz: unknown key; take it out; [gate] knows window"),
     ],
 )
 def test_an_unknown_key_is_told_with_the_nearest_known_one(entries: dict[str, object], problem: str) -> None:
@@ -73,3 +73,22 @@ def test_an_unknown_key_is_told_with_the_nearest_known_one(entries: dict[str, ob
     read.take("window", line, "")
     read.done()
     assert read.problems.lines == [problem]
+
+
+def test_a_key_of_gate_that_nobody_knows_is_told_once_for_all_listeners() -> None:
+    gate = Table("gate", "f")
+    gate.merge({"zzz": 1}, "f")
+    problems = Problems()
+    for table in (gate, Table("listener.smtp.gate", "f").over(gate)):
+        read = Section(table, problems)
+        read.take("window", line, "")
+        read.done()
+    assert problems.lines == ["f: gate.zzz: unknown key; take it out; [gate] knows window"]
+
+
+def test_at_the_top_tables_are_named_too() -> None:
+    read = section({"zzz": 1}, sort="")
+    read.inner("gate")
+    read.take("user", line, "")
+    read.done()
+    assert read.problems.lines == ["f: zzz: unknown key; take it out; the top level knows gate, user"]
