@@ -27,6 +27,7 @@ import ipaddress
 import os
 import re
 import secrets
+import stat
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -90,9 +91,12 @@ def read(path: Path) -> Certificate:
     """
     folder = path.is_dir()
     chain, key = (path / "fullchain.pem", path / "privkey.pem") if folder else (path, path)
-    leaf = _leaf(chain)
-    if _public(leaf) != _key(key):
-        raise _bad(key, f"the private key does not belong to the first certificate of {chain.name}")
+    try:
+        leaf = _leaf(chain)
+        if _public(leaf) != _key(key):
+            raise _Unfit(key, f"the private key does not belong to the first certificate of {chain.name}")
+    except _Unfit as unfit:
+        raise ConfigError([f"{unfit}; {_cure(path, folder=folder)}"]) from None
     return Certificate(
         path=path,
         chain=chain,
@@ -153,48 +157,60 @@ def request_path(path: Path) -> Path:
 # -- reading ------------------------------------------------------------
 
 
-def _bad(path: Path, problem: str) -> ConfigError:
+class _Unfit(Exception):
+    """A file that is no good; what to do about it depends on what was configured."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+
+
+def _cure(path: Path, *, folder: bool) -> str:
+    if folder:  # what we make is one file, so it is none of the two
+        makes = f"`popgate certs make NAME --folder {path}` makes a self-signed certificate"
+        return f"a folder wants fullchain.pem and privkey.pem, or list one file with both: {makes}"
     place = f" --folder {path.parent} --file {path.name}" if path.suffix else ""
-    return ConfigError([f"{path}: {problem}; `popgate certs make NAME{place}` makes a self-signed certificate"])
+    return f"`popgate certs make NAME{place}` makes a self-signed certificate"
 
 
 def _bytes(path: Path) -> bytes:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe would wait for ever
+            raise ConfigError([f"{path}: is no regular file; list a PEM file with certificate and private key"])
         with path.open("rb") as file:
             data = file.read(_SIZE + 1)
     except FileNotFoundError:
-        raise _bad(path, "no such file") from None
+        raise _Unfit(path, "no such file") from None
     except PermissionError as error:  # it is there, and may be a good one
         text = f"{path}: can't be read: {error.strerror}; give it to the user that popgate runs as (chown)"
         raise ConfigError([text]) from None
     except OSError as error:
-        raise _bad(path, f"can't be read: {error.strerror}") from None
+        raise _Unfit(path, f"can't be read: {error.strerror}") from None
     if len(data) > _SIZE:
-        raise _bad(path, "too large for a certificate")
+        raise _Unfit(path, "too large for a certificate")
     return data
 
 
 def _leaf(path: Path) -> x509.Certificate:
     data = _bytes(path)
     if b"-----BEGIN CERTIFICATE-----" not in data:
-        raise _bad(path, "no certificate inside (PEM is wanted)")
+        raise _Unfit(path, "no certificate inside (PEM is wanted)")
     try:
         return x509.load_pem_x509_certificates(data)[0]
     except ValueError:
-        raise _bad(path, "the certificate inside is damaged") from None
+        raise _Unfit(path, "the certificate inside is damaged") from None
 
 
 def _key(path: Path) -> bytes:
     """The public half of the first private key in the file, which is the one that OpenSSL takes."""
     found = _PEM_KEY.search(_bytes(path))
     if not found:
-        raise _bad(path, "no private key inside (PEM is wanted)")
+        raise _Unfit(path, "no private key inside (PEM is wanted)")
     try:
         return _public(serialization.load_pem_private_key(found[0], password=None))
     except TypeError:
-        raise _bad(path, "the private key is encrypted, and popgate starts without a pass phrase") from None
+        raise _Unfit(path, "the private key is encrypted, and popgate starts without a pass phrase") from None
     except (ValueError, UnsupportedAlgorithm):
-        raise _bad(path, "the private key is damaged, or of a kind that is not known") from None
+        raise _Unfit(path, "the private key is damaged, or of a kind that is not known") from None
 
 
 def _public(owner: x509.Certificate | PrivateKeyTypes) -> bytes:

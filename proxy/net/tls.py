@@ -278,6 +278,8 @@ def upstream_context(
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     elif tls_ca is not None:
         try:
+            if tls_ca.exists() and not (tls_ca.is_file() or tls_ca.is_dir()):  # OpenSSL would wait for a pipe for ever
+                raise ConfigError([f"tls_ca: {tls_ca}: is no regular file"])
             context.load_verify_locations(**{"capath" if tls_ca.is_dir() else "cafile": str(tls_ca)})
         except OSError as error:  # SSLError too: no certificate inside
             problem = "no certificate inside (PEM is wanted)" if isinstance(error, ssl.SSLError) else error.strerror

@@ -6,7 +6,7 @@ import datetime
 import os
 import ssl
 import stat
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -16,9 +16,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from proxy import certificates
 from proxy.certificates import fingerprint, make, read
 from proxy.errors import ConfigError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NOW = 1_900_000_000.0
 DAY = 86400.0
@@ -324,3 +321,28 @@ def test_fingerprint_is_the_one_of_openssl(tmp_path: Path) -> None:
     der = ssl.PEM_cert_to_DER_cert(halves(path)[0].decode())
     assert read(path).fingerprint == fingerprint(der)
     assert fingerprint(b"") == "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+@pytest.mark.parametrize("missing", ["fullchain.pem", "privkey.pem"])
+def test_the_cure_for_a_folder_puts_no_pair_into_one_of_its_files(tmp_path: Path, missing: str) -> None:
+    chain, key = halves(make(["a.example"], tmp_path))
+    folder = tmp_path / "a"
+    folder.mkdir()
+    (folder / "fullchain.pem").write_bytes(chain)
+    (folder / "privkey.pem").write_bytes(key)
+    (folder / missing).unlink()
+    line = problem(folder)
+    assert line.startswith(f"{folder / missing}: no such file; a folder wants fullchain.pem and privkey.pem, ")
+    assert f"certs make NAME --folder {folder}`" in line
+    assert "--file" not in line
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, inside: bool) -> None:
+    pipe = tmp_path / "fullchain.pem"
+    os.mkfifo(pipe)
+    for path in (tmp_path if inside else pipe, Path("/dev/zero")):
+        with pytest.raises(ConfigError) as caught:
+            read(path)
+        (line,) = caught.value.problems
+        assert line.endswith(": is no regular file; list a PEM file with certificate and private key")

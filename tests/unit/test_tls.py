@@ -602,6 +602,13 @@ def test_N9_tls_ca_file_and_folder(pem: Path, tmp_path: Path) -> None:
         connect(upstream_context(tls_ca=folder), pem)
 
 
+def test_N9_a_pipe_is_no_tls_ca(tmp_path: Path) -> None:
+    pipe = tmp_path / "ca.pem"
+    os.mkfifo(pipe)
+    with pytest.raises(ConfigError, match=r"ca\.pem: is no regular file"):
+        upstream_context(tls_ca=pipe)
+
+
 def test_made_certificate_passes_the_strict_check_of_newer_pythons(pem: Path) -> None:
     tls = upstream_context(tls_ca=pem)
     tls.context.verify_flags |= ssl.VERIFY_X509_STRICT
