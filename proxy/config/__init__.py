@@ -5,7 +5,7 @@ like), `check` (what can't go together), `files`, `section`, `dump`.
 """
 
 from .dump import dump
-from .load import load
+from .load import control_socket, load
 from .schema import Admin, Config, Endpoint, Gate, Limits, Listener, Log, Postfix, Store, Tls, Upstream, Whoson
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Tls",
     "Upstream",
     "Whoson",
+    "control_socket",
     "dump",
     "load",
 ]

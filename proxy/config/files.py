@@ -122,6 +122,14 @@ def _is_ours(file: Path) -> bool:
 
 def read(source: Source) -> Table:
     """Read and merge the files.  Raises ConfigError with one line a file that is not TOML."""
+    root, problems = readable(source)
+    if problems:
+        raise ConfigError(problems)
+    return root
+
+
+def readable(source: Source) -> tuple[Table, list[str]]:
+    """What those files say that can be read, and one line for each that can't."""
     root = Table("", source.shown)
     problems: list[str] = []
     for file in source.files:
@@ -137,9 +145,7 @@ def read(source: Source) -> Table:
             problems.append(_syntax(file, str(error)))
         except (ValueError, RecursionError):  # what Python's integers and its stack have no room for
             problems.append(f"{file}: a number is too long, or tables or lists are nested too deep; mend that")
-    if problems:
-        raise ConfigError(problems)
-    return root
+    return root, problems
 
 
 def _syntax(file: Path, text: str) -> str:

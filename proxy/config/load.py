@@ -19,7 +19,7 @@ from pathlib import Path
 from ..errors import ConfigError
 from . import places, schema
 from .check import impossible
-from .files import Table, find, read
+from .files import Table, find, read, readable
 from .schema import Config, Gate, Limits, Listener, Log, Postfix, Store, Tls, Upstream, Whoson
 from .section import Problems, Section
 from .values import Wrong, boolean, choice, count, duration, each, line, quoted, refusal
@@ -45,6 +45,25 @@ def load(path: Path | None) -> Config:
     if problems.lines:
         raise ConfigError(problems.lines)
     return config
+
+
+def control_socket(path: Path | None) -> tuple[Path, list[str]]:
+    """Where the running popgate is asked, and what is wrong with the files: it may serve by what they said before.
+
+    Raises ConfigError where they don't tell it: `admin.control` is wrong, or may stand in a file that is no TOML.
+    """
+    try:
+        return load(path).admin.control, []
+    except ConfigError as error:
+        source = find(path)
+        root, unread = readable(source)
+        problems = Problems()
+        section = Section(Section(root, problems).inner("admin"), problems)
+        admin = _admin(section, _directory("RUNTIME_DIRECTORY", source.base))
+        is_told = "control" in section.table.entries or not unread
+        if not is_told or not problems.bad.isdisjoint(("admin", "admin.control")):
+            raise
+        return admin.control, error.problems
 
 
 def _password_upstreams(config: Config) -> Config:

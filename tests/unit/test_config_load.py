@@ -8,7 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config import Admin, Config, Endpoint, Gate, Limits, Listener, Log, Store, Tls, Upstream, load, schema
+from proxy.config import (
+    Admin,
+    Config,
+    Endpoint,
+    Gate,
+    Limits,
+    Listener,
+    Log,
+    Store,
+    Tls,
+    Upstream,
+    control_socket,
+    load,
+    schema,
+)
 from proxy.errors import ConfigError
 from tests.support.configuration import SERVES, loaded, problems, written
 
@@ -539,3 +553,42 @@ def test_N9_old_clients_are_networks_and_nothing_beside_a_minimum_that_is_as_old
     )
     [problem] = problems(tmp_path, '[tls]\nold_clients = ["10.0.5.0/24"]\nmin_version = "TLSv1"\n')
     assert problem.startswith("tls.old_clients: does nothing with min_version")
+
+
+# --- the control socket of a popgate that runs, by files that are broken since
+
+BROKEN = [
+    ("[gate]\nwindwo = 1\n", "popgate.sock"),
+    ('[admin]\ncontrol = "c.sock"\nhttp = 5\n', "c.sock"),
+    ('[admin]\ncontrol = "c.sock"\nzzz = 5\n', "c.sock"),
+]
+
+
+@pytest.mark.parametrize(("text", "place"), BROKEN)
+def test_the_control_socket_is_found_all_the_same(tmp_path: Path, text: str, place: str) -> None:
+    found, problems = control_socket(written(tmp_path, text))
+    assert found == tmp_path / place
+    assert len(problems) == 1
+
+
+def test_the_control_socket_of_good_files_is_without_a_problem(tmp_path: Path) -> None:
+    assert control_socket(written(tmp_path, "")) == (tmp_path / "popgate.sock", [])
+
+
+def test_the_control_socket_is_told_by_the_file_that_is_toml(tmp_path: Path) -> None:
+    conf = written(tmp_path, '[admin]\ncontrol = "c.sock"\n')
+    (conf / "90-last.toml").write_text("this is none")
+    found, problems = control_socket(conf)
+    assert found == tmp_path / "c.sock"
+    assert "90-last.toml" in problems[0]
+
+
+@pytest.mark.parametrize("text", ["this is none", "admin = 5", "[admin]\ncontrol = 5"])
+def test_a_control_socket_that_nobody_tells_is_not_guessed(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError):
+        control_socket(written(tmp_path, text))
+
+
+def test_without_files_there_is_no_control_socket(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        control_socket(tmp_path / "nowhere")
