@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .leases.base import Lease, LeaseStore
     from .leases.history import Tenancy
     from .leases.observations import Observation
+    from .log import Log
 
 Answer = dict[str, Any]
 
@@ -113,6 +114,28 @@ def ask_alone(store: LeaseStore, question: Answer, asking: Asking = ask) -> Answ
             await asyncio.sleep(0)  # the loop lets go of the connection
 
     return asyncio.run(answered())
+
+
+def noted(log: Log, question: Answer, then: Callable[[Answer], None]) -> Callable[[Answer], None]:
+    """`then`, and a line in the log before it if the administrator grants or revokes: who may relay is audited.
+
+    A grant with an `error` may yet be written, when the store is back.
+    """
+    if question.get("do") not in ("grant", "revoke"):
+        return then
+    grants, window, login = question["do"] == "grant", question.get("window"), question.get("login")
+
+    def answered(answer: Answer) -> None:
+        client = answer.get("granted", question.get("address"))
+        log.line(
+            "info", "popgate", "grant" if grants else "revoke", ("client", client and str(client)),
+            ("login", str(login) if login else ADMIN_LOGIN if grants else None),
+            ("seconds", round(window) if isinstance(window, int | float) and abs(window) < math.inf else None),
+            ("leases", answer.get("revoked")), ("error", answer.get("error")),
+        )  # fmt: skip
+        then(answer)
+
+    return answered
 
 
 def granting(question: Answer) -> tuple[bytes, str, str, float]:

@@ -133,8 +133,7 @@ class Supervisor:
         self._certificates = CertificateWatch(self._tls.values())
         self._draining = self._signalled_once = self._refused = False
         self._drain_at: float | None = None  # announced, not begun
-        self._kill_at = 0.0
-        self._tick_at = 0.0
+        self._kill_at = self._tick_at = 0.0
 
     def run(self) -> int:
         """Serve until a signal ends it."""
@@ -142,8 +141,8 @@ class Supervisor:
         for sock in (wake, woken):
             sock.setblocking(False)
         signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
-            signal.signal(number, lambda *_: None)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, lambda *_: None)  # by habit with others, SIGUSR1 is sent for logs: it ends no mail
         self._selector.register(wake, selectors.EVENT_READ, self._signalled)
         others = [self._agent.socket if self._agent else None, self._admin.socket]
         for one in [*self._sockets, *(other for other in others if other is not None)]:
@@ -151,7 +150,7 @@ class Supervisor:
             self._log.line("info", "popgate", "listening", *words)
         for door in self._doorways:
             self._log.line("info", "popgate", "listening", ("listener", door.name), ("address", str(door)))
-        conditions.warn_of_files(self._config, self._tls.values(), self._log)
+        conditions.warn(self._config, self._tls.values(), self._log)
         self._children.start()
         self._admin.start()
         while not self._draining or self._children.running():
@@ -387,6 +386,7 @@ class Supervisor:
             "draining": self._is_leaving(),
             "upstreams": conditions.status(self._config, self._census.servers, self._node_clock.now()),
             "certificates": conditions.certificates(self._tls.values()),
+            "store": conditions.store(self._config, self._board),
         }
 
     def _is_leaving(self) -> bool:

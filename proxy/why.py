@@ -52,6 +52,12 @@ def places(config: Config, address: bytes) -> list[str]:
     return sorted({shown(_policy(config, gate).place(address)) for gate in gates})
 
 
+def unleasable(config: Config, address: bytes) -> str:
+    """Why, by some gate, no login from there makes a lease (RULES G3); empty where it does."""
+    gates = {listener.gate for listener in config.listeners.values()} | {config.gate}
+    return next(iter(sorted(filter(None, [_policy(config, gate).nobodys(address) for gate in gates]))), "")
+
+
 def explain(
     config: Config, address: bytes, sender: str | None, recipient: str, known: Answer | str
 ) -> list[Explanation]:

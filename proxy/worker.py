@@ -19,7 +19,7 @@ import termios
 from typing import TYPE_CHECKING, Final
 
 from . import known
-from .errors import ConfigError, StoreUnavailable
+from .errors import ConfigError
 from .health import Prober
 from .leases.clock import Clock
 from .leases.observations import Notes
@@ -39,8 +39,9 @@ from .net.service import Service, Shared
 from .net.timers import TICK, Deadlines
 from .node import sessions
 from .node.channel import MAX, Frames, config_of, packed
+from .node.store_watch import StoreWatch
 from .patience import Patience
-from .questions import ask
+from .questions import ask, noted
 from .runtime import build_answerers, build_others, build_services, log_of, open_store, reload_tls, upstreams_of
 from .wire import address
 
@@ -61,8 +62,6 @@ if TYPE_CHECKING:
     from .wire.proxyheader import ProxyHeader
 
 
-_NOBODY: Final = bytes(4)
-"""An address that no client can have, 0.0.0.0."""
 _YOUNG: Final = 20_000
 """Objects before cycles are looked for: Python's 700 are reached by ten sessions, which leave none (2 % of the CPU)."""
 _REMEMBERING: Final = 5.0
@@ -71,7 +70,7 @@ _REMEMBERING: Final = 5.0
 
 def run(outfit: Outfit) -> int:
     """Serve until drained; the exit code of the process."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # the supervisor passes on what concerns us
     signal.set_wakeup_fd(-1)
     loop = new_loop()
@@ -146,6 +145,8 @@ class Worker:
         self._doors = [door(one.sock, answerers[one.name], self._poller, self._log) for one in outfit.doorways]
         self._frames = Frames()
         self._store.start(loop)
+        self._store_watch = StoreWatch(self._store, self._look_ups, self._store_news, first=outfit.number == 0)
+        self._store_watch.start(loop)
         outfit.channel.setblocking(False)
         loop.add_reader(outfit.channel.fileno(), self._orders)
         loop.call_later(TICK, self._tick)
@@ -252,8 +253,7 @@ class Worker:
     def _remember(self) -> None:
         self._loop.call_later(_REMEMBERING, self._remember)
         self._hand_over_notes()
-        # The store is asked about nobody, so that the figures know how it is when no mail goes out.
-        self._store.find(_NOBODY, lambda answer: self._look_ups.seen(is_down=isinstance(answer, StoreUnavailable)))
+        self._store_watch.ask()
 
     def _hand_over_notes(self) -> None:
         batch = self._notes.take()
@@ -325,7 +325,7 @@ class Worker:
         elif kind == "kick":
             then(sessions.kick(self._links, str(question.get("id"))))
         else:
-            ask(self._store, question, then)
+            ask(self._store, question, noted(self._log, question, then))
 
     def _tell(self, message: Message) -> None:
         """Say something to the supervisor; it reads all the time, so what the socket does not take is waited for."""

@@ -39,7 +39,7 @@ TICK: Final = 5.0
 
 def run(outfit: AdminOutfit) -> int:
     """Serve until the supervisor is gone; the exit code of the process."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # the supervisor ends it
     signal.set_wakeup_fd(-1)
     with contextlib.suppress(OSError):  # where a sandbox forbids it

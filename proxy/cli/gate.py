@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 from ..config import load
 from ..errors import PopgateError
-from ..why import explain, places
+from ..why import explain, places, unleasable
 from ..wire.address import packed
 from . import parser, tables
 from .lookup import ask
@@ -77,6 +78,9 @@ def _grant(options: argparse.Namespace) -> int:
     for place in places(config, packed(options.address)):
         question = {"do": "grant", "address": place, "login": options.login, "window": window}
         print(f"{ask(config, question)['granted']} may relay for {window:.0f} s")
+    if why := unleasable(config, packed(options.address)):
+        words = f"no login from {options.address} makes a lease ({why}); whoever comes from there may relay now"
+        print(f"warning: {words}", file=sys.stderr)
     return GOOD
 
 

@@ -56,9 +56,14 @@ _REASONS = {
 }
 
 
-def capacity() -> int:
-    """How many connections this process has descriptors for: two each."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+def descriptors(connections: int) -> int:
+    """How many descriptors a process needs for so many connections."""
+    return 2 * connections + ASIDE
+
+
+def capacity(limit: int | None = None) -> int:
+    """How many connections a process has descriptors for, two each, by a limit of so many; None: by this process's."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if limit is None else limit
     return max(1, (soft - ASIDE) // 2)
 
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from ..config.redis_url import masked
+from ..metrics import NODE, STORE_DOWN
+from ..net.listener import capacity, descriptors
 from ..net.scoreboard import keys_of
 from ..runtime import forgiven, servers_of
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..config.schema import Upstream
     from ..log import Log
+    from ..metrics import Board
     from ..net.scoreboard import Scoreboard
     from ..net.tls import ServerTls
     from ..net.upstream import Server
@@ -60,9 +64,22 @@ def certificates(tls: Iterable[ServerTls]) -> list[Message]:
     return [{"path": str(path), "names": list(one.names), "expires": one.not_after} for path, one in shown.items()]
 
 
-def warn_of_files(config: Config, tls: Iterable[ServerTls], log: Log) -> None:
-    """Say what `user` may not touch.  No reason not to start: mail can be read without a store (the workers try again
-    each second), and certificates have been read."""
+def store(config: Config, board: Board) -> Message:
+    """ "down" where a worker's last question to the store got no answer (store_watch.py)."""
+    return {"url": masked(config.store.url), "state": "down" if board.total(STORE_DOWN, NODE) else "up"}
+
+
+def warn(config: Config, tls: Iterable[ServerTls], log: Log) -> None:
+    """Say at the start what will be missed later: descriptors, and what `user` may not touch.
+
+    No reason not to start: mail can be read without a store (the workers try again each second), and certificates have
+    been read.  Call after node/privileges.py has raised the limit.
+    """
+    wanted, places = config.limits.connections, capacity()
+    if places < wanted:  # limits.connections is the node's, but one worker may get nearly all of them
+        cure = f"set LimitNOFILE={descriptors(wanted)} in the unit, or ulimit -n, or limits.connections = {places}"
+        why = f"a worker has descriptors for {places} sessions of limits.connections = {wanted}; {cure}"
+        log.line("warning", "popgate", "few-descriptors", ("why", why))
     path, who = config.store.path, f"uid {os.geteuid()}"
     if path is not None:
         folder = os.access(path.parent, os.W_OK | os.X_OK)  # SQLite keeps its -wal beside the file

@@ -20,6 +20,7 @@ from ..errors import ConfigError, PopgateError, StoreUnavailable
 from ..leases.clock import Clock
 from ..leases.file import StoreBusy
 from ..leases.table import LeaseTable
+from ..net.listener import capacity, descriptors
 from ..net.tls import ServerTls
 from ..node import control
 from ..node.privileges import as_user
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from ..config.schema import Endpoint
 
 _NOBODY: Final = packed("192.0.2.1")  # TEST-NET-1, RFC 5737: no client has this address
-_EACH: Final = 2  # descriptors of a connection: the client's and the upstream's
-_OTHERS: Final = 64  # descriptors of a worker besides: listeners, store, log, channels
 _DAY: Final = 86400.0
 
 
@@ -190,7 +189,7 @@ def _descriptors(config: Config) -> Findings:
     """limits.connections is the node's, but one worker may get nearly all of them."""
     found = Findings("limits")
     found.about("descriptors")
-    need = _EACH * config.limits.connections + _OTHERS
+    need = descriptors(config.limits.connections)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # the supervisor raises the soft limit to it
     if hard == resource.RLIM_INFINITY:
         found.ok(f"connections = {config.limits.connections} needs {need}, and no limit is set")
@@ -199,6 +198,6 @@ def _descriptors(config: Config) -> Findings:
     else:
         found.warn(
             f"connections = {config.limits.connections} needs {need}, and only {hard} are allowed here; raise it "
-            f"(LimitNOFILE= in the unit, ulimit -Hn), or set connections to {max(1, (hard - _OTHERS) // _EACH)}"
+            f"(LimitNOFILE= in the unit, ulimit -Hn), or set connections to {capacity(hard)}"
         )
     return found

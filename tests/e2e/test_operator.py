@@ -157,6 +157,9 @@ def test_G1_an_administrator_s_lease(pair: Popgate) -> None:
     assert pair.command("leases", "revoke", "carol").stdout == "1 lease ended\n"
     assert send(pair.address("smtp"), [FRIEND]).startswith(b"554 ")
     assert pair.command("leases", "revoke", "carol").returncode == 1
+    pair.process.expect("INFO popgate grant client=127.0.0.1 login=carol seconds=90$")
+    pair.process.expect("INFO popgate revoke login=carol leases=1$")
+    pair.process.expect("INFO popgate revoke login=carol leases=0$")
 
 
 def own_address() -> str:
@@ -554,6 +557,51 @@ def test_G7_with_its_store_broken_mail_is_read_and_why_says_defer(appliance: Sam
         until(lambda: gate.command("leases").returncode == 0)
         pop_login(gate.address("pop3"))
         assert send(gate.address("smtp"), [FRIEND]).startswith(b"250 ")
+
+
+def test_G7_a_store_that_is_none_is_said_once_and_in_the_status(appliance: SampleAppliance) -> None:
+    settings = config(appliance.pop3, appliance.smtp, workers=2)
+    with Popgate(settings) as gate:
+        assert status(gate)["store"] == {"url": f"sqlite:{gate.folder}/leases.db", "state": "up"}
+        gate.stop()
+        for path in gate.folder.glob("leases.db*"):
+            path.unlink()
+        (gate.folder / "leases.db").write_bytes(b"no database " * 400)
+        gate.restart()
+        gate.process.expect(r"ERROR popgate store-down worker=0 why=.*leases.db: file is not a database")
+        assert status(gate)["store"]["state"] == "down"
+        assert "leases.db: DOWN: relaying waits" in gate.command("status").stdout
+        for _ in range(3):
+            assert send(gate.address("smtp"), [FRIEND]).startswith(b"451 4.3.0")
+        (gate.folder / "leases.db").unlink()
+        gate.process.expect("INFO popgate store-back worker=0$")
+        until(lambda: status(gate)["store"]["state"] == "up")
+        assert gate.process.output.count("store-down") == 1
+
+
+def test_signals_of_other_daemons_end_nothing(pair: Popgate) -> None:
+    """SIGUSR1 is others' word for "open your logs anew"."""
+    workers = pair.workers()
+    for pid in [pair.process.pid, *workers]:
+        os.kill(pid, signal.SIGUSR1)
+        os.kill(pid, signal.SIGUSR2)
+    pop_login(pair.address("pop3"))
+    assert send(pair.address("smtp"), [FRIEND]).startswith(b"250 ")
+    assert pair.workers() == workers
+    assert "worker-died" not in pair.process.output
+
+
+def test_with_files_broken_since_the_running_program_is_asked_and_drained(
+    appliance: SampleAppliance,
+) -> None:
+    with Popgate(config(appliance.pop3, appliance.smtp)) as gate:
+        (gate.folder / "conf.d" / "zz.toml").write_text("[gate]\nwindwo = 1\n")
+        for words in (["status"], ["sessions"], ["drain"]):
+            done = gate.command(*words)
+            assert done.returncode == 0
+            assert one_line(done, 0).startswith("warning: ")
+        gate.process.expect("popgate stopped")
+        assert "windwo" in one_line(gate.command("status"), 2)
 
 
 # --- as another user

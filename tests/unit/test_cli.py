@@ -204,6 +204,17 @@ def test_N8_without_a_daemon_the_store_is_opened(popgate: Shell) -> None:
     assert stat.S_IMODE((popgate.folder / "leases.db").stat().st_mode) == 0o600
 
 
+def test_G3_what_no_login_would_open_the_administrator_opens_and_is_warned(popgate: Shell) -> None:
+    popgate.configure(PLAIN + 'never_lease = ["192.0.2.0/24"]\n')
+    assert popgate("leases", "grant", "192.0.2.7") == GOOD
+    assert popgate.out == "192.0.2.7 may relay for 1800 s\n"
+    what = "no login from 192.0.2.7 makes a lease (never_lease); whoever comes from there may relay now"
+    assert popgate.err == f"warning: {what}\n"
+    assert popgate("leases", "grant", "198.51.100.7") == GOOD
+    assert popgate.err == ""
+    assert popgate("why", "192.0.2.7") == GOOD
+
+
 def test_leases_as_a_table(popgate: Shell) -> None:
     popgate("leases", "grant", "192.0.2.7", "--login", "a\x1b[31mb\u00fc", "--for", "10m")
     for words in (("leases",), ("leases", "list")):
@@ -445,11 +456,12 @@ def test_status_in_words_and_as_json(popgate: Shell, monkeypatch: pytest.MonkeyP
         {"path": "/c/b.pem", "names": ["b.example"], "expires": now - 5},
     ]
     answer = {"pid": 7, "workers": workers, "connections": 3, "draining": False, "upstreams": servers,
-              "certificates": shown}  # fmt: skip
+              "certificates": shown, "store": {"url": "sqlite:/l\x1b.db", "state": "up"}}  # fmt: skip
     monkeypatch.setattr(control, "ask", lambda path, question: answer)
     assert popgate("status") == GOOD
     assert popgate.out.splitlines() == [
         "serving: pid 7, 1 of 2 workers ready, 3 connections",
+        "store sqlite:/l?.db: up",
         "upstream.smtp 192.0.2.10:25: up, 2 connections",
         "upstream.smtp 192.0.2.11:25: down: Connection ?refused, 0 connections",
         f"certificate /c/a.pem: a.example, b.example: ends in 30 days, {moment(now + 30.2 * 86400)}",
@@ -457,6 +469,50 @@ def test_status_in_words_and_as_json(popgate: Shell, monkeypatch: pytest.MonkeyP
     ]
     assert popgate("status", "--json") == GOOD
     assert json.loads(popgate.out) == answer
+    answer["store"] = {"url": "sqlite:/l.db", "state": "down"}
+    assert popgate("status") == GOOD
+    assert "\nstore sqlite:/l.db: DOWN: relaying waits (451), mail can be read; " in popgate.out
+    del answer["store"]  # an older popgate, before its restart
+    assert popgate("status") == GOOD
+    assert "store" not in popgate.out
+
+
+@pytest.mark.parametrize("words", [("status",), ("drain",), ("sessions",), ("kick", "0-1"), ("log-level", "debug")])
+def test_with_a_broken_configuration_the_running_popgate_is_asked_all_the_same(
+    popgate: Shell, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    popgate.configure(PLAIN + "windwo = 1\n")
+    asked = []
+    answer = {"pid": 7, "workers": [], "connections": 0, "draining": False, "upstreams": [], "certificates": [],
+              "sessions": [], "count": 0, "silent": 0, "done": "so be it"}  # fmt: skip
+
+    def ask(path: Path, question: object) -> dict[str, object]:
+        asked.append(path)
+        return answer
+
+    monkeypatch.setattr(control, "ask", ask)
+    assert popgate(*words) == GOOD
+    assert asked == [popgate.folder / "popgate.sock"]
+    assert popgate.out
+    (warning,) = popgate.err.splitlines()
+    assert warning.startswith(f"warning: {popgate.conf}/50-test.toml: gate.windwo: unknown key")
+
+
+def test_a_reload_of_a_broken_configuration_is_told_without_asking(
+    popgate: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    popgate.configure("[gate]\nwindwo = 1\n")
+    monkeypatch.setattr(control, "ask", lambda path, question: pytest.fail("asked"))
+    assert popgate("reload") == USAGE
+    assert "windwo" in popgate.err
+
+
+def test_a_trace_with_a_broken_configuration(popgate: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    popgate.configure(PLAIN + "windwo = 1\n")
+    monkeypatch.setattr(control, "follow", lambda path, question: iter([{"tracing": "192.0.2.7"}]))
+    assert popgate("trace", "--client", "192.0.2.7") == GOOD
+    assert "192.0.2.7 begins from now on" in popgate.out
+    assert popgate.err.startswith("warning: ")
 
 
 def test_an_order_that_is_refused_fails_with_its_reasons(popgate: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

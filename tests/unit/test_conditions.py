@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import resource
 from typing import TYPE_CHECKING
 
+import pytest
+
+from proxy.metrics import NODE, STORE_DOWN, Board
 from proxy.net.scoreboard import Scoreboard
-from proxy.node.conditions import healthy, status
+from proxy.node.conditions import healthy, status, store, warn
 from proxy.runtime import forgiven, server_keys
 
 from ..support.configuration import loaded
+from ..support.workshop import KeptLog
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,3 +74,29 @@ def test_servers_that_clients_name_themselves_are_one_line_and_healthy(tmp_path:
     board = board_of(config)
     assert [(one["server"], one["state"]) for one in status(config, board, 100.0)] == [("original:0", "unknown")]
     assert healthy(config, board, 100.0)
+
+
+def test_G7_a_store_that_is_down_for_a_worker_is_down(tmp_path: Path) -> None:
+    config = loaded(tmp_path, '[store]\nurl = "redis://:secret@192.0.2.1:6379/0"\n')
+    board = Board(2, {})
+    assert store(config, board) == {"url": "redis://:********@192.0.2.1:6379/0", "state": "up"}
+    row = board.row(1)
+    row.figures[NODE][STORE_DOWN] = 1
+    row.publish()
+    assert store(config, board)["state"] == "down"
+
+
+@pytest.mark.parametrize(("limit", "places"), [(2063, 999), (2064, None)])
+def test_too_few_descriptors_are_said_with_the_cure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, places: int | None
+) -> None:
+    config = loaded(tmp_path, "[limits]\nconnections = 1000\n")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
+    log = KeptLog()
+    warn(config, [], log)
+    if places is None:
+        assert log.of("few-descriptors") == []
+        return
+    (words,) = log.of("few-descriptors")
+    assert log.level_of("few-descriptors") == "warning"
+    assert f"descriptors for {places} sessions of limits.connections = 1000; set LimitNOFILE=2064 " in words["why"]

@@ -252,6 +252,8 @@ def test_a_worker_without_descriptors_turns_away_before_it_runs_out(
 def test_capacity_is_two_descriptors_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.resource, "getrlimit", lambda _: (1064, 4096))
     assert module.capacity() == 500
+    assert module.capacity(module.descriptors(500)) == 500
+    assert module.capacity(module.descriptors(500) - 1) == 499
 
 
 def test_G2_a_mapped_address_is_ipv4(bench: Bench) -> None:

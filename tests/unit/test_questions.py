@@ -11,10 +11,11 @@ from proxy import questions
 from proxy.errors import StoreUnavailable
 from proxy.leases.history import Tenancy
 from proxy.leases.memory import MemoryStore
-from proxy.questions import Answer, ask, ask_alone, granting, listed
+from proxy.questions import Answer, ask, ask_alone, granting, listed, noted
 from proxy.wire.address import packed
 
 from ..support.clocks import FakeClock
+from ..support.workshop import KeptLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -197,3 +198,46 @@ def test_a_store_that_nobody_has_started_is_asked_and_closed() -> None:
     store = MemoryStore(FakeClock())
     assert ask_alone(store, {"do": "grant", "address": "192.0.2.7", "window": 60}) == {"granted": "192.0.2.7"}
     assert "error" in answer(store, {"do": "leases"}), "closed"
+
+
+# --- the audit trail
+
+
+def audit(question: Any, answer: Answer) -> list[tuple[str, str, str, dict[str, Any]]]:
+    log, answers = KeptLog(), list[Answer]()
+    noted(log, question, answers.append)(answer)
+    assert answers == [answer]
+    return log.lines
+
+
+def words(**given: object) -> dict[str, object]:
+    return dict.fromkeys(("client", "login", "seconds", "leases", "error")) | given
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "expected"),
+    [
+        (
+            {"do": "grant", "address": "192.0.2.7", "login": None, "window": 1800.0},
+            {"granted": "192.0.2.7"},
+            words(client="192.0.2.7", login="(admin)", seconds=1800),
+        ),
+        (
+            {"do": "grant", "address": "192.0.2.7", "login": "alice", "window": 60},
+            {"error": "the lease store is down: x"},
+            words(client="192.0.2.7", login="alice", seconds=60, error="the lease store is down: x"),
+        ),
+        ({"do": "grant", "window": float("nan")}, {"error": "x"}, words(login="(admin)", error="x")),
+        ({"do": "revoke", "address": "192.0.2.7"}, {"revoked": 2}, words(client="192.0.2.7", leases=2)),
+        ({"do": "revoke", "login": "alice"}, {"revoked": 0}, words(login="alice", leases=0)),
+    ],
+)
+def test_N11_who_the_administrator_lets_in_or_shuts_out_is_in_the_log(
+    question: Any, answer: Answer, expected: dict[str, object]
+) -> None:
+    assert audit(question, answer) == [("info", "popgate", question["do"], expected)]
+
+
+@pytest.mark.parametrize("kind", ["leases", "history", "report", None])
+def test_who_only_looks_is_not_in_the_log(kind: str | None) -> None:
+    assert audit({"do": kind}, {}) == []
