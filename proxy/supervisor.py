@@ -137,9 +137,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Serve until a signal ends it."""
-        wake, woken = socket.socketpair()
-        for sock in (wake, woken):
-            sock.setblocking(False)
+        wake, woken = socket.socketpair(type=socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, lambda *_: None)  # by habit with others, SIGUSR1 is sent for logs: it ends no mail
@@ -158,6 +156,7 @@ class Supervisor:
                 key.data(key.fileobj)
             self._tick(self._clock())
             self._log.flush()
+        self._children.close()
         self._control.close()
         if self._agent is not None:
             self._agent.close()

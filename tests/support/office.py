@@ -51,6 +51,7 @@ class Office:
         self.now = 1000.0
         self.forks = 0
         self.killed: list[tuple[int, int]] = []
+        self.is_over = False
         self.pairs: list[socket.socket] = []
         monkeypatch.setattr(socket, "socketpair", self._pair)
         monkeypatch.setattr(os, "fork", self.fork)
@@ -60,8 +61,8 @@ class Office:
         self.log = self.supervisor._log = self.children.log = KeptLog()
         self.supervisor._admin.log = self.log
 
-    def _pair(self) -> tuple[socket.socket, socket.socket]:
-        ours, theirs = _socketpair()
+    def _pair(self, **kind: Any) -> tuple[socket.socket, socket.socket]:
+        ours, theirs = _socketpair(**kind)
         self.pairs.append(theirs.dup())  # the supervisor closes its copy, as if there were a child
         return ours, theirs
 
@@ -74,6 +75,15 @@ class Office:
         for number, sock in enumerate(self.pairs):
             sock.sendall(packed({"ready": number}))
         self.turn()
+
+    def end(self, monkeypatch: pytest.MonkeyPatch) -> int:
+        """Its whole life, of which only the beginning and the end are left; the signals stay the test's."""
+        monkeypatch.setattr(signal, "signal", lambda *_: None)
+        monkeypatch.setattr(signal, "set_wakeup_fd", lambda *_, **__: None)
+        monkeypatch.setattr(type(self.children), "running", lambda _: False)
+        self.supervisor._draining = self.is_over = True
+        code: int = self.supervisor.run()
+        return code
 
     def turn(self) -> None:
         while ready := self.supervisor._selector.select(0):
@@ -120,11 +130,12 @@ class Office:
         self.turn()
 
     def close(self) -> None:
-        self.supervisor._control.close()
-        if self.supervisor._agent is not None:
-            self.supervisor._agent.close()
-        self.children.close()
-        self.supervisor._admin.forget()
+        if not self.is_over:
+            self.supervisor._control.close()
+            if self.supervisor._agent is not None:
+                self.supervisor._agent.close()
+            self.children.close()
+            self.supervisor._admin.forget()
         self.supervisor._selector.close()
         for one in self.supervisor._sockets:
             one.sock.close()

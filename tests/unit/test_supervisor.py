@@ -73,6 +73,12 @@ def test_while_draining_the_dead_stay_dead(office: Office) -> None:
     assert office.forks == 2
 
 
+def test_the_end_leaves_no_channel_open(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor that of a worker that is buried before its end is read."""
+    assert office.end(monkeypatch) == 0
+    assert [child.channel._sock.fileno() for child in office.children._all] == [-1, -1]
+
+
 # --- the agent
 
 
