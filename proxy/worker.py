@@ -14,7 +14,6 @@ import asyncio
 import fcntl
 import gc
 import os
-import signal
 import termios
 from typing import TYPE_CHECKING, Final
 
@@ -39,6 +38,7 @@ from .net.service import Service, Shared
 from .net.timers import TICK, Deadlines
 from .node import sessions
 from .node.channel import MAX, Frames, config_of, packed
+from .node.children import ignore_signals
 from .node.store_watch import StoreWatch
 from .patience import Patience
 from .questions import ask, noted
@@ -70,9 +70,7 @@ _REMEMBERING: Final = 5.0
 
 def run(outfit: Outfit) -> int:
     """Serve until drained; the exit code of the process."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)  # the supervisor passes on what concerns us
-    signal.set_wakeup_fd(-1)
+    ignore_signals()  # the supervisor passes on what concerns us
     loop = new_loop()
     asyncio.set_event_loop(loop)
     try:

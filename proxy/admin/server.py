@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +18,7 @@ from aiohttp import web
 
 from ..errors import ConfigError
 from ..node.channel import Frames, config_of
+from ..node.children import ignore_signals
 from ..runtime import log_of
 from .door import Door
 from .facts import Facts, ask
@@ -39,9 +39,7 @@ TICK: Final = 5.0
 
 def run(outfit: AdminOutfit) -> int:
     """Serve until the supervisor is gone; the exit code of the process."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)  # the supervisor ends it
-    signal.set_wakeup_fd(-1)
+    ignore_signals()  # the supervisor ends it
     with contextlib.suppress(OSError):  # where a sandbox forbids it
         os.nice(NICENESS)
     asyncio.run(Server(outfit).serve())

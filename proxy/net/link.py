@@ -146,7 +146,7 @@ class Link:
             ending.close(self)
         else:
             self.left = True
-            if self.open_login:
+            if self.open_login is not None:
                 self.shared.left(self)
             if not self._has_gone():
                 self.call(self.session.client_eof)
@@ -209,14 +209,14 @@ class Link:
             ending.close(self)
         elif self._wait is None and self.service.implicit_tls:
             self._end("client too slow in the TLS handshake")
-        elif isinstance(self.session, SmtpSession) and self._left() < 0.5:  # `limit` has rounded it
+        elif isinstance(self.session, SmtpSession) and self._left(self.shared.clock()) < 0.5:  # `limit` has rounded it
             self.call(lambda: self.session.cut(Cut.TOO_LONG))
         else:
             self.call(self.session.out_of_time)
 
-    def _left(self) -> float:
+    def _left(self, now: float) -> float:
         """Seconds of the session's own limit."""
-        return self.service.session_timeout - ending.lasted(self)
+        return self.began + self.service.session_timeout - now
 
     # What the worker says
 
@@ -381,7 +381,7 @@ class Link:
         self._step, self._wait = session.step, wait
         if wait is Wait.MAILBOX:  # it may stay open: RULES G4 renews its lease for hours
             return self.service.waits[wait]
-        left = self.began + self.service.session_timeout - self.shared.deadlines.now
+        left = self._left(self.shared.deadlines.now)
         if left < 1.0 and self.deadlines is not None:
             return None  # what was armed last is the session's end: no octet moves it any more
         return min(self.service.waits[wait], max(1.0, round(left)))

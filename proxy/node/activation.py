@@ -25,10 +25,7 @@ FIRST: Final = 3
 """The first descriptor that is passed (SD_LISTEN_FDS_START)."""
 MAX: Final = 1024
 """Sockets that may be passed; more is a broken variable."""
-_TCP: Final = (
-    socket.IPPROTO_TCP,
-    262,
-)  # and IPPROTO_MPTCP, which `socket` names from Python 3.12 on: SocketProtocol=mptcp
+_MPTCP: Final = 262  # of SocketProtocol=mptcp; `socket` names it from Python 3.12 on
 _CURE: Final = "the .socket unit needs ListenStream= with a port or an address and port, and Accept=no"
 
 
@@ -73,7 +70,11 @@ def _listening(descriptor: int) -> socket.socket:
     sock = socket.socket(fileno=descriptor)
     try:
         family, kind, protocol = sock.family, sock.type, sock.proto
-        if family not in (socket.AF_INET, socket.AF_INET6) or kind != socket.SOCK_STREAM or protocol not in _TCP:
+        if (
+            family not in (socket.AF_INET, socket.AF_INET6)
+            or kind != socket.SOCK_STREAM
+            or protocol not in (socket.IPPROTO_TCP, _MPTCP)
+        ):
             raise OSError(f"family {int(family)}, type {int(kind)}, protocol {protocol}")
         if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise OSError("it does not listen")

@@ -249,6 +249,13 @@ class Children:
                 os.kill(child.pid, signal.SIGKILL)
 
 
+def ignore_signals() -> None:
+    """In a child: what is sent to popgate is the supervisor's."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    signal.set_wakeup_fd(-1)
+
+
 def pause(last: float, lived: float) -> float:
     """Seconds until who has died is started again; `last`: the pause before, `lived`: seconds since then."""
     return PAUSES[0] if lived > STEADY else min(max(last * 2, PAUSES[0]), PAUSES[1])
