@@ -20,6 +20,7 @@ Not here: what `StoreUnavailable` means for a recipient (451, `policy.py`) or fo
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
@@ -72,7 +73,7 @@ class SqliteStore:
         # Any: one list carries questions with different kinds of answers, each for its own `then`.
         self._gathered: list[Question[Any]] = []
         self._timer: asyncio.TimerHandle | None = None  # runs while there are some
-        self._handed_over = 0.0  # loop time
+        self._handed_over = -math.inf  # loop time; the clock may begin at the boot, a moment ago
         self._answers: deque[tuple[Question[Any], Any]] = deque()  # filled by the thread, emptied by the loop
         self._late = Late(clock, arrears or Arrears(), self._write_late)
         self._pending = Pending(timeout, self._late)
