@@ -5,8 +5,8 @@ source is the same, so compiled and pure modules go together; the compiled ones 
 It needs a C compiler and Python's headers; mypyc comes from PyPI for the time of the build.
 
 Only modules of the hot path are named, and what belongs to their classes.  Not among them: wire/dots.py, whose work is
-done by C already, and where mypyc would copy a body that passes uncopied; net/records.py, because mypyc 2.4 evaluates
-the f() of `memoryview[f():]` twice; what keeps weak references, inherits from `str`, or awaits.
+done by C already, and where mypyc would copy a body that passes uncopied; net/sockets/tls_records.py, because mypyc 2.4
+evaluates the f() of `memoryview[f():]` twice; what keeps weak references, inherits from `str`, or awaits.
 """
 
 import os
@@ -17,11 +17,15 @@ from setuptools import setup
 
 MYPYC = "mypy>=1.18"
 MODULES = [
-    *sorted({*glob("proxy/wire/[!_]*.py"), *glob("proxy/session/[!_]*.py")} - {"proxy/wire/dots.py"}),
-    "proxy/net/account.py", "proxy/net/announcing.py", "proxy/net/answers.py", "proxy/net/census.py",
-    "proxy/net/crowd.py", "proxy/net/dialling.py", "proxy/net/ending.py", "proxy/net/flow.py", "proxy/net/leg.py",
-    "proxy/net/link.py", "proxy/net/listener.py", "proxy/net/poller.py", "proxy/net/pool.py", "proxy/net/tallies.py",
-    "proxy/net/timers.py", "proxy/net/tls_leg.py", "proxy/net/upstream.py", "proxy/policy.py",
+    *sorted(
+        {*glob("proxy/wire/[!_]*.py"), *glob("proxy/session/**/[!_]*.py", recursive=True)} - {"proxy/wire/dots.py"}
+    ),
+    "proxy/net/link/journal.py", "proxy/net/link/upstream_side.py", "proxy/net/link/requests.py",
+    "proxy/shared_memory/connections.py", "proxy/shared_memory/count_sketch.py", "proxy/net/upstream/connector.py",
+    "proxy/net/link/closing.py", "proxy/net/link/flow.py", "proxy/net/sockets/leg.py", "proxy/net/link/link.py",
+    "proxy/net/accept/listener.py", "proxy/net/sockets/poller.py", "proxy/net/upstream/pool.py",
+    "proxy/net/link/tallies.py", "proxy/net/timers.py", "proxy/net/sockets/tls_leg.py",
+    "proxy/net/upstream/upstream.py", "proxy/gate/policy.py",
 ]  # fmt: skip
 wanted = os.environ.get("POPGATE_COMPILE") == "1"
 asked = {"egg_info", "dist_info"} & set(sys.argv)  # only what the build needs is asked: mypyc has not come yet

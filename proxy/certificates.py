@@ -4,8 +4,8 @@ Promises: `read` says in one line what is wrong with a file, and which command m
 accepts makes `ssl` ask for a pass phrase on the terminal.  `make` never shows a private key to another user, not even
 for an instant, and never leaves half a file.
 
-Not here: TLS itself, and the choice of a certificate for a client (net/tls.py); ACME (certbot, lego and their like keep
-`fullchain.pem` and `privkey.pem` in a folder, and such a folder is taken as it is).
+Not here: TLS itself, and the choice of a certificate for a client (net/tls/contexts.py); ACME (certbot, lego and their
+like keep `fullchain.pem` and `privkey.pem` in a folder, and such a folder is taken as it is).
 
 An expired certificate is not an error: the mail of a whole company would stop for something that most mail clients
 only warn of.  The caller says it loudly.

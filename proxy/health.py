@@ -1,13 +1,13 @@
 """Health probes: asks each server now and then how it is, and says in the log when one goes down or comes up.
 
 A probe speaks the protocol as a client would: greeting, TLS where it is configured, EHLO or CAPA, QUIT.  One process of
-the node probes, whoever is worker 0, and all workers read what it found (net/scoreboard.py), so that a server's log
-fills no faster with more workers.  A server at which a client's session began within `health_interval` is not probed:
-it has been asked already.  Intervals vary by a tenth, so that several nodes do not come all at once.
+the node probes, whoever is worker 0, and all workers read what it found (shared_memory/server_health.py), so that a
+server's log fills no faster with more workers.  A server at which a client's session began within `health_interval` is
+not probed: it has been asked already.  Intervals vary by a tenth, so that several nodes do not come all at once.
 
 Down after `FALL` failed probes in a row, or at the first if it has never been seen up; a client's session that could
-not begin (net/dialling.py) takes it down at once, and is looked into at once.  Up after one success of either kind:
-clients are better served by a server that comes too early, for they fail over, than by none.
+not begin (net/upstream/connector.py) takes it down at once, and is looked into at once.  Up after one success of either
+kind: clients are better served by a server that comes too early, for they fail over, than by none.
 
 A probe takes a place like a client (`max_connections`); a server that is full is not probed.
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from .log import Log
-    from .net.upstream import Address, Upstream
+    from .net.upstream.upstream import Address, Upstream
 
 FALL: Final = 2
 """Probes that must fail in a row: one alone may be a lost packet or a server that is being restarted."""

@@ -7,8 +7,8 @@ workers are the node's.  A worker that dies loses its gauges, and leaves its cou
 counted in its last tenth of a second is lost.
 
 Made by the supervisor before it forks.  Listeners are known by then, and no reload changes them.  What a reload does
-change (servers, certificates) is counted elsewhere: net/scoreboard.py.  How figures are written for Prometheus:
-admin/exposition.py, by the names below.
+change (servers, certificates) is counted elsewhere: shared_memory/server_health.py.  How figures are written for
+Prometheus: admin/exposition.py, by the names below.
 
 Rejected: counting in the shared memory itself, which costs twice as much each time (measured).  prometheus-client's
 own multiprocess mode, whose files outlive the process and cost microseconds a count.

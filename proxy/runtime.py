@@ -13,24 +13,24 @@ from typing import TYPE_CHECKING, Final
 
 from .config.schema import CLIENT
 from .errors import ConfigError
+from .gate.policy import RelayPolicy
 from .leases.clock import Clock
 from .leases.memory import MemoryStore
 from .leases.sqlite import SqliteStore
 from .log import Log, open_log
-from .net.own import is_own, listens_there
-from .net.pool import FORGIVEN, Pools
-from .net.postfix import PolicyService
-from .net.scoreboard import Scoreboard, keys_of
+from .neighbours.postfix_policy import PolicyService
+from .neighbours.whoson_client import WhosonClient
+from .neighbours.whoson_server import WhosonServer
+from .net.local_addresses import is_own, listens_there
 from .net.service import Service
-from .net.showing import Showing
-from .net.tls import ServerTls, upstream_context
-from .net.upstream import ORIGINAL, Server, Upstream
-from .net.whoson_client import WhosonClient
-from .net.whoson_server import WhosonServer
-from .policy import RelayPolicy
+from .net.tls.contexts import ServerTls, upstream_context
+from .net.upstream.announcement import Showing
+from .net.upstream.pool import FORGIVEN, Pools
+from .net.upstream.upstream import ORIGINAL, Server, Upstream
 from .session.events import Wait
-from .session.pop3 import PopSettings
-from .session.smtp import SmtpSettings
+from .session.pop3.session import PopSettings
+from .session.smtp.session import SmtpSettings
+from .shared_memory.server_health import Scoreboard, keys_of
 from .sinks import DEVICE, SYSLOG, SYSLOG_BSD
 from .wire.address import Networks
 from .wire.esmtp import EhloEditor
@@ -44,11 +44,11 @@ if TYPE_CHECKING:
     from .config import Config, Gate, Listener
     from .config import Upstream as UpstreamConfig
     from .config.redis_url import RedisUrl
+    from .gate.patience import Patience
+    from .gate.policy import Others
     from .leases.base import Arrears, LeaseStore
     from .metrics import LookUps
-    from .net.doors import Answerer
-    from .patience import Patience
-    from .policy import Others
+    from .neighbours.query_server import Answerer
 
 Bound = frozenset[tuple[str, int]]
 """Addresses and ports at which popgate listens."""
@@ -80,8 +80,8 @@ def _open_redis(
     try:
         # Here and not above: it needs an extra.  The supervisor comes by before it becomes `user`, and its workers
         # have what it imported.
-        from .leases.redis import RedisStore
-        from .leases.redis_line import Server
+        from .leases.redis.connection import Server
+        from .leases.redis.store import RedisStore
     except ImportError as error:
         cure = 'its Python packages are missing; run: pip install "popgate[redis]"'
         raise ConfigError([f"store.url: redis: {cure} ({error})"]) from error

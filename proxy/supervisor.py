@@ -12,7 +12,8 @@ are served for `ANNOUNCE` seconds, so that none is sent here in vain (RULES N6);
 reads the configuration again: it is checked here, completely, and only a good one goes to the workers (N7).  Once the
 sockets are bound nothing runs as root any more.
 
-Not here, but in node/: the workers' lives (children.py), their answers (inquiries.py), transcripts (tracing.py).
+Not here, but in node/: the workers' lives (node/workers.py), their answers (node/worker_queries.py), transcripts
+(tracing.py).
 """
 
 from __future__ import annotations
@@ -35,32 +36,33 @@ from .errors import ConfigError
 from .leases.clock import Clock
 from .log import reopen
 from .metrics import Board
-from .net.census import Census
-from .net.failures import Failures
-from .node import conditions, sessions
+from .node import sessions
+from .node import status as conditions
 from .node.activation import inherited
 from .node.agent import AgentServer, words
 from .node.certificate_watch import CertificateWatch
 from .node.channel import Message, config_text
-from .node.children import Child, Children
 from .node.control import Asker, ControlServer
-from .node.doorways import Doorway, bind_paths, bind_ports
-from .node.inquiries import Inquiries
 from .node.notify import Notify
-from .node.outfit import Outfit
 from .node.privileges import become, demand_net_raw, raise_descriptors
 from .node.rotation import Rotation
+from .node.service_sockets import Doorway, bind_paths, bind_ports
 from .node.sockets import bind_all, listening
 from .node.tracing import Tracing
+from .node.worker_context import Outfit
+from .node.worker_queries import Inquiries
+from .node.workers import Child, Children
 from .runtime import check_successor, log_of, make_tls, rehearse, reload_tls, server_keys, spoofing_keys
 from .shadow import judged
+from .shared_memory.connections import Census
+from .shared_memory.failed_logins import Failures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from .config import Config
-    from .net.tls import ServerTls
+    from .net.tls.contexts import ServerTls
 
 ANNOUNCE: Final = 5.0
 """Seconds between the agent's first `drain` and the drain: two of HAProxy's agent-inter (2 s, its default), and one."""

@@ -17,31 +17,31 @@ import os
 import termios
 from typing import TYPE_CHECKING, Final
 
-from . import known
 from .errors import ConfigError
+from .gate.patience import Patience
 from .health import Prober
 from .leases.clock import Clock
-from .leases.observations import Notes
 from .leases.renewals import Renewals
 from .leases.sqlite import SqliteStore
+from .leases.usage_report import Notes
 from .log import reopen
 from .metrics import NODE, WAITING, LookUps
-from .net.doors import door
-from .net.leg import LINGER
-from .net.link import Link
-from .net.listener import Listener
-from .net.poller import Poller
-from .net.pool import Pools
-from .net.probe import Probe
-from .net.reminders import Reminders
+from .neighbours.query_server import door
+from .neighbours.reminders import Reminders
+from .net.accept.balancer_check import Probe
+from .net.accept.listener import Listener
+from .net.link.link import Link
 from .net.service import Service, Shared
+from .net.sockets.leg import LINGER
+from .net.sockets.poller import Poller
 from .net.timers import TICK, Deadlines
+from .net.upstream.pool import Pools
 from .node import sessions
 from .node.channel import MAX, Frames, config_of, packed
-from .node.children import ignore_signals
 from .node.store_watch import StoreWatch
-from .patience import Patience
-from .questions import ask, noted
+from .node.workers import ignore_signals
+from .queries import address as known
+from .queries.leases import ask, noted
 from .runtime import build_answerers, build_others, build_services, log_of, open_store, reload_tls, upstreams_of
 from .wire import address
 
@@ -56,9 +56,9 @@ if TYPE_CHECKING:
 
     from .config import Config
     from .leases.base import Key
-    from .net.whoson_client import WhosonClient
+    from .neighbours.whoson_client import WhosonClient
     from .node.channel import Message
-    from .node.outfit import Outfit
+    from .node.worker_context import Outfit
     from .wire.proxyheader import ProxyHeader
 
 

@@ -1,6 +1,6 @@
 """The supervisor's end of the process that answers HTTP: started, restarted, told of a reload, ended.
 
-It is restarted like a worker (node/children.py) and never waited for.  It has nothing that must be brought to an end,
+It is restarted like a worker (node/workers.py) and never waited for.  It has nothing that must be brought to an end,
 so it stays to the end of a drain, whose state it tells, and is killed then.  When the supervisor dies its channel
 closes, and it goes by itself.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..node.channel import Channel
-from ..node.children import ending, pause
+from ..node.workers import ending, pause
 
 if TYPE_CHECKING:
     import selectors
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..log import Log
     from ..metrics import Board
-    from ..net.census import Census
     from ..node.channel import Message
     from ..node.sockets import ListeningSocket
+    from ..shared_memory.connections import Census
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from aiohttp import web
 
 from ..errors import ConfigError
 from ..node.channel import Frames, config_of
-from ..node.children import ignore_signals
+from ..node.workers import ignore_signals
 from ..runtime import log_of
 from .door import Door
 from .facts import Facts, ask

@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from ..net import account
-from ..why import explain, places
+from ..net.link import journal as account
+from ..queries.why import explain, places
 from ..wire.address import cut, packed, shown
 from .door import is_ours
 from .exposition import exposition
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..log import Log
     from ..metrics import Board
-    from ..net.census import Census
+    from ..shared_memory.connections import Census
     from .door import Door
     from .facts import Answer, Facts
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..metrics import Board
-    from ..net.census import Census
+    from ..shared_memory.connections import Census
     from .facts import Answer, Facts
     from .history import History
 

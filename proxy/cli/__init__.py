@@ -1,7 +1,7 @@
 """The command line (DESIGN 7).  Exit codes: 0 good, 1 it failed while running, 2 usage or configuration.
 
-Errors are one line each on stderr.  What a command does is elsewhere; here are its words and its exit code: serving.py,
-gate.py, running.py, files.py, completion.py.
+Errors are one line each on stderr.  What a command does is elsewhere; here are its words and its exit code: run.py,
+gate.py, control.py, files.py, completion.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ import traceback
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, PopgateError
-from . import completion, files, gate, running, serving
+from . import completion, files
+from . import control as running
+from . import leases as gate
+from . import run as serving
 from .parser import FAILED, GOOD, USAGE, Commands
 
 if TYPE_CHECKING:

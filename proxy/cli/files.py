@@ -13,7 +13,7 @@ from ..config.values import Wrong
 from ..errors import ConfigError
 from . import initial, parser
 from .parser import GOOD
-from .serving import checked
+from .run import checked
 
 if TYPE_CHECKING:
     import argparse

@@ -9,19 +9,21 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from .. import known, questions
 from ..errors import PopgateError, StoreUnavailable
-from ..leases import history, observations
+from ..leases import history
+from ..leases import usage_report as observations
 from ..leases.clock import Clock
 from ..leases.table import LeaseTable
 from ..node import control
 from ..node.privileges import become
+from ..queries import address as known
+from ..queries import leases as questions
 from ..runtime import open_store
 from ..wire.address import packed, shown
 
 if TYPE_CHECKING:
     from ..config import Config
-    from ..questions import Answer
+    from ..queries.leases import Answer
 
 _NOTHING: Answer = {"leases": [], "count": 0, "revoked": 0, "history": [], "report": [], **known.UNKNOWN}
 

@@ -1,4 +1,5 @@
-"""Leases, history, report and sessions as text for a terminal, from the answers of questions.py and node/sessions.py.
+"""Leases, history, report and sessions as text for a terminal, from the answers of queries/leases.py and
+node/sessions.py.
 
 Times are local.  What a peer chose (a login) is shown without what could steer a terminal.  Programs take `--json`.
 """

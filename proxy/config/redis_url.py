@@ -6,7 +6,7 @@ could pose as the store could open the gate.  Reserved characters in user and pa
 
 Promise: what is wrong with a URL is said without repeating it, because it may hold the password; `masked` is for
 everything that people see.  Sentinels, clusters and unix sockets are not taken: one name or address that moves with
-the server is followed (leases/redis_line.py).
+the server is followed (leases/redis/connection.py).
 """
 
 from __future__ import annotations

@@ -171,7 +171,7 @@ class Upstream:
     tls_min_version: TlsVersion = "TLSv1.2"
     tls_ca: Path | None = None  # instead of the system's authorities
     tls_name: str = ""  # instead of the server's host name
-    tls_pin: str = ""  # instead of any authority; its form is net/tls.py's
+    tls_pin: str = ""  # instead of any authority; its form is net/tls/contexts.py's
     send_proxy: SendProxy = "off"
     xclient: bool = False
     source: str = ""  # CLIENT or an IP address

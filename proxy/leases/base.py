@@ -9,7 +9,7 @@ Promises of every store:
 - The number of leases, of waiting questions and of late grants has a bound.
 
 Callbacks instead of coroutines because a look-up takes a few microseconds and a task would cost more than the look-up.
-A store knows nothing of prefixes, windows, `never_lease` or budgets: whoever asks has applied those (`policy.py`).
+A store knows nothing of prefixes, windows, `never_lease` or budgets: whoever asks has applied those (`gate/policy.py`).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Arrears:
     """How many leases clients believe to have that are not in the store yet: it can't be written now (RULES G7).
 
     While there are any, "no lease" is no fact: the recipient is deferred, also by the other workers of the machine,
-    which share one figure (net/census.py); this class serves one process alone.
+    which share one figure (shared_memory/connections.py); this class serves one process alone.
     """
 
     def __init__(self) -> None:
@@ -89,7 +89,8 @@ class Term:
     limit: int = 0
     """Of a grant: how many logins may hold the address, this one included (`LeaseStore.grant`)."""
     counted: tuple[bytes, int] | None = None
-    """Of one that a shared store made: which store, and how many revocations it had counted by then (made.py)."""
+    """Of one that a shared store made: which store, and how many revocations it had counted by then
+    (leases/redis/own_leases.py)."""
 
     @classmethod
     def starting(cls, clock: Clock, address: bytes, login: str, source: str, length: float, limit: int = 0) -> Term:
@@ -104,7 +105,7 @@ class Term:
 
 
 class LeaseStore(Protocol):
-    """What `policy.py`, the POP side and the command line ask of a store."""
+    """What `gate/policy.py`, the POP side and the command line ask of a store."""
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Open for business, after the fork, in the process and thread that will ask.  Never raises for a store that is

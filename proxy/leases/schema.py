@@ -54,7 +54,7 @@ CREATE TABLE observation (
     address  BLOB NOT NULL,
     login    BLOB NOT NULL,
     protocol TEXT NOT NULL,                                   -- "pop3", "smtp"
-    need     TEXT NOT NULL,                                   -- what its client can't do without (observations.py)
+    need     TEXT NOT NULL,                                   -- what its client can't do without (usage_report.py)
     times    INTEGER NOT NULL,
     first    REAL NOT NULL,                                   -- epoch seconds
     last     REAL NOT NULL,                                   -- epoch seconds

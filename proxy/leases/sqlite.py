@@ -4,17 +4,16 @@ Look-ups are made in the loop's own thread, on a connection that never waits (5 
 more); everything else, and a look-up that meets a lock or an error, goes to the writer thread (`writer.py`), where
 there is much of it gathered for GATHERING seconds.
 
-Promises: every question is answered exactly once, within `timeout` seconds also when the thread is stuck in a dead
-disk (`pending.py`); a grant or a renewal that failed is kept and written when the store is back, with the end it would
-have had (`late.py`).  A grant that was answered "unavailable" may still be written: the
-client was let in to read its mail, so the lease is due, and until it is written no worker says "no lease" to anybody
-(a locked file or a full disk can still be read, and knows nothing of it).  A late grant is bound to its limit when it
-is written, and among late ones the first come is served first.  A charge that failed is lost: who may relay by a lease
-that can be read, in a store that can't be written, relays uncounted.  Nothing here raises into the loop for a store
-that is down.
+Promises: every question is answered exactly once, within `timeout` seconds also when the thread is stuck in a dead disk
+(`in_flight.py`); a grant or a renewal that failed is kept and written when the store is back, with the end it would
+have had (`retry_queue.py`).  A grant that was answered "unavailable" may still be written: the client was let in to
+read its mail, so the lease is due, and until it is written no worker says "no lease" to anybody (a locked file or a
+full disk can still be read, and knows nothing of it).  A late grant is bound to its limit when it is written, and among
+late ones the first come is served first.  A charge that failed is lost: who may relay by a lease that can be read, in a
+store that can't be written, relays uncounted.  Nothing here raises into the loop for a store that is down.
 
 What a kill or a power cut may lose is said in `file.py`; what late grants a closed store still held is lost.
-Not here: what `StoreUnavailable` means for a recipient (451, `policy.py`) or for a held `+OK`.
+Not here: what `StoreUnavailable` means for a recipient (451, `gate/policy.py`) or for a held `+OK`.
 """
 
 from __future__ import annotations
@@ -25,12 +24,13 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import StoreUnavailable
-from . import history, observations
+from . import history
+from . import usage_report as observations
 from .base import Arrears, Lease, Term, check_revocation, login_octets
-from .charged import Charged
 from .file import StoreBusy
-from .late import Late
-from .pending import Pending
+from .in_flight import Pending
+from .in_flight_usage import Charged
+from .retry_queue import Late
 from .watch import Watch
 from .writer import Answers, Question, Writer
 
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 
     from .clock import Clock
     from .history import Tenancy
-    from .late import Landed
-    from .observations import Observation
+    from .retry_queue import Landed
     from .table import LeaseTable
+    from .usage_report import Observation
 
 GATHERING: Final = 0.01
 """Seconds from one hand-over to the thread to the next: who asks meanwhile shares a commit, who comes alone waits for

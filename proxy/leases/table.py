@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import history, observations
+from . import history
+from . import usage_report as observations
 from .base import Lease, Term, check_revocation, in_order, login_octets, login_text
 from .file import StoreFile
 from .schema import COUNT_LEFT, LEFT
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from .clock import Clock
     from .file import Values
-    from .observations import Observation
+    from .usage_report import Observation
 
 _FIND = f"""
 SELECT login, source, granted, {LEFT} AS seconds, messages, recipients, {COUNT_LEFT}

@@ -19,7 +19,7 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import StoreUnavailable
-from . import pending
+from . import in_flight as pending
 from .file import StoreBusy
 from .table import LeaseTable
 

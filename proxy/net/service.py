@@ -10,24 +10,24 @@ from .tracing import Traces
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ..gate.policy import RelayPolicy
     from ..leases.base import Key
-    from ..leases.observations import Notes
+    from ..leases.usage_report import Notes
     from ..log import Log
     from ..metrics import Figures
-    from ..policy import RelayPolicy
     from ..session.events import Wait
-    from ..session.pop3 import PopSettings
-    from ..session.smtp import SmtpSettings
+    from ..session.pop3.session import PopSettings
+    from ..session.smtp.session import SmtpSettings
+    from ..shared_memory.connections import Census
+    from ..shared_memory.failed_logins import Failures
+    from ..shared_memory.recent_refusals import RefusalRow
     from ..wire.address import Networks
-    from .census import Census
-    from .failures import Failures
-    from .link import Link
-    from .poller import Poller
-    from .probe import Probe
-    from .refusals import RefusalRow
+    from .accept.balancer_check import Probe
+    from .link.link import Link
+    from .sockets.poller import Poller
     from .timers import Deadlines
-    from .tls import ServerTls
-    from .upstream import Upstream
+    from .tls.contexts import ServerTls
+    from .upstream.upstream import Upstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Service:
     tls: ServerTls | None
     implicit_tls: bool
     transparent: bool
-    """Whether clients wanted to reach somebody else (net/transparent.py)."""
+    """Whether clients wanted to reach somebody else (net/upstream/transparent.py)."""
     waits: dict[Wait, float]
     """Seconds for each kind of wait."""
     accept_proxy_from: Networks

@@ -7,7 +7,7 @@ A wait that begins is only noted (`begun`); the next tick arms what is still wai
 before it: a dialogue costs no more than its first note.
 
 A deadline is kept to the tick: at most `TICK` late, two for a wait that was noted, never early.  What must be exact
-(the end of a lease) is compared with the clock where it is used, see net/link.py.
+(the end of a lease) is compared with the clock where it is used, see net/link/link.py.
 """
 
 from __future__ import annotations

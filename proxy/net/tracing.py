@@ -10,8 +10,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from ..session.pop3 import PopSession
-from ..session.smtp import SmtpSession, SmtpSettings
+from ..session.pop3.session import PopSession
+from ..session.smtp.session import SmtpSession, SmtpSettings
 from ..session.traced import TracedPop, TracedSmtp
 from ..wire.address import literal
 

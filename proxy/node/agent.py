@@ -11,7 +11,7 @@ Both `ready` and `up` are said each time: a node that has been restarted would e
 N counts by the server's own weight in HAProxy, which must be 100 to be divided: half of 1 is 0.
 
 The supervisor's selector drives it; it never waits for an asker, and forgets those that stay longer than `PATIENCE`.
-Not here: when a drain begins (supervisor.py), what is known of the servers (conditions.py).
+Not here: when a drain begins (supervisor.py), what is known of the servers (status.py).
 """
 
 from __future__ import annotations

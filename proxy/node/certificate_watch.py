@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..config import Config
     from ..log import Log
-    from ..net.tls import ServerTls
+    from ..net.tls.contexts import ServerTls
 
 PAUSE: Final = 60.0
 """Seconds between two looks."""

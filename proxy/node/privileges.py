@@ -5,8 +5,8 @@ As root are done: reading configuration and certificates, and then binding the p
 that user, and no file is opened or given away as root in a folder where `user` could have put a link.
 
 One right of root's may be kept, CAP_NET_RAW: connections from the clients' own addresses need it one by one
-(net/transparent.py).  Where systemd or somebody else gives it to `user` (AmbientCapabilities=CAP_NET_RAW), popgate need
-not be root for that.
+(net/upstream/transparent.py).  Where systemd or somebody else gives it to `user` (AmbientCapabilities=CAP_NET_RAW),
+popgate need not be root for that.
 
 The command line becomes `user` too before it touches a store that no daemon has open (RULES N8), and `check` and
 `selftest` for a moment (`as_user`), since what root can open proves nothing.
@@ -22,7 +22,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from ..errors import ConfigError
-from ..net.transparent import is_permitted
+from ..net.upstream.transparent import is_permitted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -9,22 +9,22 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING, Any, Final
 
-from ..net.link import Link
+from ..net.link.link import Link
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from ..net.probe import Probe
+    from ..net.accept.balancer_check import Probe
     from ..net.service import Service
     from .channel import Message
-    from .children import Child
+    from .workers import Child
 
 MOST: Final = 1000
 """Sessions in a list: more than a person reads, and a worker has it within a few milliseconds."""
 
 
 def listed(links: Iterable[Link | Probe]) -> Message:
-    """{"sessions": [...], "count": all of them}: one object each (net/link.py's `glance`), the newest first."""
+    """{"sessions": [...], "count": all of them}: one object each (net/link/link.py's `glance`), the newest first."""
     found = [link for link in links if isinstance(link, Link) and link.final is None]
     newest = heapq.nlargest(MOST, found, key=lambda link: link.began)
     return {"sessions": [link.glance() for link in newest], "count": len(found)}

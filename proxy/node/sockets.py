@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from ..errors import ConfigError
-from ..net.transparent import make_transparent
+from ..net.upstream.transparent import make_transparent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

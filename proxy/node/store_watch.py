@@ -2,9 +2,9 @@
 
 It is asked about nobody, so that the figures (metrics.py) know how it is when no mail goes out; `popgate status` and
 the status page read these.  A file is one for all workers of a node, so one of them tells.  What sessions make of a
-store that is down is policy.py's; they say so one by one.
+store that is down is gate/policy.py's; they say so one by one.
 
-Not here: the connection to a shared store, of which leases/redis.py tells by itself; permissions, which conditions.py
+Not here: the connection to a shared store, of which leases/redis/store.py tells by itself; permissions, which status.py
 looks at before the workers start.
 """
 

@@ -20,8 +20,8 @@ from ..errors import ConfigError, PopgateError, StoreUnavailable
 from ..leases.clock import Clock
 from ..leases.file import StoreBusy
 from ..leases.table import LeaseTable
-from ..net.listener import capacity, descriptors
-from ..net.tls import ServerTls
+from ..net.accept.listener import capacity, descriptors
+from ..net.tls.contexts import ServerTls
 from ..node import control
 from ..node.privileges import as_user
 from ..wire.address import packed, shown

@@ -1,7 +1,7 @@
 """One server of an upstream: reached, secured as configured, asked what it is.
 
-TLS is what popgate itself uses (net/tls.py).  Where it fails, a second connection looks at the certificate without
-checking it, for the `tls_pin` to paste; over that one nothing is said (RULES N9).  An address at which popgate
+TLS is what popgate itself uses (net/tls/contexts.py).  Where it fails, a second connection looks at the certificate
+without checking it, for the `tls_pin` to paste; over that one nothing is said (RULES N9).  An address at which popgate
 listens is not even connected to (RULES N10); a loop through a third machine can't be seen here, since popgate's
 greeting is its upstream's.
 """
@@ -19,9 +19,9 @@ from cryptography.x509.oid import NameOID
 
 from ..config.values import duration_text
 from ..errors import ConfigError, PopgateError, ProtocolError, UpstreamUnavailable
-from ..net.own import listens_there
-from ..net.showing import Showing
-from ..net.tls import shown_pin, upstream_context
+from ..net.local_addresses import listens_there
+from ..net.tls.contexts import shown_pin, upstream_context
+from ..net.upstream.announcement import Showing
 from . import pop3, smtp
 from .findings import Findings, said
 from .talk import HandshakeFailed, Silent, addresses, connect
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import ssl
 
     from ..config.schema import Endpoint, MailProtocol, Upstream
-    from ..net.tls import UpstreamTls
+    from ..net.tls.contexts import UpstreamTls
     from .talk import Address, Talk
 
 VISIT: Final = 6  # times connect_timeout: a server whose every answer comes at the last moment is given up

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from ..config.schema import Endpoint
-    from ..net.showing import Showing
-    from ..net.tls import UpstreamTls
+    from ..net.tls.contexts import UpstreamTls
+    from ..net.upstream.announcement import Showing
 
 T = TypeVar("T")
 

@@ -54,7 +54,7 @@ class Cut(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """May this client relay?  Made by policy.py, applied by the SMTP session."""
+    """May this client relay?  Made by gate/policy.py, applied by the SMTP session."""
 
     outcome: Outcome
     why: str

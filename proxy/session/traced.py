@@ -17,12 +17,12 @@ from ..wire.pop3 import MAX_LINE as MAX_POP3_LINE
 from ..wire.pop3 import ReplyLines
 from ..wire.replies import ReplyBuffer
 from ..wire.sasl import MAX_LINE
-from . import smtp_replies
-from .pop3 import PopSession, PopSettings
-from .pop3_state import GREETING, LEASE, OPEN, REPLY
-from .pop3_state import SASL as POP3_SASL
-from .smtp import SmtpSession, SmtpSettings
-from .smtp_state import BODY, SASL, Owed
+from .pop3.session import PopSession, PopSettings
+from .pop3.state import GREETING, LEASE, OPEN, REPLY
+from .pop3.state import SASL as POP3_SASL
+from .smtp import replies as smtp_replies
+from .smtp.session import SmtpSession, SmtpSettings
+from .smtp.state import BODY, SASL, Owed
 from .transcript import CLIENT, MAILBOX_VERBS, POP3_VERBS, SMTP_VERBS, TO_CLIENT, TO_UPSTREAM, UPSTREAM, Transcript
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Final
 
 from ..wire.lines import TOO_LONG
 from ..wire.sasl import MECHANISMS
-from . import pop3_texts, smtp_texts
+from .pop3 import texts as pop3_texts
+from .smtp import texts as smtp_texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ they are refused; so nothing in front of it can hide it from here while OpenSSL 
 record.  At most LIMIT octets are wanted.  One exception: the hello in SSLv2's form, which has no extensions and so no
 ALPN, and which the OpenSSL 0.9.8 of old printers sends; it is for OpenSSL to judge.
 
-Not here: the verdict and the alert (net/client_side.py); anything that depends on the version or the ciphers.
+Not here: the verdict and the alert (net/tls/client_hello.py); anything that depends on the version or the ciphers.
 
 RFC 8446 4.1.2 and 5.1 (the same layout since RFC 2246), RFC 6066 3 (server_name), RFC 7301 3.1 (ALPN); RULES S11.
 """

@@ -32,7 +32,7 @@ with what is run today, and none of it does.
 A bound on the letter of S8: a line that a CRLF began, with one dot, more than LINE_LIMIT octets and a stray newline at
 its end gets no further dot, since it would have to be held back whole.  There is text behind its dot: no end to anyone.
 
-Does not: limit the length of lines or of the message, unstuff dots, time anything, or answer (session/smtp.py).
+Does not: limit the length of lines or of the message, unstuff dots, time anything, or answer (session/smtp/session.py).
 
 Speed (CPython 3.11 to 3.13 alike, GB/s at 256 KiB): base64, or any text whose lines have one length, 11; random short
 lines with dots 1.2; text that came with bare LF 0.27.  Most octets are in order, so what counts is the proof
@@ -53,7 +53,9 @@ _END = b"\r\n.\r\n"
 _EVEN_FROM = 4096  # octets: below it the fixed 3 us of `passes` cost more than they save
 _EVEN_PERIOD = 32  # octets: shorter lines make the strided slices dearer than the scan they save
 _PIECE = 65536  # octets that _in_order makes an object of: under the 128 KiB from which malloc gives pages back at once
-_WORK = bytearray(262144)  # one a process; `_copied` alone writes to it, what is read at once (net/leg.py) fits in
+_WORK = bytearray(
+    262144
+)  # one a process; `_copied` alone writes to it, what is read at once (net/sockets/leg.py) fits in
 _WORK_VIEW = memoryview(_WORK)
 
 # What the current line began with.  Sent in front of a body that is mended, so that the first line is like all others.

@@ -12,7 +12,7 @@ A header without a client's address (`source` is None) is good, too: LOCAL, UNKN
 never be taken for an address.  What is in the block of a LOCAL is ignored, its family and its TLVs too: AWS sends dummy
 addresses there.  Datagrams are refused: this is a TCP connection.
 
-Not here: who may send a header, and reading it off a socket (net/arrival.py).
+Not here: who may send a header, and reading it off a socket (net/accept/proxy_header.py).
 
 https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt, sections 2.1 and 2.2; RULES N1.
 """

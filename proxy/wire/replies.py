@@ -5,7 +5,7 @@ one. It is strict (RULES S6): three ASCII digits from 200 to 599, a space, a hyp
 the same code on every line, CRLF, no CR, LF or NUL elsewhere, at most 100 lines and 64 KiB.  Anything else is a
 `ProtocolError`: an upstream whose replies can be read in two ways can make client and proxy count differently.
 
-What a reply answers is not known here (session/ledger.py), what is changed in it neither (session/smtp.py,
+What a reply answers is not known here (session/ledger.py), what is changed in it neither (session/smtp/session.py,
 wire/esmtp.py).
 """
 

@@ -17,8 +17,8 @@ of them take:
   most 511 octets (from 512 on it dies), an address in its canonical form, names without control octets (gowhoson echoes
   them) and of at most 127 octets, of which the C daemon keeps 128.
 
-Not here: who may ask what, and the leases: net/whoson_server.py; asking others: net/whoson_client.py; the empty line of
-a stream: wire/stanzas.py.
+Not here: who may ask what, and the leases: neighbours/whoson_server.py; asking others: neighbours/whoson_client.py; the
+empty line of a stream: wire/stanzas.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a look-up costs who waits for it: its time in SQLite and in Redis, and how often Redis is asked.
 
 A foreign recipient takes one round trip to Redis, a local one none.  That is counted on a running popgate, by the
-scripts that its Redis has executed: every question of a store is one script (proxy/leases/redis_scripts.py).
+scripts that its Redis has executed: every question of a store is one script (proxy/leases/redis/scripts.py).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def measure(upstream: Upstream, certificate: Path, asked: int = 2000) -> list[Lo
     in_redis = local = foreign = None
     with _redis() as server:
         if server is not None:
-            from proxy.leases.redis import RedisStore
+            from proxy.leases.redis.store import RedisStore
 
             store = RedisStore(server.server, Clock(), _STORE_TIMEOUT)
             in_redis = asyncio.run(_median(store, asked))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxy.net.arrival import FORGOTTEN
+from proxy.net.accept.proxy_header import FORGOTTEN
 from proxy.wire.proxyheader import LOCAL_V2
 
 from ..support.appliance import SampleAppliance

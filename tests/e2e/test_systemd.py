@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.net.listener import ACCEPTS
+from proxy.net.accept.listener import ACCEPTS
 
 from ..support.dialogue import Dialogue, pop_login, send
 from ..support.folder import Folder

@@ -12,7 +12,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 TARGETS = (
-    *("smtp_session", "smtp_usual", "pop3_session", "replies", "pop3_replies", "path", "esmtp", "dots", "lines"),
+    *("smtp_session", "smtp_bulk", "pop3_session", "replies", "pop3_replies", "path", "esmtp", "dots", "lines"),
     *("sasl", "clienthello", "proxyheader", "whoson", "stanzas", "postfix", "pop3_login", "password"),
 )
 

@@ -5,7 +5,7 @@ The input: one octet for the mechanism, then the client's responses, LF between 
 
 from __future__ import annotations
 
-from proxy.session.pop3_login import PopLogin
+from proxy.session.upstream.pop3_login import PopLogin
 from proxy.wire.sasl import BadResponse, PasswordExchange
 
 from . import demand

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from proxy.errors import UpstreamUnavailable
 from proxy.session.events import Password
-from proxy.session.pop3_login import PopLogin
+from proxy.session.upstream.pop3_login import PopLogin
 
 from . import demand
 

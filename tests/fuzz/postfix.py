@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from proxy.config.schema import Gate
 from proxy.errors import ProtocolError
+from proxy.gate.policy import POP3, RelayPolicy
 from proxy.leases.memory import MemoryStore
-from proxy.net.postfix import PolicyService
-from proxy.policy import POP3, RelayPolicy
+from proxy.neighbours.postfix_policy import PolicyService
 from proxy.wire import postfix
 from proxy.wire.address import Networks, packed
 from proxy.wire.stanzas import Stanzas
@@ -21,7 +21,7 @@ from ..support.workshop import KeptLog
 from . import demand
 
 if TYPE_CHECKING:
-    from proxy.net.doors import Answer
+    from proxy.neighbours.query_server import Answer
 
 TOKENS = [
     b"request=smtpd_access_policy\n",

@@ -174,7 +174,7 @@ def test_G16_examples_of_the_rfcs(recipient: str) -> None:
 
 def test_G16_the_longest_address() -> None:
     """64 + 1 + 255 octets (RFC 5321 4.5.3.1.1 and 2), at a domain that is configured so."""
-    from proxy.session.smtp import SmtpSession, SmtpSettings
+    from proxy.session.smtp.session import SmtpSession, SmtpSettings
     from proxy.wire.esmtp import EhloEditor
     from proxy.wire.recipients import LocalDomains
 

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from proxy.leases.base import Lease
 from proxy.leases.memory import MemoryStore
-from proxy.leases.redis import RedisStore
+from proxy.leases.redis.store import RedisStore
 from proxy.leases.sqlite import SqliteStore
 from tests.support.clocks import FakeClock, answer
 from tests.support.redis import RedisServer, ServerClock, let_go, turn_by_hand

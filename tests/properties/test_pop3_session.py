@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.session.events import Finished, LoggedIn, TlsAsked
-from proxy.session.pop3 import MAX_HELD, PopSession
+from proxy.session.pop3.session import MAX_HELD, PopSession
 from proxy.wire.pop3 import MAX_REPLY_LINE
 from proxy.wire.sasl import MAX_LINE
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Literal
 
-from proxy.session import smtp_auth
 from proxy.session.events import Event, Finished, LoginFailed, Outcome, Password, Verdict
-from proxy.session.pop3 import PopSession, PopSettings
-from proxy.session.smtp import SmtpSession, SmtpSettings
+from proxy.session.pop3.session import PopSession, PopSettings
+from proxy.session.smtp import auth as smtp_auth
+from proxy.session.smtp.session import SmtpSession, SmtpSettings
 from proxy.wire.esmtp import EhloEditor
 from proxy.wire.recipients import LocalDomains
 from proxy.wire.sasl import PasswordExchange

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from proxy.session.smtp import SmtpSession
+from proxy.session.smtp.session import SmtpSession
 
 from .driver import Driver, new_session
 

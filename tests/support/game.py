@@ -29,7 +29,6 @@ import re
 from itertools import product
 from typing import TYPE_CHECKING, Literal
 
-from proxy.session import smtp_auth
 from proxy.session.events import (
     Finished,
     LoginFailed,
@@ -40,7 +39,8 @@ from proxy.session.events import (
     UnannouncedAsked,
     UpstreamAborted,
 )
-from proxy.session.smtp import SmtpSession, SmtpSettings
+from proxy.session.smtp import auth as smtp_auth
+from proxy.session.smtp.session import SmtpSession, SmtpSettings
 from proxy.wire.esmtp import EhloEditor
 from proxy.wire.recipients import LocalDomains
 from proxy.wire.sasl import PasswordExchange
@@ -215,7 +215,7 @@ class SmtpGame:
         self._take(False)
 
     def _go_on(self, wanted: UnannouncedAsked) -> None:
-        """What the link does (session/speeches.py): another connection, brought to where the session is."""
+        """What the link does (session/upstream/handshake.py): another connection, brought to where the session is."""
         self._move = None
         if self.over:
             return

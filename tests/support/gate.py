@@ -6,18 +6,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from proxy.config.schema import Gate as Rules
+from proxy.gate.policy import RelayPolicy
 from proxy.leases.memory import MemoryStore
-from proxy.leases.observations import Notes
+from proxy.leases.usage_report import Notes
 from proxy.metrics import Board
-from proxy.net.census import Census
-from proxy.net.failures import Failures
-from proxy.net.link import Link
+from proxy.net.link.link import Link
 from proxy.net.service import Service, Shared
-from proxy.net.upstream import NOT_SHOWN, Server, Upstream
-from proxy.policy import RelayPolicy
+from proxy.net.upstream.upstream import NOT_SHOWN, Server, Upstream
 from proxy.session.events import Wait
-from proxy.session.pop3 import PopSettings
-from proxy.session.smtp import SmtpSettings
+from proxy.session.pop3.session import PopSettings
+from proxy.session.smtp.session import SmtpSettings
+from proxy.shared_memory.connections import Census
+from proxy.shared_memory.failed_logins import Failures
 from proxy.wire.address import Networks, packed, shown
 from proxy.wire.esmtp import EhloEditor
 from proxy.wire.recipients import LocalDomains
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from proxy.errors import StoreUnavailable
+    from proxy.gate.patience import Patience
     from proxy.leases.base import Lease
-    from proxy.net.probe import Probe
-    from proxy.net.tls import ServerTls, UpstreamTls
-    from proxy.patience import Patience
+    from proxy.net.accept.balancer_check import Probe
+    from proxy.net.tls.contexts import ServerTls, UpstreamTls
 
     from .workshop import Peer, Workshop
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from proxy.net.leg import SESSION, Leg
+from proxy.net.sockets.leg import SESSION, Leg
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ import os
 import socket
 from proxy.config.schema import Config, Endpoint, Listener
 from proxy.errors import ConfigError
-from proxy.net.transparent import is_permitted, make_transparent
+from proxy.net.upstream.transparent import is_permitted, make_transparent
 from proxy.node.privileges import become, demand_net_raw
 from proxy.node.sockets import bind_all
 """  # before it becomes nobody, to whom the virtual environment may be closed

@@ -3,9 +3,9 @@
 Exact: before every input, and at the end, nothing may be left that the session said and the transcript did not.  So the
 order on each side, and between questions and octets, is held; the order between the two sides within one step is not.
 
-`play` feeds whole packets, single octets, or random pieces.  Like the link (net/link.py) it feeds a session no client
-octet while it is `holding`, and an end only behind all octets; unlike the link it goes on feeding a finished session,
-which must stay silent.
+`play` feeds whole packets, single octets, or random pieces.  Like the link (net/link/link.py) it feeds a session no
+client octet while it is `holding`, and an end only behind all octets; unlike the link it goes on feeding a finished
+session, which must stay silent.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from proxy.session.events import (
     UpstreamAborted,
     Verdict,
 )
-from proxy.session.pop3 import PopSession
-from proxy.session.smtp import SmtpSession
+from proxy.session.pop3.session import PopSession
+from proxy.session.smtp.session import SmtpSession
 
 from .driver import Driver, new_session
 from .transcript import Transcript, octets, unescaped

@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 from proxy.session.events import Finished, LoggedIn, TlsAsked
-from proxy.session.pop3 import PopSession, PopSettings
+from proxy.session.pop3.session import PopSession, PopSettings
 
 from .lax import PERSONALITIES
 

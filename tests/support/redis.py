@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 
-from proxy.leases import redis_scripts
-from proxy.leases.redis_line import Server
-from proxy.leases.redis_scripts import SERVER_TIME, Script
+from proxy.leases.redis import scripts as redis_scripts
+from proxy.leases.redis.connection import Server
+from proxy.leases.redis.scripts import SERVER_TIME, Script
 
 from .clocks import FakeClock
 from .folder import Folder

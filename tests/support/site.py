@@ -12,7 +12,7 @@ from proxy.admin.facts import Facts
 from proxy.admin.site import Site
 from proxy.config import Config
 from proxy.metrics import Board
-from proxy.net.census import Census
+from proxy.shared_memory.connections import Census
 
 from .workshop import KeptLog
 

@@ -1,4 +1,4 @@
-"""Two SMTP sessions that are told the same; the second knows no short way (session/smtp_usual.py)."""
+"""Two SMTP sessions that are told the same; the second knows no short way (session/smtp/bulk.py)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .echo import Watched
 from .smtp import ALLOW, DEFER, REFUSE
 
 if TYPE_CHECKING:
-    from proxy.session.smtp import SmtpSession
+    from proxy.session.smtp.session import SmtpSession
 
 HOW: list[tuple[str, ...]] = [(), ("standing=allow",), ("announced",), ("announced", "standing=allow"), ("ask_local",)]
 HOW += [("starttls", "tls_required"), ("tls", "tls_required")]

@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from proxy.log import LEVELS, Log
-from proxy.net.poller import Poller
+from proxy.net.sockets.poller import Poller
 from proxy.net.timers import Deadlines
 
 from .clocks import FakeClock

@@ -12,8 +12,8 @@ from proxy.admin.facts import SHOWN, Facts
 from proxy.admin.history import History
 from proxy.admin.snapshot import Snapshots
 from proxy.metrics import NODE, SESSIONS_NOW, STORE_DOWN, Board
-from proxy.net.census import Census
-from proxy.net.refusals import KEPT
+from proxy.shared_memory.connections import Census
+from proxy.shared_memory.recent_refusals import KEPT
 from proxy.wire.address import packed
 
 from ..support.site import SERVER, STATUS

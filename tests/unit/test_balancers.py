@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.net.census import Census
-from proxy.net.link import Link
-from proxy.net.listener import Listener
-from proxy.net.probe import Probe
-from proxy.net.showing import Showing
-from proxy.net.tls import ServerTls
+from proxy.net.accept.balancer_check import Probe
+from proxy.net.accept.listener import Listener
+from proxy.net.link.link import Link
+from proxy.net.tls.contexts import ServerTls
+from proxy.net.upstream.announcement import Showing
+from proxy.shared_memory.connections import Census
 from proxy.wire.address import packed
 from proxy.wire.proxyheader import LOCAL_V2, made_v1, made_v2
 

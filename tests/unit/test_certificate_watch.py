@@ -10,7 +10,7 @@ import pytest
 
 from proxy.certificates import make, read
 from proxy.config import Config, Tls
-from proxy.net.tls import ServerTls
+from proxy.net.tls.contexts import ServerTls
 from proxy.node.certificate_watch import DAY, PAUSE, CertificateWatch
 
 from ..support.workshop import KeptLog

@@ -20,8 +20,8 @@ from proxy.cli.tables import moment
 from proxy.config import load
 from proxy.errors import PopgateError
 from proxy.leases.clock import Clock
-from proxy.leases.observations import Observation
 from proxy.leases.table import LeaseTable
+from proxy.leases.usage_report import Observation
 from proxy.node import control
 from proxy.wire.address import packed
 

@@ -106,7 +106,7 @@ def test_a_selftest_that_nobody_reads_to_its_end_ends(monkeypatch: pytest.Monkey
         asyncio.run(_visits([None, None], Sheet(Gone(), 0)))  # type: ignore[list-item]
 
 
-# --- what `user` can't open (node/reach.py)
+# --- what `user` can't open (node/access_check.py)
 
 
 def for_nobody(folder: Path, text: str) -> Path:

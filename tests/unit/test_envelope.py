@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from proxy.session import smtp_texts as texts
-from proxy.session.envelope import BadCommand, mail_command, rcpt_command
+from proxy.session.smtp import texts
+from proxy.session.smtp.envelope import BadCommand, mail_command, rcpt_command
 
 OFFERED = frozenset({b"SIZE", b"8BITMIME", b"SMTPUTF8", b"DSN", b"AUTH"})
 

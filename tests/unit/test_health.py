@@ -10,11 +10,11 @@ import pytest
 
 from proxy import health
 from proxy.health import Prober
-from proxy.net.pool import Pools
-from proxy.net.scoreboard import Scoreboard, keys_of
-from proxy.net.showing import Showing
-from proxy.net.tls import upstream_context
-from proxy.net.upstream import NOT_SHOWN, ORIGINAL, Server, Upstream
+from proxy.net.tls.contexts import upstream_context
+from proxy.net.upstream.announcement import Showing
+from proxy.net.upstream.pool import Pools
+from proxy.net.upstream.upstream import NOT_SHOWN, ORIGINAL, Server, Upstream
+from proxy.shared_memory.server_health import Scoreboard, keys_of
 from proxy.wire.proxyheader import LOCAL_V2
 
 from ..support.legacy import Legacy, greets, silent

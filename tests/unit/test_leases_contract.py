@@ -12,7 +12,7 @@ import pytest
 from proxy.errors import StoreUnavailable
 from proxy.leases.base import Lease, LeaseStore
 from proxy.leases.memory import MemoryStore
-from proxy.leases.redis import RedisStore
+from proxy.leases.redis.store import RedisStore
 from proxy.leases.sqlite import SqliteStore
 from tests.support.clocks import LOOPS, PATIENCE, FakeClock, answer
 from tests.support.redis import ServerClock, let_go, turn_by_hand

@@ -1,6 +1,6 @@
-"""proxy/leases/redis.py: trouble, time limits, late grants, lost stores, nodes side by side, on a real server.
+"""proxy/leases/redis/store.py: trouble, time limits, late grants, lost stores, nodes side by side, on a real server.
 
-Answers in good weather are in test_leases_contract.py, the connection itself in test_leases_redis_line.py.
+Answers in good weather are in test_leases_contract.py, the connection itself in test_leases_redis_connection.py.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import pytest
 from proxy import certificates
 from proxy.config import Config, Store
 from proxy.errors import StoreUnavailable
-from proxy.leases import late as late_module
-from proxy.leases import redis as module
-from proxy.leases import redis_scripts
+from proxy.leases import retry_queue as late_module
 from proxy.leases.base import Arrears, Lease, Term
 from proxy.leases.clock import Clock
-from proxy.leases.redis import RedisStore
-from proxy.leases.redis_line import Server
+from proxy.leases.redis import scripts as redis_scripts
+from proxy.leases.redis import store as module
+from proxy.leases.redis.connection import Server
+from proxy.leases.redis.store import RedisStore
 from proxy.runtime import open_store
 from proxy.selftest import shared
 from proxy.selftest.findings import Findings
@@ -455,7 +455,7 @@ def test_G7_after_an_outage_nobody_says_no_lease_until_all_have_written(
 
 def test_G7_what_waits_has_a_bound(start: Start, monkeypatch: pytest.MonkeyPatch, own: RedisServer) -> None:
     node = start(own.server).settled()
-    monkeypatch.setattr("proxy.leases.pending.WAITING_MAX", 3)
+    monkeypatch.setattr("proxy.leases.in_flight.WAITING_MAX", 3)
     own.freeze()
     answers: list[Any] = []
     for _ in range(5):

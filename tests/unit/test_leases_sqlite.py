@@ -20,18 +20,18 @@ import pytest
 
 import proxy
 from proxy.errors import StoreUnavailable
-from proxy.leases import late as late_module
-from proxy.leases import pending as pending_module
+from proxy.leases import in_flight as pending_module
+from proxy.leases import retry_queue as late_module
 from proxy.leases import sqlite as sqlite_module
 from proxy.leases import watch as watch_module
 from proxy.leases import writer as writer_module
 from proxy.leases.base import Arrears, Lease, Term
 from proxy.leases.clock import Clock
 from proxy.leases.file import StoreBusy
-from proxy.leases.observations import Observation
 from proxy.leases.sqlite import SqliteStore
 from proxy.leases.table import LeaseTable
-from proxy.net.census import Census
+from proxy.leases.usage_report import Observation
+from proxy.shared_memory.connections import Census
 from tests.support.clocks import LOOPS, PATIENCE, FakeClock, answer
 
 if TYPE_CHECKING:
@@ -911,7 +911,7 @@ def test_ended_rows_are_purged_once_a_minute(
 _GRANT_FOR_EVER = """
 import asyncio, itertools, sys
 from proxy.leases.clock import Clock
-from proxy.leases.observations import Observation
+from proxy.leases.usage_report import Observation
 from proxy.leases.sqlite import SqliteStore
 
 async def main():

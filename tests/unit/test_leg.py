@@ -1,4 +1,4 @@
-"""net/leg.py with real sockets: reading, holding, writing, ends."""
+"""net/sockets/leg.py with real sockets: reading, holding, writing, ends."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
-from proxy.net.leg import LARGE, MORE, PEER_FULL, SESSION, SMALL, Leg
-from proxy.net.tls_leg import TlsLeg
+from proxy.net.sockets.leg import LARGE, MORE, PEER_FULL, SESSION, SMALL, Leg
+from proxy.net.sockets.tls_leg import TlsLeg
 
 from ..support.leg import Bench, Owner, still
 from ..support.workshop import Workshop, refused_port

@@ -1,4 +1,4 @@
-"""net/link.py: one link with real sockets on both sides; leases, limits, flow and ends."""
+"""net/link/link.py: one link with real sockets on both sides; leases, limits, flow and ends."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 from proxy.errors import StoreUnavailable
 from proxy.leases.base import Lease
 from proxy.leases.memory import MemoryStore
-from proxy.net.leg import Leg
-from proxy.net.link import Link
-from proxy.net.splice import MOST
-from proxy.net.upstream import Server
+from proxy.net.link.link import Link
+from proxy.net.sockets.leg import Leg
+from proxy.net.sockets.splice import MOST
+from proxy.net.upstream.upstream import Server
 from proxy.session.events import Wait
 from proxy.wire.address import packed
 

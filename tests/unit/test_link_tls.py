@@ -1,4 +1,4 @@
-"""net/link.py under TLS: STLS and STARTTLS, implicit TLS, TLS towards the upstream (reference: RULES S11, P6)."""
+"""net/link/link.py under TLS: STLS and STARTTLS, implicit TLS, TLS towards the upstream (reference: RULES S11, P6)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.certificates import fingerprint
-from proxy.net.tls import VERSIONS, ServerTls, upstream_context
-from proxy.net.upstream import Server
+from proxy.net.tls.contexts import VERSIONS, ServerTls, upstream_context
+from proxy.net.upstream.upstream import Server
 
 from ..support.gate import Gate
 from ..support.workshop import TlsPeer, Workshop, refused_port

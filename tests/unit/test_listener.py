@@ -1,4 +1,4 @@
-"""net/listener.py: accepting, turning away, running out of descriptors."""
+"""net/accept/listener.py: accepting, turning away, running out of descriptors."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxy.net import listener as module
-from proxy.net.census import Census
-from proxy.net.listener import ACCEPTS, Listener
+from proxy.net.accept import listener as module
+from proxy.net.accept.listener import ACCEPTS, Listener
+from proxy.shared_memory.connections import Census
 from proxy.wire.address import packed
 
 from ..support.gate import Gate

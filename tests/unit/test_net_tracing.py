@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.net.tracing import BATCH, MAX_WAITING, Traces, new_session
-from proxy.session.pop3 import PopSession
-from proxy.session.smtp import SmtpSession
+from proxy.session.pop3.session import PopSession
+from proxy.session.smtp.session import SmtpSession
 from proxy.session.traced import TracedPop, TracedSmtp
 from proxy.wire.address import packed
 

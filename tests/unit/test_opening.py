@@ -1,11 +1,11 @@
-"""session/opening.py: STARTTLS and STLS towards an upstream, without a socket."""
+"""session/upstream/opening.py: STARTTLS and STLS towards an upstream, without a socket."""
 
 from __future__ import annotations
 
 import pytest
 
 from proxy.errors import UpstreamUnavailable
-from proxy.session.opening import Opening, PopOpening, SmtpOpening, Speech, check
+from proxy.session.upstream.opening import Opening, PopOpening, SmtpOpening, Speech, check
 
 SMTP = [
     (b"220-hi\r\n220 there\r\n", b"EHLO gate.test\r\n"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.patience import PER_PLACE, Patience, Waiting
+from proxy.gate.patience import PER_PLACE, Patience, Waiting
 
 from ..support.clocks import FakeClock
 from ..support.gate import SlowStore

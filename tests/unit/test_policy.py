@@ -11,10 +11,10 @@ import pytest
 
 from proxy.config.schema import Gate, SenderMap
 from proxy.errors import StoreUnavailable
+from proxy.gate.patience import Patience
+from proxy.gate.policy import ADMIN, RelayPolicy
 from proxy.leases.base import Lease
 from proxy.leases.memory import MemoryStore
-from proxy.patience import Patience
-from proxy.policy import ADMIN, RelayPolicy
 from proxy.session.events import Outcome, RelayAsked, Verdict
 from proxy.wire.address import Networks, packed
 

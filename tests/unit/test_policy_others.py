@@ -8,9 +8,9 @@ import pytest
 
 from proxy.config.schema import Gate
 from proxy.errors import StoreUnavailable
+from proxy.gate.patience import Patience
+from proxy.gate.policy import FOREVER, Elsewhere, RelayPolicy
 from proxy.leases.memory import MemoryStore
-from proxy.patience import Patience
-from proxy.policy import FOREVER, Elsewhere, RelayPolicy
 from proxy.session.events import Outcome, RelayAsked, Verdict
 from proxy.wire.address import packed
 

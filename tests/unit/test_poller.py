@@ -1,4 +1,4 @@
-"""net/poller.py with real sockets."""
+"""net/sockets/poller.py with real sockets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.net.poller import BROKEN, HANDSHAKES, READ, WRITE
+from proxy.net.sockets.poller import BROKEN, HANDSHAKES, READ, WRITE
 
 if TYPE_CHECKING:
     from ..support.workshop import Workshop

@@ -1,12 +1,12 @@
-"""net/pool.py: the next server, and the line before a full one."""
+"""net/upstream/pool.py: the next server, and the line before a full one."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.net import pool as module
-from proxy.net.pool import FORGIVEN, Pool, Pools
-from proxy.net.scoreboard import Scoreboard, keys_of
+from proxy.net.upstream import pool as module
+from proxy.net.upstream.pool import FORGIVEN, Pool, Pools
+from proxy.shared_memory.server_health import Scoreboard, keys_of
 
 from ..support.clocks import FakeClock
 

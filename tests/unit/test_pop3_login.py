@@ -1,4 +1,4 @@
-"""session/pop3_login.py: what the replies of a POP3 server say of a password (RULES G15)."""
+"""session/upstream/pop3_login.py: what the replies of a POP3 server say of a password (RULES G15)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from proxy.errors import UpstreamUnavailable
 from proxy.session.events import Password
-from proxy.session.pop3_login import PopLogin
+from proxy.session.upstream.pop3_login import PopLogin
 
 USER, PASS = b"USER anna\r\n", b"PASS se cret\r\n"
 

@@ -1,4 +1,4 @@
-"""session/pop3.py: what dialogues as text (tests/transcripts/pop3) can't say.
+"""session/pop3/session.py: what dialogues as text (tests/transcripts/pop3) can't say.
 
 Moments between a question and its answer, holding, bounds, facts.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.session.events import Event, Finished, LoggedIn, LoginFailed, TlsAsked, Wait
-from proxy.session.pop3 import MAX_HELD, PopSession
+from proxy.session.pop3.session import MAX_HELD, PopSession
 
 from ..support.driver import Driver, new_session
 

@@ -23,7 +23,8 @@ from proxy import __version__
 from proxy.cli import parser_of_all
 from proxy.config import load, schema
 from proxy.log import LEVELS, Log
-from proxy.session import pop3_texts, smtp_texts
+from proxy.session.pop3 import texts as pop3_texts
+from proxy.session.smtp import texts as smtp_texts
 
 from ..support.configuration import loaded
 

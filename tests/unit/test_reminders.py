@@ -1,8 +1,8 @@
-"""net/reminders.py: other servers hear of an open POP session again and again."""
+"""neighbours/reminders.py: other servers hear of an open POP session again and again."""
 
 from __future__ import annotations
 
-from proxy.net.reminders import EVERY, Reminders
+from proxy.neighbours.reminders import EVERY, Reminders
 
 from ..support.clocks import FakeClock
 

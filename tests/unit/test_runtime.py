@@ -11,14 +11,14 @@ import pytest
 from proxy import certificates
 from proxy.errors import ConfigError
 from proxy.leases.memory import MemoryStore
-from proxy.leases.redis import RedisStore
-from proxy.leases.redis_line import Server
+from proxy.leases.redis.connection import Server
+from proxy.leases.redis.store import RedisStore
 from proxy.leases.sqlite import SqliteStore
-from proxy.net.showing import Showing
+from proxy.net.upstream.announcement import Showing
 from proxy.runtime import build_services, make_tls, needs_restart, open_store
 from proxy.session.events import Wait
-from proxy.session.pop3 import PopSettings
-from proxy.session.smtp import SmtpSettings
+from proxy.session.pop3.session import PopSettings
+from proxy.session.smtp.session import SmtpSettings
 from proxy.wire.address import packed
 
 from ..support.clocks import FakeClock
@@ -66,7 +66,7 @@ def test_a_shared_store_lives_as_long_as_the_longest_window(tmp_path: Path) -> N
 
 
 def test_the_missing_extra_is_named_with_its_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "proxy.leases.redis", None)
+    monkeypatch.setitem(sys.modules, "proxy.leases.redis.store", None)
     with pytest.raises(ConfigError, match=re.escape('run: pip install "popgate[redis]"')):
         open_store(loaded(tmp_path, '[store]\nurl = "redis://h"\n'), FakeClock())
 

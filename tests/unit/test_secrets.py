@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxy.net.upstream import Server, Upstream
-from proxy.session import smtp_auth
+from proxy.net.upstream.upstream import Server, Upstream
 from proxy.session.events import LoginFailed, Password, PasswordGiven
-from proxy.session.pop3 import PopSession, PopSettings
-from proxy.session.smtp import SmtpSession, SmtpSettings
+from proxy.session.pop3.session import PopSession, PopSettings
+from proxy.session.smtp import auth as smtp_auth
+from proxy.session.smtp.session import SmtpSession, SmtpSettings
 from proxy.wire.esmtp import EhloEditor
 from proxy.wire.recipients import LocalDomains
 from proxy.wire.sasl import PasswordExchange
@@ -266,7 +266,7 @@ def test_promise_7_G15_a_bug_in_the_check_shows_no_password(
     def broken(login: bytes, password: bytes, is_open: object) -> None:
         raise ValueError(password)
 
-    monkeypatch.setattr("proxy.net.answers.PopLogin", broken)
+    monkeypatch.setattr("proxy.net.link.requests.PopLogin", broken)
     gate.greet()
     gate.link.smtp().tls = True
     gate.say_ehlo()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.senders import Senders
+from proxy.gate.senders import Senders
 
 MAP = {
     "Anna": ("Sales@example.net", "anna.smith@example.org"),

@@ -9,8 +9,8 @@ import pytest
 
 from proxy.leases.memory import MemoryStore
 from proxy.node import sessions
-from proxy.node.children import Child
 from proxy.node.sessions import MOST, concerned, kick, leave_shadow, listed, merged
+from proxy.node.workers import Child
 from proxy.wire.address import packed
 
 from ..support.gate import Gate

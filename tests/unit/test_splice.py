@@ -1,4 +1,4 @@
-"""net/splice.py: a mailbox that passes within the kernel."""
+"""net/sockets/splice.py: a mailbox that passes within the kernel."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxy.net import splice
-from proxy.net.leg import LARGE, PEER_FULL, Leg
-from proxy.net.splice import MOST
+from proxy.net.sockets import splice
+from proxy.net.sockets.leg import LARGE, PEER_FULL, Leg
+from proxy.net.sockets.splice import MOST
 from proxy.wire.address import packed
 
 from ..support.gate import CLIENT, Gate

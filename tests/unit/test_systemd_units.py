@@ -12,7 +12,7 @@ import pytest
 
 from proxy.cli import USAGE, parser_of_all
 from proxy.config import load
-from proxy.node.children import STALLED
+from proxy.node.workers import STALLED
 from proxy.supervisor import _GRACE, ANNOUNCE
 
 from ..support.needs import need

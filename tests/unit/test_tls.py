@@ -1,4 +1,4 @@
-"""net/tls.py by real handshakes over memory: what each context promises, seen from the other end."""
+"""net/tls/contexts.py by real handshakes over memory: what each context promises, seen from the other end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from proxy.certificates import make, read
 from proxy.errors import ConfigError, UpstreamUnavailable
-from proxy.net.tls import VERSIONS, ServerTls, UpstreamTls, shown_pin, upstream_context
+from proxy.net.tls.contexts import VERSIONS, ServerTls, UpstreamTls, shown_pin, upstream_context
 from proxy.wire.address import packed
 from proxy.wire.clienthello import LIMIT
 

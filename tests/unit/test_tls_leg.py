@@ -1,4 +1,4 @@
-"""net/tls_leg.py with real sockets: the switch to TLS, its handshake step by step, text inside, ends."""
+"""net/sockets/tls_leg.py with real sockets: the switch to TLS, its handshake step by step, text inside, ends."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.net.leg import SESSION, SMALL
-from proxy.net.poller import HANDSHAKES
-from proxy.net.tls import ServerTls
-from proxy.net.tls_leg import TlsLeg
+from proxy.net.sockets.leg import SESSION, SMALL
+from proxy.net.sockets.poller import HANDSHAKES
+from proxy.net.sockets.tls_leg import TlsLeg
+from proxy.net.tls.contexts import ServerTls
 
 from ..support.leg import Bench, still
 from ..support.workshop import TlsPeer, Workshop

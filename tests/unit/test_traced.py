@@ -6,10 +6,12 @@ import base64
 
 import pytest
 
-from proxy.session import pop3_texts, smtp_auth, smtp_texts
 from proxy.session.events import LoginFailed, Outcome, Password, PasswordGiven, RelayAsked, Verdict
-from proxy.session.pop3 import PopSettings
-from proxy.session.smtp import SmtpSettings
+from proxy.session.pop3 import texts as pop3_texts
+from proxy.session.pop3.session import PopSettings
+from proxy.session.smtp import auth as smtp_auth
+from proxy.session.smtp import texts as smtp_texts
+from proxy.session.smtp.session import SmtpSettings
 from proxy.session.traced import TracedPop, TracedSmtp
 from proxy.session.transcript import POP3_VERBS, SMTP_VERBS, Transcript
 from proxy.wire.esmtp import EhloEditor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.session.transaction import Transaction, is_local
+from proxy.session.smtp.transaction import Transaction, is_local
 from proxy.wire.path import BadPath, parse
 from proxy.wire.recipients import LocalDomains
 

@@ -1,4 +1,4 @@
-"""net/transparent.py: foreign addresses, and what a client wanted.  With nftables and routes: tests/e2e."""
+"""net/upstream/transparent.py: foreign addresses, and what a client wanted.  With nftables and routes: tests/e2e."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from proxy.net import transparent
-from proxy.net.transparent import is_permitted, make_transparent, wanted
+from proxy.net.upstream import transparent
+from proxy.net.upstream.transparent import is_permitted, make_transparent, wanted
 
 from ..support.needs import need
 from ..support.nobody import as_nobody

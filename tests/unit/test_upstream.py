@@ -1,4 +1,4 @@
-"""net/upstream.py: the addresses of a server, and dialling."""
+"""net/upstream/upstream.py: the addresses of a server, and dialling."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 
 from proxy.config import schema
 from proxy.errors import UpstreamUnavailable
-from proxy.net import upstream
-from proxy.net.showing import Showing
-from proxy.net.tls import upstream_context
-from proxy.net.upstream import ORIGINAL, REMEMBER, Address, Server, Upstream, dial
-from proxy.session.opening import PopOpening, SmtpOpening
+from proxy.net.tls.contexts import upstream_context
+from proxy.net.upstream import upstream
+from proxy.net.upstream.announcement import Showing
+from proxy.net.upstream.upstream import ORIGINAL, REMEMBER, Address, Server, Upstream, dial
+from proxy.session.upstream.opening import PopOpening, SmtpOpening
 from proxy.wire.address import packed
 
 from ..support.workshop import Workshop, refused_port

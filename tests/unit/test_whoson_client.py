@@ -1,4 +1,4 @@
-"""net/whoson_client.py: asking and telling other servers, on both loops, against the C daemon's double."""
+"""neighbours/whoson_client.py: asking and telling other servers, on both loops, against the C daemon's double."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 
 from proxy.config.places import whoson_server
 from proxy.errors import StoreUnavailable
-from proxy.net import whoson_client
-from proxy.net.whoson_client import WhosonClient
-from proxy.policy import Elsewhere
+from proxy.gate.policy import Elsewhere
+from proxy.neighbours import whoson_client
+from proxy.neighbours.whoson_client import WhosonClient
 from proxy.wire.address import packed
 
 from ..support.whoson import Whosond

@@ -1,4 +1,4 @@
-"""net/whoson_server.py: who may ask and say what, and what becomes of it."""
+"""neighbours/whoson_server.py: who may ask and say what, and what becomes of it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 
 from proxy.config.schema import Gate
 from proxy.errors import StoreUnavailable
+from proxy.gate.policy import RelayPolicy
 from proxy.leases.memory import MemoryStore
-from proxy.net.whoson_server import WhosonServer
-from proxy.policy import RelayPolicy
+from proxy.neighbours.whoson_server import WhosonServer
 from proxy.wire.address import Networks, packed
 
 from ..support.clocks import FakeClock
@@ -18,7 +18,7 @@ from ..support.gate import SlowStore
 from ..support.workshop import KeptLog
 
 if TYPE_CHECKING:
-    from proxy.net.doors import Answer
+    from proxy.neighbours.query_server import Answer
 
 ASKS, TELLS, NOBODY = packed("127.0.0.1"), packed("10.0.0.1"), packed("198.51.100.9")
 HOME = packed("192.0.2.7")

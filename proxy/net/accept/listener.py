@@ -1,0 +1,209 @@
+"""A listening socket of one worker: takes connections, applies the limits on their number, and has links made of them.
+
+All workers accept from the same inherited socket (RULES N4); at most `ACCEPTS` a turn, so that an onslaught can't
+starve the sessions that are there.  When descriptors run out it pauses for a moment and goes on, without spinning and
+without dying.
+
+Over `connections` or `connections_per_client` a client gets one line (421, -ERR [SYS/TEMP]) and is closed; under
+implicit TLS it is just closed, a handshake would cost more than the connection is worth.
+
+A peer in `accept_proxy_from` is a load balancer: whose connection it is says its PROXY header
+(net/accept/proxy_header.py), and `connections_per_client` counts that address; balancers themselves are exempt (RULES
+N1).
+"""
+
+from __future__ import annotations
+
+import errno
+import resource
+from typing import TYPE_CHECKING, Final
+
+from ...metrics import TURNED_AWAY
+from ...wire.address import packed, shown
+from ..sockets.poller import READ
+from .proxy_header import Arrival
+
+if TYPE_CHECKING:
+    import asyncio
+    import socket
+    from collections.abc import Callable, Mapping
+
+    from ...shared_memory.connections import Census
+    from ...wire.proxyheader import ProxyHeader
+    from ..service import Service, Shared
+
+    Welcome = Callable[[Service, socket.socket, bytes, str, ProxyHeader | None], None]
+
+ACCEPTS: Final = 16
+"""Connections a turn, RULES N4."""
+ASIDE: Final = 64
+"""Descriptors of a worker that are no connection: store, log, listeners, epoll, look-ups."""
+PAUSE: Final = 0.2
+"""Seconds without accepting when descriptors or memory have run out."""
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_TOO_MANY = {
+    "smtp": b"421 4.7.0 Too many connections, try again later\r\n",
+    "pop3": b"-ERR [SYS/TEMP] Too many connections, try again later\r\n",
+}
+_CLOSING = {
+    "smtp": b"421 4.3.2 Service is closing, try again later\r\n",
+    "pop3": b"-ERR [SYS/TEMP] Service is closing, try again later\r\n",
+}
+_REASONS = {
+    "limits.connections": TURNED_AWAY["connections"],
+    "limits.connections_per_client": TURNED_AWAY["connections_per_client"],
+    "descriptors of this worker": TURNED_AWAY["descriptors"],
+    "draining": TURNED_AWAY["draining"],
+}
+
+
+def descriptors(connections: int) -> int:
+    """How many descriptors a process needs for so many connections."""
+    return 2 * connections + ASIDE
+
+
+def capacity(limit: int | None = None) -> int:
+    """How many connections a process has descriptors for, two each, by a limit of so many; None: by this process's."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if limit is None else limit
+    return max(1, (soft - ASIDE) // 2)
+
+
+class Listener:
+    """One bound socket in one worker."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        service: Service,
+        *,
+        shared: Shared,
+        loop: asyncio.AbstractEventLoop,
+        census: Census,
+        worker: int,
+        connections: int,
+        per_client: int,
+        welcome: Welcome,
+    ) -> None:
+        """`welcome(service, socket, address, shown, header)` makes the link; the limits are the node's.
+
+        `header`: what a balancer said; without a source it is a probe's, and the address the balancer's.
+        """
+        self.adopt(service, connections, per_client)
+        self.draining = False
+        self._sock = sock
+        self._shared, self._poller, self._loop = shared, shared.poller, loop
+        self._census, self._worker = census, worker
+        self._welcome = welcome
+        self._capacity = capacity()
+        self._listening = True
+        self.arrivals: set[Arrival] = set()
+        """Connections of balancers whose header has not come."""
+        self._poller.add(sock.fileno(), READ, self._ready)
+
+    def adopt(self, service: Service, connections: int, per_client: int) -> None:
+        """Serve by a new configuration from the next connection on."""
+        self.service = service
+        self.connections, self.per_client = connections, per_client
+        self._balancers = service.accept_proxy_from or None
+
+    def drain(self, *, turn_away: bool = True) -> None:
+        """Stop accepting (RULES N6).  Who waits in the queue of a socket that closes now would be cut by it, and is
+        turned away before; where the socket stays open for a successor (`turn_away` False), he waits for that one."""
+        self.draining = True
+        while turn_away and self._listening and self._accept():
+            pass
+        self.close()
+
+    def cut(self) -> None:
+        """End what has not arrived (the limit of a drain)."""
+        for arrival in list(self.arrivals):
+            arrival.cut()
+
+    def close(self) -> None:
+        """Stop accepting; the socket itself stays open for the other workers."""
+        if self._listening:
+            self._listening = False
+            self._poller.remove(self._sock.fileno())
+
+    def _ready(self, events: int) -> None:
+        for _ in range(ACCEPTS):
+            if not self._accept():
+                return
+
+    def _accept(self) -> bool:
+        """Take one connection; return whether there may be more."""
+        try:
+            sock, peer = self._sock.accept()
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno in _EXHAUSTED:
+                self._pause(error)
+                return False
+            return True  # of this connection alone (accept(2): treat network errors as EAGAIN)
+        sock.setblocking(False)
+        self._take(sock, peer)
+        return True
+
+    def _take(self, sock: socket.socket, peer: object) -> None:
+        assert isinstance(peer, tuple)
+        host = peer[0]
+        if "%" in host:
+            host = host.partition("%")[0]  # a zone id stands behind link-local ones, which are never leased
+        address = packed(host)
+        if self._census.connections_of(self._worker) >= self._capacity:
+            self._turn_away(sock, address, _TOO_MANY, "descriptors of this worker")
+        elif self._census.connections() >= self.connections:
+            self._turn_away(sock, address, _TOO_MANY, "limits.connections")
+        elif self._balancers is not None and address in self._balancers:
+            self._census.enter(self._worker, address)
+            arrival = Arrival(self._shared, self.service, sock, address, self._arrived)
+            self.arrivals.add(arrival)
+            arrival.start()
+        else:
+            self._admit(self.service, sock, address, None)
+
+    def _arrived(self, arrival: Arrival, header: ProxyHeader | None) -> None:
+        """A balancer has said whose connection it is; or it is closed."""
+        self.arrivals.discard(arrival)
+        if header is not None and header.source is None and not self.draining:
+            self._welcome(arrival.service, arrival.sock, arrival.address, arrival.shown, header)
+            return
+        self._census.leave(self._worker, arrival.address)
+        if header is not None:
+            address = header.source[0] if header.source is not None else arrival.address
+            self._admit(arrival.service, arrival.sock, address, header)
+
+    def _admit(self, service: Service, sock: socket.socket, address: bytes, header: ProxyHeader | None) -> None:
+        if self.draining:
+            self._turn_away(sock, address, _CLOSING, "draining")
+        elif self._census.admit(self._worker, address, self.per_client):
+            self._welcome(service, sock, address, shown(address), header)
+        else:
+            self._turn_away(sock, address, _TOO_MANY, "limits.connections_per_client")
+
+    def _turn_away(self, sock: socket.socket, address: bytes, replies: Mapping[str, bytes], why: str) -> None:
+        protocol = self.service.protocol
+        self._shared.figures[self.service.name][_REASONS[why]] += 1
+        level = "info"
+        if address in self.service.accept_proxy_from:  # it may be a health check
+            level = "info" if not self.draining and self._shared.log.is_hourly((address, why)) else "debug"
+        words = (("client", shown(address)), ("listener", self.service.name), ("why", why))
+        self._shared.log.line(level, protocol, "turned-away", *words)
+        try:
+            if not self.service.implicit_tls:
+                sock.send(replies[protocol])
+        except OSError:
+            pass  # it has gone already
+        sock.close()
+
+    def _pause(self, error: OSError) -> None:
+        words = (("listener", self.service.name), ("why", error.strerror))
+        self._shared.log.line("error", "popgate", "accept-failed", *words)
+        self.close()
+        self._loop.call_later(PAUSE, self._resume)
+
+    def _resume(self) -> None:
+        if not self._listening and not self.draining:
+            self._listening = True
+            self._poller.add(self._sock.fileno(), READ, self._ready)

@@ -1,0 +1,374 @@
+"""One side of a link: a non-blocking socket.
+
+A leg reads when the poller says so and hands octets to its link; it writes at once what the socket takes and keeps the
+rest. While a rest exists the leg is full, and the link stops reading what causes it: that is the whole flow control
+(DESIGN 4).  A leg that may come to speak TLS is a `TlsLeg` (net/sockets/tls_leg.py).
+
+Promises (RULES N2): a socket that is hung up or broken is read to its end or, while it may not be read, leaves the
+epoll, so that no dead peer costs a turn.  `received` is never called while reading is held.  A leg never raises for
+what a peer or the network does; it tells its link `ended` or `lost`, once.
+
+Rejected: asyncio's transports and streams (measured: more CPU a session, sixteen times the memory of an idle TLS
+connection, and octets lost or injected around their `start_tls`).
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Final, Protocol
+
+from .poller import BROKEN, READ, WRITE
+from .splice import spliced
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
+    from .poller import Poller
+    from .splice import Pipe
+    from .tls_leg import TlsLeg
+
+LARGE: Final = 262144
+"""Octets read at once while message text passes; also what the other side's peer can make us keep by not reading."""
+SMALL: Final = 16384
+"""Octets read at once in a dialogue: bounds what one client can make us hold (DESIGN promise 6)."""
+MORE: Final = socket.MSG_MORE
+"""For `flush`: what is sent waits for what follows at once, and shares a packet with it."""
+LINGER: Final = 2.0
+"""Seconds that a closing leg waits for the peer's end: a reset would destroy our last words (RFC 1122 4.2.2.13)."""
+
+_BUFFER = bytearray(LARGE)  # one a process: what is read there is sent or copied out before anything else is read
+_VIEW = memoryview(_BUFFER)
+
+
+# Why a leg may not be read now; each reason comes and goes by itself.  Plain integers: an IntFlag costs a microsecond
+# a use.
+PEER_FULL: Final = 1
+"""The other side does not take what this one sends."""
+OWN_FULL: Final = 2
+"""This side does not take the replies that it causes."""
+SESSION: Final = 4
+"""The session waits for an answer or has too many replies owed."""
+ENDED: Final = 8
+"""The peer has said its last octet."""
+STEP: Final = 16
+"""A step of the TLS handshake waits for its turn: what came meanwhile would only pile up in memory."""
+
+
+class Owner(Protocol):
+    """What a leg tells its link."""
+
+    def received(self, leg: Leg, data: bytes) -> None: ...
+    def ended(self, leg: Leg) -> None:
+        """The peer sends no more (end of file, close_notify)."""
+
+    def lost(self, leg: Leg, why: str) -> None:
+        """The connection is gone, or was never made."""
+
+    def clogged(self, leg: Leg) -> None:
+        """The leg has become full at the end of a turn."""
+
+    def drained(self, leg: Leg) -> None:
+        """The leg is not full any more, or is broken: what waited is lost."""
+
+    def secured(self, leg: TlsLeg) -> None:
+        """The handshake that `start_tls` began is complete."""
+
+    def insecure(self, leg: TlsLeg, error: ssl.SSLError) -> None:
+        """That handshake has failed."""
+
+
+class Leg:
+    """A socket and what is on its way through it."""
+
+    __slots__ = (
+        "_broken", "_gone", "_held", "_large", "_owner", "_poller", "_queued", "_sock", "_then", "_watched", "at_close",
+        "onward", "received", "rest", "sent", "streaming",
+    )  # fmt: skip
+
+    def __init__(self, poller: Poller, sock: socket.socket, owner: Owner, first: bytes = b"") -> None:
+        """`sock`: non-blocking, connected or on its way to be; its end is the leg's business from now on.
+
+        `first`: sent before all else, in the clear, once it is connected (a PROXY header); no text, so not counted.
+        """
+        self._poller = poller
+        self._sock = sock
+        self._owner: Owner | None = owner
+        self._watched: int | None = READ | WRITE if first else READ  # events asked for; None: not in the epoll
+        self._held = 0
+        self._queued = b""  # what is sent at the end of this turn
+        self.rest = first
+        """What the socket did not take at once, with what of it has gone since; while there is any the leg is full."""
+        self._gone = 0  # octets of it that have gone
+        self._then: Callable[[], None] | None = None  # to be done when the rest has gone
+        self._broken = False  # nothing can be sent any more
+        self._large = LARGE  # octets read at once while message text passes
+        self.at_close: Callable[[], None] | None = None  # what is to be done once, whoever closes it
+        self.streaming: Callable[[Leg, memoryview], None] | None = None
+        """Who gets what is read while message text passes, instead of the owner's `received`, in large chunks; they are
+        good during the call only, and empty for what has gone `onward`."""
+        self.onward: Leg | None = None
+        """Where the text may go without being read (net/sockets/splice.py)."""
+        self.received = self.sent = 0  # octets of text
+        poller.add(sock.fileno(), self._watched or READ, self._ready)
+
+    # State
+
+    @property
+    def closed(self) -> bool:
+        return self._owner is None
+
+    @property
+    def broken(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._broken
+
+    @property
+    def clear(self) -> bool:
+        """Whether what is sent and received is text as it stands."""
+        return True
+
+    @property
+    def ready(self) -> bool:
+        """Whether what is sent now is sent at once, and as it stands."""
+        return self.clear and not (self.rest or self._queued or self._broken or self._owner is None)
+
+    def hand_to(self, owner: Owner) -> None:
+        """From now on another one is told."""
+        self._owner = owner
+
+    # Reading
+
+    def hold(self, reasons: int) -> None:
+        """Read only while `reasons` (PEER_FULL ...) is 0; the leg's own reasons stay whatever is said."""
+        before, self._held = self._held, (self._held & (ENDED | STEP)) | reasons
+        if before and not self._held:
+            self._resume()
+
+    def _resume(self) -> None:
+        """Nothing holds it any more."""
+        if self._watched is None:
+            self._poller.soon(self._read_on)
+        elif not self._watched & READ:
+            self._watch(self._watched | READ)
+
+    def _ready(self, events: int) -> None:
+        if events == READ and not self._held:
+            self._read()
+            return
+        if events & WRITE and not events & BROKEN:  # broken: reading tells why, as sending would swallow it
+            self._send_rest()
+        if not self._held:
+            if events & (READ | BROKEN):
+                self._read()
+        elif self._owner is None:
+            pass
+        elif events & BROKEN:
+            self._leave()
+        elif events & READ:  # held, and the peer sends on: ask no more until it may be read
+            assert self._watched is not None
+            self._watch(self._watched & ~READ)
+
+    def _read(self) -> None:
+        """Read once, what there is and no more than a chunk."""
+        if self._owner is None:
+            return
+        try:
+            if self.streaming is None:
+                data: bytes | memoryview = self._sock.recv(SMALL)
+            elif self.onward is not None and spliced(self._poller.pipe, self._sock, self, self.onward):
+                self._take(_VIEW[:0])
+                return
+            else:
+                # apart: mypyc evaluates the bounds of a memoryview's slice twice
+                count = self._sock.recv_into(_BUFFER, self._large)
+                data = _VIEW[:count]
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lose(error.strerror or str(error))
+            return
+        if data:
+            self._take(data)
+        else:
+            self._end()
+
+    def _take(self, data: bytes | memoryview) -> None:
+        """Hand on what was read."""
+        self.received += len(data)
+        if isinstance(data, bytes):
+            assert self._owner is not None
+            self._owner.received(self, data)
+        elif self.streaming is not None:
+            self.streaming(self, data)
+
+    def _read_on(self) -> None:
+        """Read what has left the epoll to its end, a turn a chunk."""
+        if not self._held and self._owner is not None:
+            self._read()
+        if not self._held and self._owner is not None:
+            self._poller.soon(self._read_on)
+
+    def _end(self) -> None:
+        assert self._owner is not None
+        self._held |= ENDED
+        if self._watched is not None and self._watched & READ:
+            self._watch(self._watched & ~READ)
+        self._owner.ended(self)
+
+    def _lose(self, why: str) -> None:
+        owner = self._owner
+        assert owner is not None
+        self._broken = True  # and no `drained`: `lost` says it
+        self._queued = self.rest = b""
+        self._held |= ENDED
+        if self._watched is not None:
+            self._leave()
+        owner.lost(self, why)
+
+    # Writing
+
+    def send(self, data: bytes) -> None:
+        """Send in order; what does not go at once is kept."""
+        if self._broken or not data:
+            return
+        self.sent += len(data)
+        if self.rest or self._queued or len(data) >= SMALL or not self._poller.in_turn:
+            self._send(data)
+        else:  # a dialogue: see net/sockets/poller.py
+            self._queued = data
+            self._poller.queued.append(self)
+
+    def stream(self, text: memoryview) -> None:
+        """As `send`, for message text; of `text` nothing is kept but a copy of what does not go at once."""
+        if len(text) < SMALL or self.rest or self._queued:
+            self.send(bytes(text))
+        elif not self._broken:
+            self.sent += len(text)
+            self._write(text)
+
+    def pour(self, pipe: Pipe, count: int) -> bool:
+        """Send the `count` octets that are in a pipe, when the leg is `ready`; whether they went at once."""
+        self.sent += count
+        rest = pipe.empty_into(self._sock, count)
+        if rest:
+            self._keep(rest)
+        return not rest
+
+    def _send(self, data: bytes) -> None:
+        """Send at once, or behind what waits."""
+        if self.rest:
+            self.rest = self.rest[self._gone :] + data
+            self._gone = 0
+        else:
+            self._queued += data
+            if len(self._queued) >= SMALL or not self._poller.in_turn:
+                self.flush()
+            else:
+                self._poller.queued.append(self)
+
+    def flush(self, flags: int = 0) -> None:
+        """Send what was put off to the end of the turn; with MORE, together with the end of the connection."""
+        data = self._queued
+        if data:
+            self._queued = b""
+            self._write(data, flags)
+
+    def _write(self, data: bytes | memoryview, flags: int = 0) -> None:
+        """Send now, in order, and keep a copy of what the socket does not take."""
+        try:
+            count = self._sock.send(data, flags)
+        except BlockingIOError:
+            count = 0
+        except OSError:
+            self._break()
+            return
+        if count < len(data):
+            self._keep(bytes(data[count:]))
+
+    def _keep(self, rest: bytes) -> None:
+        """The socket takes no more."""
+        self.rest, self._gone = rest, 0
+        if self._watched is None:
+            self._break()
+        else:
+            self._watch(self._watched | WRITE)
+        if self._owner is not None:
+            self._owner.clogged(self)
+
+    def _send_rest(self) -> None:
+        try:
+            self._gone += self._sock.send(memoryview(self.rest)[self._gone :])
+        except BlockingIOError:
+            return
+        except OSError:
+            self._break()
+            return
+        if self._gone == len(self.rest):
+            self.rest = b""
+            if self._watched is not None:
+                self._watch(self._watched & ~WRITE)
+            self._gone_out()
+
+    def _gone_out(self) -> None:
+        if self._then is not None:
+            then, self._then = self._then, None
+            then()
+        elif self._owner is not None:
+            self._owner.drained(self)
+
+    def _break(self) -> None:
+        """Nothing can be sent any more.  What can still be read is read: an upstream's last reply may be among it."""
+        if self._broken:
+            return
+        self._broken = True
+        self._queued = self.rest = b""
+        self._poller.soon(self._gone_out)
+
+    # Ends
+
+    def finish_sending(self) -> None:
+        """Half-close: when all has gone out, tell the peer that no more comes."""
+        self.flush()
+        if self.rest:
+            self._then = self._finish_sending
+        else:
+            self._finish_sending()
+
+    def _finish_sending(self) -> None:
+        if self._broken or self._owner is None:
+            return
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._break()
+
+    def close(self, *, parting: bool = False) -> None:
+        """Close now; what has not gone out is lost, but (`parting`) what was flushed with MORE."""
+        if self._owner is None:
+            return
+        self._owner = None
+        self.flush()
+        self.rest = b""
+        self._then = self.streaming = self.onward = None
+        self._poller.close(self._sock, parting=parting)
+        if self.at_close is not None:
+            self.at_close()
+
+    def say_goodbye(self) -> None:
+        """Say that this is the end, where there is a word for it, before `close`."""
+
+    # The epoll
+
+    def _watch(self, events: int) -> None:
+        if events != self._watched:
+            self._watched = events
+            self._poller.change(self._sock.fileno(), events)
+
+    def _leave(self) -> None:
+        """Leave the epoll: a hang-up can't be masked there."""
+        if self._watched is not None:
+            self._watched = None
+            self._poller.remove(self._sock.fileno())
+            if self.rest:
+                self._break()

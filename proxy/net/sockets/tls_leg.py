@@ -1,0 +1,183 @@
+"""A leg that may come to speak TLS: in the clear at first, and text inside of TLS from `start_tls` on.
+
+Its link sees text before and after; the switch is between two octets, so that nothing that was said in the clear can
+come out as text of TLS.  TLS itself is net/sockets/tls_records.py, which knows no socket.
+
+Promises: a handshake waits for its turn step by step, and is not read on before, so that a flood of handshakes neither
+starves who is established nor fills memory (RULES N2).  Text that waits in TLS because reading was held is handed on
+when it may be; no octet of the socket has to come for that.  Tickets go with the first text: one packet less, and a
+client is not woken for them.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+from .leg import SMALL, STEP, Leg
+from .tls_records import FED, Records
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from .leg import Owner
+    from .poller import Poller
+
+
+class TlsLeg(Leg):
+    """See the module."""
+
+    __slots__ = ("_behind", "_shaking", "_tls")
+
+    def __init__(self, poller: Poller, sock: socket.socket, owner: Owner, first: bytes = b"") -> None:
+        """As Leg's."""
+        super().__init__(poller, sock, owner, first)
+        self._tls: Records | None = None
+        self._shaking = False
+        self._behind = False  # text is waiting in TLS that came while reading was held
+
+    @property
+    def tls(self) -> ssl.SSLObject | None:
+        return None if self._tls is None else self._tls.side
+
+    @property
+    def clear(self) -> bool:
+        return self._tls is None
+
+    # The handshake
+
+    def start_tls(self, wrap: Callable[[ssl.MemoryBIO, ssl.MemoryBIO], ssl.SSLObject]) -> None:
+        """All that is sent and read from now on is TLS; the owner hears `secured` or `insecure`."""
+        self._tls = Records(wrap)
+        self._large = FED
+        self._shaking = True
+        if not self._tls.serving:
+            self._ask_for_step()
+
+    def _ask_for_step(self) -> None:
+        self._held |= STEP
+        self._poller.handshake(self._shake)
+
+    def _shake(self) -> None:
+        tls, owner = self._tls, self._owner
+        if tls is None or owner is None or not self._shaking:
+            return
+        self._held &= ~STEP
+        if not self._held:
+            self._resume()
+        try:
+            done = tls.handshake()
+        except ssl.SSLError as error:
+            self._shaking = False
+            self._send(tls.take())
+            owner.insecure(self, error)
+            return
+        if done and tls.patient:
+            pass  # goes with the first text
+        elif out := tls.take():
+            self._send(out)
+        if done:
+            self._shaking = False
+            self._behind = tls.waiting  # text may have come in one segment with the end of the handshake
+            owner.secured(self)
+            self._read_behind()
+
+    # Reading
+
+    def _resume(self) -> None:
+        if self._behind:
+            self._poller.soon(self._read_behind)
+        super()._resume()
+
+    def _take(self, data: bytes | memoryview) -> None:
+        tls = self._tls
+        if tls is None:
+            Leg._take(self, data)
+            return
+        tls.feed(data)
+        if self._shaking:
+            self._ask_for_step()
+        else:
+            self._read_text(tls)
+
+    def _read_behind(self) -> None:
+        if self._tls is not None and self._behind and not self._held:
+            self._behind = False
+            self._read_text(self._tls)
+
+    def _read_text(self, tls: Records) -> None:
+        try:
+            text, over = tls.read()
+        except ssl.SSLError as error:
+            self._lose("TLS: " + (error.reason or "broken"))
+            return
+        if out := tls.take():
+            self._send(out)
+        if text:
+            Leg._take(self, text if self.streaming is not None else bytes(text))
+        if over and self._owner is not None:
+            self._end()
+
+    def _end(self) -> None:
+        if self._shaking:
+            self._lose("left in the TLS handshake")
+        else:
+            super()._end()
+
+    # Writing
+
+    def send(self, data: bytes) -> None:
+        if self._tls is None:
+            super().send(data)
+        elif data and not self._broken:
+            self.sent += len(data)
+            try:
+                records = self._tls.write(data)
+            except ssl.SSLError:
+                self._break()
+            else:
+                self._send(records)
+
+    def stream(self, text: memoryview) -> None:
+        if self._tls is None:
+            super().stream(text)
+        elif len(text) < SMALL or self.rest or self._queued:
+            self.send(bytes(text))
+        elif not self._broken:
+            self.sent += len(text)
+            try:
+                records = self._tls.seal(text)
+            except ssl.SSLError:
+                self._break()
+            else:
+                self._write_records(records)
+
+    def _write_records(self, records: list[bytes]) -> None:
+        """As `_write`: no record is copied to stand behind another."""
+        try:
+            count = self._sock.sendmsg(records)
+        except BlockingIOError:
+            count = 0
+        except OSError:
+            self._break()
+            return
+        if count < sum(map(len, records)):
+            self._keep(b"".join(records)[count:])
+
+    # Ends
+
+    def _finish_sending(self) -> None:
+        if self._owner is not None:
+            self.say_goodbye()
+            self.flush()
+        super()._finish_sending()
+
+    def say_goodbye(self) -> None:
+        """Send TLS's close_notify, once."""
+        if self._tls is not None and not self._shaking and not self._broken and (out := self._tls.close_notify()):
+            self._send(out)
+
+    def close(self, *, parting: bool = False) -> None:
+        super().close(parting=parting)
+        self._tls = None

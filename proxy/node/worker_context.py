@@ -1,0 +1,35 @@
+"""What a worker is given by its supervisor, all of it made before the fork."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping, Sequence
+
+    from ..config import Config
+    from ..metrics import Board
+    from ..net.tls.contexts import ServerTls
+    from ..runtime import Bound
+    from ..shared_memory.connections import Census
+    from ..shared_memory.failed_logins import Failures
+    from .service_sockets import Doorway
+    from .sockets import ListeningSocket
+
+
+@dataclass(frozen=True, slots=True)
+class Outfit:
+    """See the module."""
+
+    number: int
+    config: Config
+    sockets: Sequence[ListeningSocket]
+    doorways: Sequence[Doorway]
+    bound: Bound
+    tls: Mapping[str, ServerTls]
+    census: Census
+    failures: Failures
+    board: Board
+    channel: socket.socket

@@ -1,0 +1,105 @@
+"""Questions of the command line, and orders, that workers answer: which worker has which, and who waits for the answer.
+
+A question goes to one worker, one that seems alive, or to all of them.  It is given up when a worker dies or is silent
+for `STALLED` seconds; an answer that comes later is nobody's.  What the questions mean is ../questions.py and
+sessions.py, the control socket itself control.py.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .workers import STALLED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .channel import Message
+    from .control import Asker, ControlServer
+    from .workers import Child
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question that a worker has not answered yet."""
+
+    child: Child
+    then: Callable[[Message], None]
+    until: float
+
+
+class Inquiries:
+    """All questions under way."""
+
+    def __init__(self, control: ControlServer, clock: Callable[[], float]) -> None:
+        self._control, self._clock = control, clock
+        self._asked: dict[int, _Asked] = {}
+        self._tags = itertools.count(1)
+
+    def ask(self, children: list[Child], question: Message, asker: Asker) -> None:
+        """Pass it to the first of `children` that takes it."""
+        order = _asking(question)
+        for child in children:
+            if child.ready and self._passed(child, order, lambda answer: self._control.answer(asker, answer)):
+                return
+        self._control.answer(asker, {"error": "no worker is running"})
+
+    def ask_all(
+        self, children: list[Child], question: Message, asker: Asker, merged: Callable[[list[Message]], Message]
+    ) -> None:
+        """Pass it to all that take it, and answer with what `merged` makes of the answers: as many as were asked, an
+        `error` from those that give none."""
+
+        def answered(answers: list[Message]) -> None:
+            self._control.answer(asker, merged(answers) if answers else {"error": "no worker is running"})
+
+        self.order([child for child in children if child.ready], _asking(question), answered)
+
+    def order(self, children: list[Child], order: Message, then: Callable[[list[Message]], None]) -> None:
+        """Tell it to all that take it.  `then` is called once all of these have answered, with as many answers, an
+        `error` from those that give none."""
+        answers: list[Message] = []
+
+        def answered(answer: Message) -> None:
+            answers.append(answer)
+            if len(answers) == told:
+                then(answers)
+
+        told = sum([self._passed(child, order, answered) for child in children])
+        if not told:
+            then([])
+
+    def _passed(self, child: Child, order: Message, then: Callable[[Message], None]) -> bool:
+        tag = next(self._tags)
+        if child.channel is None or not child.channel.tell(order | {"tag": tag}):
+            return False
+        self._asked[tag] = _Asked(child, then, self._clock() + STALLED)
+        return True
+
+    def answered(self, child: Child, message: Message) -> None:
+        """What a worker said; what is no answer of its own to a question under way is passed over."""
+        tag, answer = message.get("tag"), message.get("answer")
+        if not isinstance(tag, int) or not isinstance(answer, dict):
+            return
+        asked = self._asked.get(tag)  # None: it came too late
+        if asked is not None and asked.child is child:
+            del self._asked[tag]
+            asked.then(answer)
+
+    def lost(self, child: Child) -> None:
+        """A worker says nothing more."""
+        self._give_up([tag for tag, asked in self._asked.items() if asked.child is child], "has died")
+
+    def tick(self, now: float) -> None:
+        """Give up what takes too long; call about once a second."""
+        self._give_up([tag for tag, asked in self._asked.items() if asked.until <= now], "does not answer")
+
+    def _give_up(self, tags: list[int], why: str) -> None:
+        for tag in tags:
+            self._asked.pop(tag).then({"error": f"the worker that was asked {why}"})
+
+
+def _asking(question: Message) -> Message:
+    return {"order": "ask", "question": question}

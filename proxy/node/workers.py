@@ -1,0 +1,266 @@
+"""The workers as their supervisor sees them: forked, watched, restarted, told what to do, asked.
+
+A worker that dies is started again after a pause that grows while it keeps dying.  One whose loop does not beat
+(shared_memory/connections.py) is called stalled, and only when all must end is it killed: somebody may have stopped it
+to look at it. Nothing here waits for a worker.
+
+What they are told and asked, and why, is ../supervisor.py and worker_queries.py; what they do, ../worker.py.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from .channel import Channel, Message
+
+if TYPE_CHECKING:
+    import selectors
+    from collections.abc import Callable
+
+    from ..log import Log
+    from ..metrics import Board
+    from ..shared_memory.connections import Census
+    from .worker_context import Outfit
+
+PAUSES: Final = (0.1, 30.0)
+"""Seconds before a dead worker is restarted: the first time, doubling, and at most."""
+STEADY: Final = 60.0
+"""Seconds that a worker must have lived for its death to count as the first again."""
+STALLED: Final = 5.0
+"""Seconds in which a worker's loop must beat (it does ten times a second), and a question to it be answered."""
+
+
+@dataclass(slots=True, eq=False)
+class Child:
+    """A worker as the supervisor sees it."""
+
+    number: int
+    pid: int = 0
+    channel: Channel | None = None
+    ready: bool = False
+    born: float = 0.0
+    pause: float = 0.0
+    restart_at: float = 0.0
+    beats: int = 0
+    beat_at: float = 0.0
+    """When `beats` last changed."""
+    stalled: bool = False
+
+
+class Children:
+    """All workers of this node."""
+
+    def __init__(
+        self,
+        census: Census,
+        selector: selectors.BaseSelector,
+        log: Log,
+        clock: Callable[[], float],
+        *,
+        board: Board,
+        outfit: Callable[[int, socket.socket], Outfit],
+        let_go: Callable[[], None],
+        work: Callable[[Outfit], int],
+        heard: Callable[[Child, Message], None],
+        lost: Callable[[Child], None],
+        serving: Callable[[], None],
+    ) -> None:
+        """`board`: where a dead worker's gauges are cleared.  `outfit(number, channel)`: what a worker that starts now
+        is given.  `let_go`: called in a new child, for what is the supervisor's; then `work` is its life, which
+        ends with an exit code.  `heard`: a worker said something;
+        `lost`: it says nothing more.  `serving`: called once, when all are ready."""
+        self.log = log
+        self.restarting = True
+        """Whether the dead come back; False while draining."""
+        self._all = [Child(number) for number in range(census.workers)]
+        self.restarts = 0
+        """How often a worker was started that had died, since we are there."""
+        self._census, self._board, self._selector, self._clock = census, board, selector, clock
+        self._outfit, self._let_go, self._work = outfit, let_go, work
+        self._heard, self._lost, self._on_serving = heard, lost, serving
+        self.serving = False
+        """Whether all have been ready, once."""
+
+    def start(self) -> None:
+        """Start all of them."""
+        for child in self._all:
+            self._start(child)
+
+    def running(self) -> bool:
+        """Whether any process is left."""
+        return any(child.pid for child in self._all)
+
+    def beat(self) -> bool:
+        """Whether the loops of all that run beat.  One that died is no reason to say no: it is being restarted, and the
+        others' sessions go on; but there must be one."""
+        return self.running() and not any(child.stalled for child in self._all if child.pid)
+
+    def any_ready(self) -> bool:
+        """Whether any of them serves."""
+        return any(child.ready and not child.stalled for child in self._all)
+
+    def by_health(self) -> list[Child]:
+        """All, those that seem stuck last."""
+        return sorted(self._all, key=lambda child: child.stalled)
+
+    def order(self, message: Message) -> None:
+        """Tell all; one that is being started has the new state already or reads this later."""
+        for child in self._all:
+            if child.channel is not None:
+                child.channel.tell(message)
+
+    def status(self) -> list[Message]:
+        """For `popgate status`: one object each."""
+        return [
+            {"number": c.number, "pid": c.pid, "ready": c.ready and not c.stalled, "stalled": c.stalled}
+            for c in self._all
+        ]
+
+    def phrase(self) -> str:
+        """How they are, in a few words."""
+        if not self.serving:
+            return "starting"
+        troubles = [f"; worker {child.number} is stuck" for child in self._all if child.pid and child.stalled]
+        troubles += [f"; worker {child.number} is being restarted" for child in self._all if not child.ready]
+        return f"serving with {len(self._all)} workers" + "".join(troubles)
+
+    # Birth and death
+
+    def _start(self, child: Child) -> None:
+        self.log.flush()
+        child.born = child.beat_at = self._clock()
+        ours, theirs = socket.socketpair()
+        outfit = self._outfit(child.number, theirs)
+        try:
+            pid = os.fork()
+        except OSError as error:  # too many processes: as if it had died at once
+            ours.close()
+            theirs.close()
+            self._restart_later(child, error.strerror or str(error))
+            return
+        if pid == 0:
+            self._be_worker(outfit, ours)
+        theirs.close()
+        child.pid, child.ready, child.stalled = pid, False, False
+        child.channel = Channel(
+            ours, self._selector, lambda message: self._said(child, message), lambda: self._hung_up(child)
+        )
+
+    def _be_worker(self, outfit: Outfit, ours: socket.socket) -> None:
+        """In the child: let go of what is the supervisor's, serve, and never come back."""
+        code = 1
+        try:
+            ours.close()
+            self.close()
+            self._let_go()
+            code = self._work(outfit)
+        except BaseException as error:
+            self.log.line("error", "popgate", "worker-failed", ("worker", outfit.number), ("why", repr(error)))
+            self.log.flush()
+        finally:
+            os._exit(code)
+
+    def close(self) -> None:
+        """Let go of the channels; nothing is said to the workers."""
+        for child in self._all:
+            if child.channel is not None:
+                child.channel.close()
+
+    def _said(self, child: Child, message: Message) -> None:
+        if "ready" not in message:
+            self._heard(child, message)
+            return
+        child.ready = True
+        if not self.serving and all(child.ready for child in self._all):
+            self.serving = True
+            self.log.line("info", "popgate", "serving", ("workers", len(self._all)))
+            self._on_serving()
+
+    def _hung_up(self, child: Child) -> None:
+        child.channel = None
+        self._lost(child)
+
+    def reap(self, another: Callable[[int, int], None]) -> None:
+        """Bury who has died; after SIGCHLD.  `another(pid, status)` for who was no worker."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            child = next((child for child in self._all if child.pid == pid), None)
+            if child is not None:
+                self._died(child, status)
+            else:
+                another(pid, status)
+
+    def _died(self, child: Child, status: int) -> None:
+        child.pid, child.ready = 0, False
+        self._census.forget(child.number)
+        self._board.forget(child.number)
+        if self.restarting:
+            self._restart_later(child, ending(status))
+
+    def _restart_later(self, child: Child, why: str) -> None:
+        now = self._clock()
+        child.pause = pause(child.pause, now - child.born)
+        child.restart_at = now + child.pause
+        words = (("worker", child.number), ("why", why), ("restart", f"{child.pause:.1f}s"))
+        self.log.line("error", "popgate", "worker-died", *words)
+
+    # Time
+
+    def restarts_at(self) -> list[float]:
+        """When the dead are due to come back."""
+        return [child.restart_at for child in self._all if not child.pid] if self.restarting else []
+
+    def restart(self, now: float) -> None:
+        """Start those whose pause is over."""
+        for child in self._all:
+            if not child.pid and child.channel is None and child.restart_at <= now and self.restarting:
+                self.restarts += 1
+                self._start(child)
+
+    def watch(self, now: float) -> None:
+        """Say of a worker whose loop does not beat that it is stuck; call about once a second."""
+        for child in self._all:
+            if not child.pid:
+                continue
+            beats = self._census.beats(child.number)
+            if beats != child.beats:
+                child.beats, child.beat_at = beats, now
+            stalled = now - child.beat_at > STALLED
+            if stalled != child.stalled:
+                child.stalled = stalled
+                words = (("worker", child.number), ("pid", child.pid))
+                self.log.line("error", "popgate", "worker-stalled" if stalled else "worker-back", *words)
+
+    def kill(self) -> None:
+        """End those that do not end."""
+        for child in self._all:
+            if child.pid:
+                words = (("worker", child.number), ("why", "it does not end"))
+                self.log.line("error", "popgate", "worker-killed", *words)
+                os.kill(child.pid, signal.SIGKILL)
+
+
+def ignore_signals() -> None:
+    """In a child: what is sent to popgate is the supervisor's."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    signal.set_wakeup_fd(-1)
+
+
+def pause(last: float, lived: float) -> float:
+    """Seconds until who has died is started again; `last`: the pause before, `lived`: seconds since then."""
+    return PAUSES[0] if lived > STEADY else min(max(last * 2, PAUSES[0]), PAUSES[1])
+
+
+def ending(status: int) -> str:
+    """How a process ended, by its wait status."""
+    return f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {os.WEXITSTATUS(status)}"

@@ -1,0 +1,94 @@
+"""How many connections the node has, in all and from each address, in memory that its workers share (RULES N5).
+
+Of each worker: its connections, heartbeats of its loop, and how many leases it owes the store (leases/base.py).
+Connections by address, and open POP sessions by login, are counted as shared_memory/count_sketch.py does.
+
+Made by the supervisor before it forks; a dead worker's slot is cleared by the supervisor.  The tables of the servers
+behind and the last refusals are files of their own (shared_memory/server_health.py, shared_memory/recent_refusals.py),
+and come along as `servers` and `refusals`.
+"""
+
+from __future__ import annotations
+
+import mmap
+from typing import Final
+
+from ..leases.base import Arrears
+from .count_sketch import Crowd
+from .recent_refusals import Refusals
+from .server_health import Scoreboard
+
+_FIGURE: Final = 4  # octets of a figure
+
+
+class Census:
+    """The node's counters; each worker writes by its own number."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.servers = Scoreboard(workers)
+        self.refusals = Refusals(workers)
+        memory = memoryview(mmap.mmap(-1, 3 * _FIGURE * workers)).cast("I")
+        self._connections, self._beats, self._arrears = [
+            memory[workers * row : workers * (row + 1)] for row in range(3)
+        ]
+        self._addresses = Crowd(workers)
+        self.logins = Crowd(workers)
+        """Open POP sessions of each login (its octets)."""
+
+    def connections(self) -> int:
+        """All connections of the node now."""
+        return sum(self._connections)
+
+    def connections_of(self, worker: int) -> int:
+        """Those of one worker."""
+        return self._connections[worker]
+
+    def beats(self, worker: int) -> int:
+        """How often the loop of a worker has said that it lives; wraps at 2**32."""
+        return self._beats[worker]
+
+    def arrears(self, worker: int) -> Arrears:
+        """For one worker's store: it notes its own, and reads the node's."""
+        return _NodeArrears(self._arrears, worker)
+
+    def forget(self, worker: int) -> None:
+        """A worker has died: its connections are gone."""
+        self._connections[worker] = self._beats[worker] = self._arrears[worker] = 0
+        self._addresses.forget(worker)
+        self.logins.forget(worker)
+        self.servers.forget(worker)
+
+    def beat(self, worker: int) -> None:
+        self._beats[worker] = (self._beats[worker] + 1) & 0xFFFFFFFF
+
+    def enter(self, worker: int, address: bytes) -> None:
+        """A connection from `address` has begun in this worker."""
+        self._connections[worker] += 1
+        self._addresses.add(worker, address)
+
+    def admit(self, worker: int, address: bytes, most: int) -> bool:
+        """`enter`, unless the node has `most` connections from `address` already, as far as `of` knows."""
+        if not self._addresses.join(worker, address, most):
+            return False
+        self._connections[worker] += 1
+        return True
+
+    def leave(self, worker: int, address: bytes) -> None:
+        self._connections[worker] -= 1
+        self._addresses.remove(worker, address)
+
+    def of(self, address: bytes) -> int:
+        """Connections from `address` in all workers; rarely too high, never too low."""
+        return self._addresses.of(address)
+
+
+class _NodeArrears(Arrears):
+    def __init__(self, arrears: memoryview, worker: int) -> None:
+        self._arrears, self._worker = arrears, worker
+
+    def note(self, count: int) -> None:
+        self._arrears[self._worker] = count
+
+    def total(self) -> int:
+        return sum(self._arrears)
