@@ -277,8 +277,8 @@ def drop(link: Link) -> None:
     """Close the sockets of a link that still lives."""
     if link.call_off is not None:
         link.call_off()
-    if link.dialling is not None:
-        link.dialling.stop()
+    if link.connector is not None:
+        link.connector.stop()
     for leg in (link.client, link.upstream):
         if leg is not None:
             leg.close()

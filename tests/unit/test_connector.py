@@ -15,7 +15,7 @@ import pytest
 from proxy.config.schema import CLIENT
 from proxy.net.tls.contexts import upstream_context
 from proxy.net.upstream.announcement import Announcement, Showing
-from proxy.net.upstream.connector import Dialling
+from proxy.net.upstream.connector import Connector
 from proxy.net.upstream.pool import Pools
 from proxy.net.upstream.upstream import NOT_SHOWN, ORIGINAL, Address, Exhausted, Server, Upstream
 from proxy.shared_memory.server_health import Scoreboard, keys_of
@@ -47,7 +47,7 @@ class Bench:
         self.failed = 0
         self.limit = 0
         self.upstream: Upstream
-        self.dialling: Dialling
+        self.connector: Connector
 
     def made(self, servers: Sequence[Server], showing: Showing) -> Upstream:
         """Its pool has the workshop's clock."""
@@ -92,7 +92,7 @@ class Bench:
             upstream.addresses = addresses  # type: ignore[method-assign]
 
         def begin() -> None:
-            self.dialling = dialling = Dialling(
+            self.connector = connector = Connector(
                 upstream,
                 self.workshop.poller,
                 self.workshop.deadlines,
@@ -103,8 +103,8 @@ class Bench:
                 again=again,
             )
             if stop:
-                self.dialling.stop()
-            self.workshop.at_end.append(dialling.stop)
+                self.connector.stop()
+            self.workshop.at_end.append(connector.stop)
 
         self.workshop.run((lambda: self.workshop.poller.soon(begin)) if in_turn else begin)
         self.workshop.turns(3 if in_turn else 0)
@@ -176,7 +176,7 @@ def _here(bench: Bench) -> list[Address]:
 def test_a_look_up_that_answers_after_the_client_went_dials_nothing(bench: Bench) -> None:
     asked: list[Any] = []
     bench.start(addresses=asked.append)
-    bench.dialling.stop()
+    bench.connector.stop()
     bench.workshop.run(lambda: asked[0](_here(bench)))
     bench.workshop.turns(5)
     with pytest.raises(BlockingIOError):
@@ -187,8 +187,8 @@ def test_a_look_up_that_answers_after_the_client_went_dials_nothing(bench: Bench
 def test_a_client_that_goes_takes_its_connection_along(bench: Bench) -> None:
     bench.start()
     up = bench.workshop.accepted(bench.server)
-    bench.dialling.stop()
-    bench.dialling.stop()
+    bench.connector.stop()
+    bench.connector.stop()
     bench.workshop.until(up.ended)
     bench.workshop.advance(100.0)
     assert (bench.failed, bench.found, bench.said) == (0, [], [])
@@ -507,7 +507,7 @@ def test_a_place_is_held_until_the_connection_is_closed(bench: Bench) -> None:
 
 def test_a_place_is_given_up_by_who_fails_and_by_who_goes(bench: Bench) -> None:
     bench.start()
-    bench.dialling.stop()
+    bench.connector.stop()
     assert places(bench) == 0
     bench.start(Server("127.0.0.1", refused_port()))
     bench.workshop.until(lambda: bench.failed)
@@ -551,7 +551,7 @@ def test_who_goes_while_waiting_leaves_the_line(bench: Bench) -> None:
     bench.start()
     bench.start(more=True)
     assert len(bench.upstream.pool.line) == 1
-    bench.dialling.stop()
+    bench.connector.stop()
     assert len(bench.upstream.pool.line) == 0
     assert places(bench) == 1
 
@@ -571,7 +571,7 @@ def test_a_server_that_one_client_named_is_no_trouble_of_the_others(bench: Bench
     upstream.original = lambda client, wanted: [nowhere]  # type: ignore[method-assign]
     end = (packed("192.0.2.7"), 25)
     bench.workshop.run(
-        lambda: Dialling(
+        lambda: Connector(
             upstream,
             bench.workshop.poller,
             bench.workshop.deadlines,

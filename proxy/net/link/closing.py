@@ -26,9 +26,9 @@ def finish(link: Link) -> None:
     if link.call_off is not None:
         link.call_off()
         link.call_off = None
-    if link.dialling is not None:
-        link.dialling.stop()
-        link.dialling = None
+    if link.connector is not None:
+        link.connector.stop()
+        link.connector = None
     if link.upstream is not None:
         link.upstream.say_goodbye()
         link.upstream.close()

@@ -26,7 +26,7 @@ from ...session.smtp.session import SmtpSession
 from ..sockets.leg import LARGE, OWN_FULL, PEER_FULL, Leg
 from ..sockets.tls_leg import TlsLeg
 from ..tracing import new_session
-from ..upstream.connector import Dialling
+from ..upstream.connector import Connector
 from . import closing as ending
 from . import flow, tallies
 from . import journal as account
@@ -49,9 +49,34 @@ class Link:
     """See the module; its parts call `received`, `ended`, `lost`, `drained`, `secured`, `insecure` and `expired`."""
 
     __slots__ = (
-        "_noted", "_step", "_treating", "_wait", "address", "announced", "began", "call_off", "client", "deadlines",
-        "dialling", "ends", "figures", "final", "held", "id", "left", "lingering", "open_login", "service", "session",
-        "shared", "shown", "streaming", "tls", "upstream", "upstream_name", "verdict_ends",
+        "_noted",
+        "_step",
+        "_treating",
+        "_wait",
+        "address",
+        "announced",
+        "began",
+        "call_off",
+        "client",
+        "connector",
+        "deadlines",
+        "ends",
+        "figures",
+        "final",
+        "held",
+        "id",
+        "left",
+        "lingering",
+        "open_login",
+        "service",
+        "session",
+        "shared",
+        "shown",
+        "streaming",
+        "tls",
+        "upstream",
+        "upstream_name",
+        "verdict_ends",
     )  # fmt: skip
 
     def __init__(
@@ -75,7 +100,7 @@ class Link:
         self.deadlines: Queue | None = None
         self.ends = announcing.ends(service, sock, address, header)
         """The client's address and port, and where it wanted to go; only where that matters."""
-        self.dialling: Dialling | None = None
+        self.connector: Connector | None = None
         self.upstream: Leg | None = None
         self.upstream_name = ""
         self.announced = False
@@ -261,7 +286,7 @@ class Link:
     ) -> None:
         """Search for a connection to the upstream (net/upstream/connector.py)."""
         shared = self.shared
-        self.dialling = Dialling(
+        self.connector = Connector(
             self.service.upstream, shared.poller, shared.deadlines,
             found=found, failed=failed, said=self.upstream_failed, announcement=announcement, again=again,
             ends=self.ends,
@@ -273,10 +298,10 @@ class Link:
 
     def take_upstream(self, leg: Leg) -> None:
         """From now on this is the upstream; the one before, if there is one, is taken leave of."""
-        dialling, self.dialling = self.dialling, None
-        assert dialling is not None
-        self.upstream_name = dialling.name
-        CONNECT_SECONDS.note(self.figures, dialling.took)
+        connector, self.connector = self.connector, None
+        assert connector is not None
+        self.upstream_name = connector.name
+        CONNECT_SECONDS.note(self.figures, connector.took)
         if self.upstream is not None:
             self.upstream.send(LEAVE)
             self.upstream.say_goodbye()
@@ -286,7 +311,7 @@ class Link:
         leg.hand_to(self)
 
     def no_upstream(self) -> None:
-        self.dialling = None
+        self.connector = None
         self.call(self.session.upstream_failed)
 
     def upstream_failed(self, server: str, why: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import UpstreamUnavailable
 from ...session.events import Password
-from ..upstream.connector import Dialling
+from ..upstream.connector import Connector
 
 if TYPE_CHECKING:
     import ssl
@@ -46,11 +46,11 @@ class PasswordCheck:
         self._said = said
         self._announcement = announcement
         self._leg: Leg | None = None
-        self._dialling: Dialling | None = None
+        self._dialling: Connector | None = None
 
     def begin(self) -> None:
         """It may be over at once: nobody can be reached."""
-        dialling = Dialling(
+        connector = Connector(
             self._upstream,
             self._shared.poller,
             self._shared.deadlines,
@@ -60,7 +60,7 @@ class PasswordCheck:
             announcement=self._announcement,
         )
         if self._then is not None:
-            self._dialling = dialling
+            self._dialling = connector
 
     def stop(self) -> None:
         """Nobody wants to know any more."""

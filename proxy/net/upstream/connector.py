@@ -1,6 +1,6 @@
 """From a client without an upstream to a connection that is fit for its session.
 
-`Dialling` tries the servers of an upstream in the order that net/upstream/pool.py gives, with what shows them the
+`Connector` tries the servers of an upstream in the order that net/upstream/pool.py gives, with what shows them the
 client (net/upstream/announcement.py), TLS, and what must be said before the session (session/upstream/opening.py). What
 fails before the first octet of a greeting is logged, and the next server is tried: the client has not seen a byte yet.
 So is what greets with a refusal while there are others; the last one's words are the client's.  When the greeting
@@ -41,7 +41,7 @@ _WELCOMES: Final = (b"2", b"+")  # how a greeting begins that is no refusal: 220
 _SHOWN: Final = 200  # octets of a refusal in the log
 
 
-class Dialling:
+class Connector:
     """One client's search for its upstream; the leg's owner until it is found."""
 
     __slots__ = (
