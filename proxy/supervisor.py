@@ -54,7 +54,7 @@ from .node.worker_queries import Inquiries
 from .node.workers import Child, Children
 from .runtime import check_successor, log_of, make_tls, rehearse, reload_tls, server_keys, spoofing_keys
 from .shadow import judged
-from .shared_memory.connections import Census
+from .shared_memory.connections import ConnectionCounters
 from .shared_memory.failed_logins import Failures
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Supervisor:
             raise_descriptors()
             self._log = log_of(config)
             self._config = config = judged(config, self._log)
-            self._census = Census(config.processes)
+            self._census = ConnectionCounters(config.processes)
             self._census.servers.enlist(server_keys(config))
             self._failures = Failures(config.processes, self._node_clock.now)
             self._board = Board(config.processes, {one.name: one.protocol for one in config.listeners.values()})

@@ -98,11 +98,11 @@ class Worker:
         self._config = config = outfit.config
         self._log = log_of(config)
         self._row = outfit.board.row(outfit.number)
-        self._refusals = outfit.census.refusals.row(outfit.number)
+        self._refusals = outfit.counters.refusals.row(outfit.number)
         self._look_ups = LookUps(self._row.figures[NODE])
         clock = Clock()
         self._clock = clock.reader()
-        self._store = open_store(config, clock, outfit.census.arrears(outfit.number), self._store_news)
+        self._store = open_store(config, clock, outfit.counters.arrears(outfit.number), self._store_news)
         self._poller = Poller(loop)
         self._deadlines = Deadlines(self._clock)
         self._renewals = Renewals(self._store, self._clock)
@@ -122,14 +122,14 @@ class Worker:
             leased=self._leased,
             left=self._left,
             notes=self._notes,
-            census=outfit.census,
+            counters=outfit.counters,
             failures=outfit.failures,
             figures=self._row.figures,
             refusals=self._refusals,
             worker=outfit.number,
         )
         self._patience = Patience(self._store, self._clock, config.gate.patience_waiting)
-        row = outfit.census.servers.row(outfit.number)
+        row = outfit.counters.servers.row(outfit.number)
         self._pools = Pools(row, self._clock, lambda action: loop.call_soon(action))
         if row.wake_fd is not None:
             loop.add_reader(row.wake_fd, self._pools.woken)
@@ -181,7 +181,7 @@ class Worker:
             service,
             shared=self._shared,
             loop=self._loop,
-            census=self._outfit.census,
+            counters=self._outfit.counters,
             worker=self._outfit.number,
             connections=limits.connections,
             per_client=limits.connections_per_client,
@@ -203,7 +203,7 @@ class Worker:
     def _closed(self, link: Link | Probe) -> None:
         self._links.discard(link)
         self._left(link)
-        self._outfit.census.leave(self._outfit.number, link.address)
+        self._outfit.counters.leave(self._outfit.number, link.address)
         if link.address in self._shared.traces.clients and isinstance(link, Link) and link.final is not None:
             self._shared.traces.note(link.shown, link.id, link.service.protocol, "--", f"end: {link.final.why}")
 
@@ -231,7 +231,7 @@ class Worker:
 
     def _tick(self) -> None:
         self._loop.call_later(TICK, self._tick)
-        self._outfit.census.beat(self._outfit.number)
+        self._outfit.counters.beat(self._outfit.number)
         self._outfit.failures.tick(self._outfit.number)
         self._deadlines.tick()
         self._patience.tick()

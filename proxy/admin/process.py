@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..metrics import Board
     from ..node.channel import Message
     from ..node.sockets import ListeningSocket
-    from ..shared_memory.connections import Census
+    from ..shared_memory.connections import ConnectionCounters
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class AdminOutfit:
     sock: socket.socket
     """Listening."""
     board: Board
-    census: Census
+    counters: ConnectionCounters
     token: str
     """Who knows it may act."""
     channel: socket.socket

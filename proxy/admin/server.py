@@ -54,7 +54,7 @@ class Server:
         self._frames = Frames()
         facts = Facts(partial(ask, outfit.config.admin.control))
         config = outfit.config
-        self._site = Site(config, outfit.board, outfit.census, facts, log_of(config), outfit.token)
+        self._site = Site(config, outfit.board, outfit.counters, facts, log_of(config), outfit.token)
 
     async def serve(self) -> None:
         loop, channel = asyncio.get_running_loop(), self._outfit.channel

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..log import Log
     from ..metrics import Board
-    from ..shared_memory.connections import Census
+    from ..shared_memory.connections import ConnectionCounters
     from .door import Door
     from .facts import Answer, Facts
 
@@ -87,13 +87,15 @@ POLICY: Final = (
 class Site:
     """The answers of one process."""
 
-    def __init__(self, config: Config, board: Board, census: Census, facts: Facts, log: Log, token: str) -> None:
+    def __init__(
+        self, config: Config, board: Board, counters: ConnectionCounters, facts: Facts, log: Log, token: str
+    ) -> None:
         self.config, self.log = config, log
         self.door: Door | None = None
         """Where connections that watch are told to stay."""
         self.history = History(board)
         self._board, self._facts, self._token = board, facts, token
-        snapshots = Snapshots(board, census, facts, self.history)
+        snapshots = Snapshots(board, counters, facts, self.history)
         self._snapshot = Kept(snapshots.take)
         self._watchers = 0
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..metrics import Board
-    from ..shared_memory.connections import Census
+    from ..shared_memory.connections import ConnectionCounters
     from .facts import Answer, Facts
     from .history import History
 
@@ -28,8 +28,8 @@ SOON: Final = 14.0
 class Snapshots:
     """Takes them."""
 
-    def __init__(self, board: Board, census: Census, facts: Facts, history: History) -> None:
-        self._board, self._census = board, census
+    def __init__(self, board: Board, counters: ConnectionCounters, facts: Facts, history: History) -> None:
+        self._board, self._census = board, counters
         self._facts, self._history = facts, history
 
     async def take(self) -> Answer:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..session.events import Wait
     from ..session.pop3.session import PopSettings
     from ..session.smtp.session import SmtpSettings
-    from ..shared_memory.connections import Census
+    from ..shared_memory.connections import ConnectionCounters
     from ..shared_memory.failed_logins import Failures
     from ..shared_memory.recent_refusals import RefusalRow
     from ..wire.address import Networks
@@ -77,7 +77,7 @@ class Shared:
     """Called when the client of an open mailbox has said its last: it keeps nothing alive any more."""
     notes: Notes
     """What clients need, for `popgate report`."""
-    census: Census
+    counters: ConnectionCounters
     failures: Failures
     figures: Mapping[str, Figures]
     """This worker's, by listener (metrics.py)."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..metrics import Board
     from ..net.tls.contexts import ServerTls
     from ..runtime import Bound
-    from ..shared_memory.connections import Census
+    from ..shared_memory.connections import ConnectionCounters
     from ..shared_memory.failed_logins import Failures
     from .service_sockets import Doorway
     from .sockets import ListeningSocket
@@ -29,7 +29,7 @@ class Outfit:
     doorways: Sequence[Doorway]
     bound: Bound
     tls: Mapping[str, ServerTls]
-    census: Census
+    counters: ConnectionCounters
     failures: Failures
     board: Board
     channel: socket.socket

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..log import Log
     from ..metrics import Board
-    from ..shared_memory.connections import Census
+    from ..shared_memory.connections import ConnectionCounters
     from .worker_context import Outfit
 
 PAUSES: Final = (0.1, 30.0)
@@ -56,7 +56,7 @@ class Children:
 
     def __init__(
         self,
-        census: Census,
+        counters: ConnectionCounters,
         selector: selectors.BaseSelector,
         log: Log,
         clock: Callable[[], float],
@@ -76,10 +76,10 @@ class Children:
         self.log = log
         self.restarting = True
         """Whether the dead come back; False while draining."""
-        self._all = [Child(number) for number in range(census.workers)]
+        self._all = [Child(number) for number in range(counters.workers)]
         self.restarts = 0
         """How often a worker was started that had died, since we are there."""
-        self._census, self._board, self._selector, self._clock = census, board, selector, clock
+        self._census, self._board, self._selector, self._clock = counters, board, selector, clock
         self._outfit, self._let_go, self._work = outfit, let_go, work
         self._heard, self._lost, self._on_serving = heard, lost, serving
         self.serving = False

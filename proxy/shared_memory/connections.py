@@ -14,14 +14,14 @@ import mmap
 from typing import Final
 
 from ..leases.base import Arrears
-from .count_sketch import Crowd
+from .count_sketch import CountMinSketch
 from .recent_refusals import Refusals
 from .server_health import Scoreboard
 
 _FIGURE: Final = 4  # octets of a figure
 
 
-class Census:
+class ConnectionCounters:
     """The node's counters; each worker writes by its own number."""
 
     def __init__(self, workers: int) -> None:
@@ -32,8 +32,8 @@ class Census:
         self._connections, self._beats, self._arrears = [
             memory[workers * row : workers * (row + 1)] for row in range(3)
         ]
-        self._addresses = Crowd(workers)
-        self.logins = Crowd(workers)
+        self._addresses = CountMinSketch(workers)
+        self.logins = CountMinSketch(workers)
         """Open POP sessions of each login (its octets)."""
 
     def connections(self) -> int:

@@ -19,7 +19,7 @@ _ROWS: Final = 2
 _MOST: Final = 65535
 
 
-class Crowd:
+class CountMinSketch:
     """One number for each thing, and one slot for each worker."""
 
     def __init__(self, workers: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .count_sketch import Crowd
+from .count_sketch import CountMinSketch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ class Failures:
     def __init__(self, workers: int, clock: Callable[[], float]) -> None:
         """`clock`: seconds, the same in all workers, never going back."""
         self._clock = clock
-        self._halves = [Crowd(workers) for _ in range(_HALVES)]
+        self._halves = [CountMinSketch(workers) for _ in range(_HALVES)]
         self._cleared = -1
 
     def note(self, worker: int, address: bytes) -> int:

@@ -16,7 +16,7 @@ from proxy.net.upstream.upstream import NOT_SHOWN, Server, Upstream
 from proxy.session.events import Wait
 from proxy.session.pop3.session import PopSettings
 from proxy.session.smtp.session import SmtpSettings
-from proxy.shared_memory.connections import Census
+from proxy.shared_memory.connections import ConnectionCounters
 from proxy.shared_memory.failed_logins import Failures
 from proxy.wire.address import Networks, packed, shown
 from proxy.wire.esmtp import EhloEditor
@@ -108,11 +108,11 @@ class Gate:
         self.failed_logins_per_address = 0
         self.auth: Literal["upstream", "pop3", "off"] = "upstream"
         self.password_upstream: Upstream | None = None
-        self.census = Census(1)
+        self.counters = ConnectionCounters(1)
         self.failures = Failures(1, workshop.clock.now)
         self.board = Board(1, {"door": protocol})
         self.row = self.board.row(0)
-        self.refusals = self.census.refusals.row(0)
+        self.refusals = self.counters.refusals.row(0)
         self.closed: list[Link | Probe] = []
         self.leased: list[str] = []
         self.left: list[str] = []
@@ -187,7 +187,7 @@ class Gate:
             leased=lambda _, key: self.leased.append(key[1]),
             left=lambda link: self.left.append(link.id),
             notes=self.notes,
-            census=self.census,
+            counters=self.counters,
             failures=self.failures,
             figures=self.row.figures,
             refusals=self.refusals,

@@ -12,7 +12,7 @@ from proxy.admin.facts import Facts
 from proxy.admin.site import Site
 from proxy.config import Config
 from proxy.metrics import Board
-from proxy.shared_memory.connections import Census
+from proxy.shared_memory.connections import ConnectionCounters
 
 from .workshop import KeptLog
 
@@ -56,8 +56,8 @@ class Desk:
         self.log = KeptLog()
         self.board = Board(1, listeners or {"in": "smtp"})
         self.row = self.board.row(0)
-        self.census = Census(1)
-        self.site = Site(config or Config(), self.board, self.census, Facts(self._ask), self.log, TOKEN)
+        self.counters = ConnectionCounters(1)
+        self.site = Site(config or Config(), self.board, self.counters, Facts(self._ask), self.log, TOKEN)
 
     async def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         self.asked.append(question)

@@ -12,7 +12,7 @@ from proxy.admin.facts import SHOWN, Facts
 from proxy.admin.history import History
 from proxy.admin.snapshot import Snapshots
 from proxy.metrics import NODE, SESSIONS_NOW, STORE_DOWN, Board
-from proxy.shared_memory.connections import Census
+from proxy.shared_memory.connections import ConnectionCounters
 from proxy.shared_memory.recent_refusals import KEPT
 from proxy.wire.address import packed
 
@@ -28,10 +28,10 @@ class Bench:
         self.now = 1000.0
         self.status: dict[str, Any] = FINE
         self.leases: dict[str, Any] = {"leases": [LEASE], "count": 1}
-        self.board, self.census = Board(1, {"in": "smtp"}), Census(1)
+        self.board, self.counters = Board(1, {"in": "smtp"}), ConnectionCounters(1)
         self.row = self.board.row(0)
         self.facts = Facts(self._ask, lambda: self.now)
-        self.snapshots = Snapshots(self.board, self.census, self.facts, History(self.board))
+        self.snapshots = Snapshots(self.board, self.counters, self.facts, History(self.board))
 
     async def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         return self.leases if question["do"] == "leases" else self.status
@@ -44,7 +44,7 @@ def test_all_is_well() -> None:
     bench = Bench()
     bench.row.figures["in"][SESSIONS_NOW] += 4
     bench.row.publish()
-    bench.census.enter(0, packed("192.0.2.7"))
+    bench.counters.enter(0, packed("192.0.2.7"))
     found = bench.take()
     assert (found["open"], found["troubles"]) == (True, [])
     assert found["listeners"] == [{"name": "in", "protocol": "smtp", "sessions": 4}]
@@ -99,7 +99,7 @@ def test_a_lease_of_an_old_answer_has_less_left() -> None:
 def test_bounded_whatever_goes_on() -> None:
     bench = Bench()
     bench.leases = {"leases": [LEASE] * SHOWN, "count": 1_000_000}
-    refusals = bench.census.refusals.row(0)
+    refusals = bench.counters.refusals.row(0)
     for _ in range(10 * KEPT):
         refusals.note("in", "192.0.2.7", "a", "b", "no lease")
     refusals.publish()

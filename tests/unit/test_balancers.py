@@ -13,7 +13,7 @@ from proxy.net.accept.listener import Listener
 from proxy.net.link.link import Link
 from proxy.net.tls.contexts import ServerTls
 from proxy.net.upstream.announcement import Showing
-from proxy.shared_memory.connections import Census
+from proxy.shared_memory.connections import ConnectionCounters
 from proxy.wire.address import packed
 from proxy.wire.proxyheader import LOCAL_V2, made_v1, made_v2
 
@@ -43,7 +43,7 @@ class Door:
         self.gate = Gate(workshop, protocol)
         self.gate.balancers = [BALANCER]
         self.sock = Scarce(workshop.server())
-        self.census = Census(1)
+        self.counters = ConnectionCounters(1)
         self.each = each
         self.links: list[Link | Probe] = []
         self.listener: Listener
@@ -56,7 +56,7 @@ class Door:
             self.gate.service(),
             shared=self.shared,
             loop=self.workshop.loop,
-            census=self.census,
+            counters=self.counters,
             worker=0,
             connections=100,
             per_client=self.each,
@@ -76,7 +76,7 @@ class Door:
 
     def _closed(self, link: Link | Probe) -> None:
         self.gate.closed.append(link)
-        self.census.leave(0, link.address)
+        self.counters.leave(0, link.address)
 
     def _drop(self) -> None:
         self.listener.cut()
@@ -272,7 +272,7 @@ def test_N1_header_addresses_count_and_balancers_do_not(workshop: Workshop) -> N
     door.open()
     for _ in range(2):
         door.greeted()
-    assert (door.census.of(CLIENT[0]), door.census.of(packed(BALANCER)), door.census.connections()) == (2, 0, 2)
+    assert (door.counters.of(CLIENT[0]), door.counters.of(packed(BALANCER)), door.counters.connections()) == (2, 0, 2)
     refused = door.connect(HEADER)
     door.until(refused.ended)
     assert refused.got.startswith(b"421 4.7.0 Too many connections")
@@ -282,7 +282,7 @@ def test_N1_header_addresses_count_and_balancers_do_not(workshop: Workshop) -> N
     for _ in range(3):
         door.connect(LOCAL_V2)
     door.until(lambda: len(door.links) == 6)
-    assert door.census.connections() == 6, "connections in all count everyone"
+    assert door.counters.connections() == 6, "connections in all count everyone"
 
 
 def test_N1_a_refused_or_silent_arrival_is_counted_out(door: Door) -> None:
@@ -290,15 +290,15 @@ def test_N1_a_refused_or_silent_arrival_is_counted_out(door: Door) -> None:
     door.until(lambda: door.workshop.log.of("header-refused"))
     silent = door.connect()
     door.until(lambda: door.listener.arrivals)
-    assert door.census.connections() == 1
+    assert door.counters.connections() == 1
     silent.close()
     door.until(lambda: not door.listener.arrivals)
-    assert door.census.connections() == 0
+    assert door.counters.connections() == 0
     door.connect(HEADER[:5])
     door.until(lambda: door.listener.arrivals)
     door.workshop.advance(5.1)
     assert not door.listener.arrivals
-    assert door.census.connections() == door.census.of(packed(BALANCER)) == 0
+    assert door.counters.connections() == door.counters.of(packed(BALANCER)) == 0
 
 
 def test_over_limits_connections_balancers_are_turned_away_with_one_line_an_hour(door: Door) -> None:
@@ -327,7 +327,7 @@ def test_N6_who_has_connected_through_a_balancer_is_told(door: Door) -> None:
     silent.send(HEADER)
     door.until(silent.ended)
     assert b"Service is closing" in silent.got
-    assert door.census.connections() == 0
+    assert door.counters.connections() == 0
     lines = [(level, words["client"]) for level, _, event, words in door.workshop.log.lines if event == "turned-away"]
     assert sorted(lines) == [("debug", BALANCER), ("info", "192.0.2.7"), ("info", "192.0.2.7")]
 
@@ -338,7 +338,7 @@ def test_N6_the_limit_of_a_drain_ends_what_has_not_arrived(door: Door) -> None:
     door.workshop.run(door.listener.cut)
     door.until(silent.ended)
     assert not door.listener.arrivals
-    assert door.census.connections() == 0
+    assert door.counters.connections() == 0
 
 
 def test_N7_a_reload_changes_who_is_a_balancer(door: Door) -> None:

@@ -31,7 +31,7 @@ from proxy.leases.file import StoreBusy
 from proxy.leases.sqlite import SqliteStore
 from proxy.leases.table import LeaseTable
 from proxy.leases.usage_report import Observation
-from proxy.shared_memory.connections import Census
+from proxy.shared_memory.connections import ConnectionCounters
 from tests.support.clocks import LOOPS, PATIENCE, FakeClock, answer
 
 if TYPE_CHECKING:
@@ -400,8 +400,8 @@ def test_G7_no_worker_says_no_lease_while_one_waits_to_be_written(
     start: Start, lock: Callable[[], sqlite3.Connection]
 ) -> None:
     """A locked store can be read and knows nothing of the login: who has just logged in is deferred, never refused."""
-    census = Census(2)
-    one, two = start(timeout=SHORT, arrears=census.arrears(0)), start(timeout=SHORT, arrears=census.arrears(1))
+    counters = ConnectionCounters(2)
+    one, two = start(timeout=SHORT, arrears=counters.arrears(0)), start(timeout=SHORT, arrears=counters.arrears(1))
     one.settled()
     two.settled()
     assert one.grant(OFFICE, "bo") is None

@@ -12,7 +12,7 @@ import pytest
 
 from proxy.net.accept import listener as module
 from proxy.net.accept.listener import ACCEPTS, Listener
-from proxy.shared_memory.connections import Census
+from proxy.shared_memory.connections import ConnectionCounters
 from proxy.wire.address import packed
 
 from ..support.gate import Gate
@@ -49,7 +49,7 @@ class Bench:
     def __init__(self, workshop: Workshop, protocol: str = "pop3", *, connections: int = 100, each: int = 100) -> None:
         self.workshop = workshop
         self.sock = Scarce(workshop.server())
-        self.census = Census(1)
+        self.counters = ConnectionCounters(1)
         self.welcomed: list[tuple[socket.socket, bytes, str]] = []
         self.headers: list[ProxyHeader | None] = []
         self.turns: list[int] = []
@@ -59,7 +59,7 @@ class Bench:
             self.gate.service(),
             shared=self.gate.shared(),
             loop=workshop.loop,
-            census=self.census,
+            counters=self.counters,
             worker=0,
             connections=connections,
             per_client=each,
@@ -92,7 +92,7 @@ def test_a_connection_is_welcomed_with_its_address(bench: Bench) -> None:
     bench.until(lambda: bench.welcomed)
     _, address, shown = bench.welcomed[0]
     assert (address, shown) == (packed("127.0.0.1"), "127.0.0.1")
-    assert bench.census.connections() == bench.census.of(address) == 1
+    assert bench.counters.connections() == bench.counters.of(address) == 1
 
 
 def test_N4_at_most_sixteen_accepts_a_turn(workshop: Workshop) -> None:
@@ -171,8 +171,8 @@ def test_over_a_limit_one_line_and_the_door(
     assert refused.got.startswith(reply)
     assert refused.got.endswith(b"\r\n")
     assert workshop.log.of("turned-away")[0]["why"] == why
-    assert bench.census.connections() == 1
-    workshop.run(lambda: bench.census.leave(0, packed("127.0.0.1")))
+    assert bench.counters.connections() == 1
+    workshop.run(lambda: bench.counters.leave(0, packed("127.0.0.1")))
     bench.connect()
     bench.until(lambda: len(bench.welcomed) == 2)
 

@@ -530,7 +530,7 @@ def test_G15_what_the_server_says_is_what_the_client_hears(
 ) -> None:
     door = Door(workshop)
     if is_open:
-        door.census.logins.add(0, b"anna")
+        door.counters.logins.add(0, b"anna")
     box = door.asked(b"guess")
     box.send(reply)
     door.gets(door.client, answer)
@@ -549,11 +549,11 @@ def test_G15_an_open_pop_session_of_that_login_is_seen_and_its_end_too(
     pop.greet()
     line = b"AUTH PLAIN %b\r\n" % secret
     pop.talk(("C", line), (">U", line), ("U", b"+OK logged in\r\n"), (">C", b"+OK logged in\r\n"))
-    assert (pop.census.logins.of(login), pop.census.logins.of(b"bert")) == (1, 0)
+    assert (pop.counters.logins.of(login), pop.counters.logins.of(b"bert")) == (1, 0)
     pop.up.close()
     pop.client.close()
     pop.until(lambda: pop.closed)
-    assert pop.census.logins.of(login) == 0
+    assert pop.counters.logins.of(login) == 0
 
 
 def test_G15_no_server_is_454_and_said_in_the_log(workshop: Workshop) -> None:

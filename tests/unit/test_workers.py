@@ -49,11 +49,11 @@ def test_N5_a_worker_that_lived_long_comes_back_at_once_again(office: Office) ->
 
 def test_N5_a_dead_worker_s_connections_are_gone(office: Office) -> None:
     office.start()
-    census = office.supervisor._census
+    counters = office.supervisor._census
     for number in (0, 1):
-        census.enter(number, b"\x7f\0\0\1")
+        counters.enter(number, b"\x7f\0\0\1")
     office.died(0)
-    assert census.connections() == 1
+    assert counters.connections() == 1
 
 
 def test_when_there_can_t_be_a_process_it_tries_later(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Mapping
 
-    from ...shared_memory.connections import Census
+    from ...shared_memory.connections import ConnectionCounters
     from ...wire.proxyheader import ProxyHeader
     from ..service import Service, Shared
 
@@ -78,7 +78,7 @@ class Listener:
         *,
         shared: Shared,
         loop: asyncio.AbstractEventLoop,
-        census: Census,
+        counters: ConnectionCounters,
         worker: int,
         connections: int,
         per_client: int,
@@ -92,7 +92,7 @@ class Listener:
         self.draining = False
         self._sock = sock
         self._shared, self._poller, self._loop = shared, shared.poller, loop
-        self._census, self._worker = census, worker
+        self._census, self._worker = counters, worker
         self._welcome = welcome
         self._capacity = capacity()
         self._listening = True

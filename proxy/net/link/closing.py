@@ -63,7 +63,7 @@ def close(link: Link, *, parting: bool = False) -> None:
     shared = link.shared
     shared.deadlines.disarm(link)
     if link.open_login is not None:
-        shared.census.logins.remove(shared.worker, link.open_login)
+        shared.counters.logins.remove(shared.worker, link.open_login)
     _log(link)
     shared.closed(link)
 

@@ -84,7 +84,7 @@ def _logged_in(link: Link, login: str) -> None:
     shared, policy = link.shared, link.service.policy
     link.figures[LOGINS["accepted"]] += 1
     link.open_login = login_octets(login)
-    shared.census.logins.add(shared.worker, link.open_login)
+    shared.counters.logins.add(shared.worker, link.open_login)
     if why := policy.unleasable(link.address, login, shared.failures.of(policy.place(link.address))):
         _no_lease(link, login, why)
     else:
@@ -168,7 +168,7 @@ def _password_given(link: Link, login: str) -> None:
     shared, upstream = link.shared, link.service.password_upstream
     assert upstream is not None
     octets = login_octets(login)
-    attempt = PopLogin(*smtp_auth.take_password(link.smtp()), lambda: shared.census.logins.of(octets) > 0)
+    attempt = PopLogin(*smtp_auth.take_password(link.smtp()), lambda: shared.counters.logins.of(octets) > 0)
     check = PasswordCheck(
         shared,
         upstream,
