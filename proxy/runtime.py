@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from .config.redis_url import RedisUrl
     from .gate.patience import Patience
     from .gate.policy import Others
-    from .leases.base import Arrears, LeaseStore
+    from .leases.base import LeaseStore, UnwrittenLeases
     from .metrics import LookUps
     from .neighbours.query_server import Answerer
 
@@ -59,23 +59,30 @@ POSTFIX: Final = "postfix.policy"
 
 
 def open_store(
-    config: Config, clock: Clock, arrears: Arrears | None = None, news: Callable[[str, str], None] | None = None
+    config: Config,
+    clock: Clock,
+    unwritten: UnwrittenLeases | None = None,
+    news: Callable[[str, str], None] | None = None,
 ) -> LeaseStore:
-    """The lease store, not yet started (leases/base.py); `arrears`: what all workers of the node owe it; `news` is told
-    an event and a reason when a shared store is lost or comes back.
+    """The lease store, not yet started (leases/base.py); `unwritten`: what all workers of the node owe it; `news` is
+    told an event and a reason when a shared store is lost or comes back.
 
     Raises ConfigError for a shared store that can't be used here: the extra or a TLS file is missing.
     """
     store = config.store
     if store.redis is not None:
-        return _open_redis(config, store.redis, clock, arrears, news)
+        return _open_redis(config, store.redis, clock, unwritten, news)
     if store.path is None:
         return MemoryStore(clock)
-    return SqliteStore(store.path, clock, store.timeout, arrears, store.history)
+    return SqliteStore(store.path, clock, store.timeout, unwritten, store.history)
 
 
 def _open_redis(
-    config: Config, url: RedisUrl, clock: Clock, arrears: Arrears | None, news: Callable[[str, str], None] | None
+    config: Config,
+    url: RedisUrl,
+    clock: Clock,
+    unwritten: UnwrittenLeases | None,
+    news: Callable[[str, str], None] | None,
 ) -> LeaseStore:
     try:
         # Here and not above: it needs an extra.  The supervisor comes by before it becomes `user`, and its workers
@@ -87,7 +94,7 @@ def _open_redis(
         raise ConfigError([f"store.url: redis: {cure} ({error})"]) from error
     window = max([config.gate.window, *[listener.gate.window for listener in config.listeners.values()]])
     server = Server(url.host, url.port, url.database, url.user, url.password, _redis_tls(url) if url.tls else None)
-    return RedisStore(server, clock, config.store.timeout, arrears, window, news)
+    return RedisStore(server, clock, config.store.timeout, unwritten, window, news)
 
 
 def _redis_tls(url: RedisUrl) -> ssl.SSLContext:

@@ -102,7 +102,7 @@ class Worker:
         self._look_ups = LookUps(self._row.figures[NODE])
         clock = Clock()
         self._clock = clock.reader()
-        self._store = open_store(config, clock, outfit.counters.arrears(outfit.number), self._store_news)
+        self._store = open_store(config, clock, outfit.counters.unwritten(outfit.number), self._store_news)
         self._poller = Poller(loop)
         self._deadlines = Deadlines(self._clock)
         self._renewals = Renewals(self._store, self._clock)

@@ -50,7 +50,7 @@ class Lease:
     recipients: int = 0
 
 
-class Arrears:
+class UnwrittenLeases:
     """How many leases clients believe to have that are not in the store yet: it can't be written now (RULES G7).
 
     While there are any, "no lease" is no fact: the recipient is deferred, also by the other workers of the machine,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
 
-    from .base import Arrears, Key, Lease, Term
+    from .base import Key, Lease, Term, UnwrittenLeases
     from .clock import Clock
 
     Landed = Callable[[StoreUnavailable | None], None]
@@ -33,11 +33,11 @@ RETRY: Final = 1.0
 class Late:
     """The late ones of one process."""
 
-    def __init__(self, clock: Clock, arrears: Arrears, write: Write) -> None:
+    def __init__(self, clock: Clock, unwritten: UnwrittenLeases, write: Write) -> None:
         """`write(grants, renewals, landed)` asks the store for them: a grant not over a lease that reaches further, a
-        renewal as ever; `landed` learns what came of it.  `arrears`: of all processes that use the store here."""
+        renewal as ever; `landed` learns what came of it.  `unwritten`: of all processes that use the store here."""
         self._clock = clock
-        self._arrears = arrears
+        self._arrears = unwritten
         self._write = write
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import StoreUnavailable
 from . import history
 from . import usage_report as observations
-from .base import Arrears, Lease, Term, check_revocation, login_octets
+from .base import Lease, Term, UnwrittenLeases, check_revocation, login_octets
 from .file import StoreBusy
 from .in_flight import Pending
 from .in_flight_usage import Charged
@@ -58,11 +58,11 @@ class SqliteStore:
         path: str | os.PathLike[str],
         clock: Clock,
         timeout: float = 0.5,
-        arrears: Arrears | None = None,
+        unwritten: UnwrittenLeases | None = None,
         kept: float = 0.0,
     ) -> None:
-        """`timeout`: seconds, `[store] timeout`; `arrears`: shared by all who use this file; `kept`: seconds that what
-        has ended is remembered, `[store] history`."""
+        """`timeout`: seconds, `[store] timeout`; `unwritten`: shared by all who use this file; `kept`: seconds that
+        what has ended is remembered, `[store] history`."""
         self._path = path
         self._clock = clock
         self._timeout = timeout
@@ -75,7 +75,7 @@ class SqliteStore:
         self._timer: asyncio.TimerHandle | None = None  # runs while there are some
         self._handed_over = -math.inf  # loop time; the clock may begin at the boot, a moment ago
         self._answers: deque[tuple[Question[Any], Any]] = deque()  # filled by the thread, emptied by the loop
-        self._late = Late(clock, arrears or Arrears(), self._write_late)
+        self._late = Late(clock, unwritten or UnwrittenLeases(), self._write_late)
         self._pending = Pending(timeout, self._late)
         self._watch = Watch(self._changes)
         self._charged = Charged()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import mmap
 from typing import Final
 
-from ..leases.base import Arrears
+from ..leases.base import UnwrittenLeases
 from .count_sketch import CountMinSketch
 from .recent_refusals import Refusals
 from .server_health import Scoreboard
@@ -48,9 +48,9 @@ class ConnectionCounters:
         """How often the loop of a worker has said that it lives; wraps at 2**32."""
         return self._beats[worker]
 
-    def arrears(self, worker: int) -> Arrears:
+    def unwritten(self, worker: int) -> UnwrittenLeases:
         """For one worker's store: it notes its own, and reads the node's."""
-        return _NodeArrears(self._arrears, worker)
+        return _NodeUnwrittenLeases(self._arrears, worker)
 
     def forget(self, worker: int) -> None:
         """A worker has died: its connections are gone."""
@@ -83,9 +83,9 @@ class ConnectionCounters:
         return self._addresses.of(address)
 
 
-class _NodeArrears(Arrears):
-    def __init__(self, arrears: memoryview, worker: int) -> None:
-        self._arrears, self._worker = arrears, worker
+class _NodeUnwrittenLeases(UnwrittenLeases):
+    def __init__(self, unwritten: memoryview, worker: int) -> None:
+        self._arrears, self._worker = unwritten, worker
 
     def note(self, count: int) -> None:
         self._arrears[self._worker] = count

@@ -49,7 +49,7 @@ def test_N5_workers_share_the_memory() -> None:
 
 def test_G7_what_one_worker_owes_the_store_all_see_until_it_dies() -> None:
     counters = ConnectionCounters(2)
-    one, two = counters.arrears(0), counters.arrears(1)
+    one, two = counters.unwritten(0), counters.unwritten(1)
     one.note(3)
     two.note(1)
     assert (one.total(), two.total()) == (4, 4)

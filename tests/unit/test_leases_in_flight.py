@@ -10,7 +10,7 @@ import pytest
 
 from proxy.errors import StoreUnavailable
 from proxy.leases import in_flight as module
-from proxy.leases.base import Arrears
+from proxy.leases.base import UnwrittenLeases
 from proxy.leases.in_flight import Pending, Question
 from proxy.leases.retry_queue import Late
 from tests.support.clocks import LOOPS, PATIENCE, FakeClock
@@ -33,9 +33,9 @@ class Bench:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.arrears = Arrears()
+        self.unwritten = UnwrittenLeases()
         self.slow = 0
-        self.pending = Pending(TIMEOUT, Late(FakeClock(), self.arrears, lambda *_: None), self.was_slow)
+        self.pending = Pending(TIMEOUT, Late(FakeClock(), self.unwritten, lambda *_: None), self.was_slow)
         self.pending.start(loop)
         self.told: list[Any] = []
         self.landed: list[Any] = []
@@ -83,9 +83,9 @@ def test_G7_a_write_without_an_answer_is_owed_until_it_lands(bench: Bench) -> No
     question = bench.ask(writes=True)
     bench.ask()
     bench.wait(2)
-    assert bench.arrears.total() == 1, "what only reads owes nothing"
+    assert bench.unwritten.total() == 1, "what only reads owes nothing"
     bench.pending.deliver(question, StoreUnavailable("lost"))
-    assert bench.arrears.total() == 0
+    assert bench.unwritten.total() == 0
 
 
 def test_G7_one_timer_serves_questions_that_came_one_after_the_other(bench: Bench) -> None:

@@ -17,7 +17,7 @@ from proxy import certificates
 from proxy.config import Config, Store
 from proxy.errors import StoreUnavailable
 from proxy.leases import retry_queue as late_module
-from proxy.leases.base import Arrears, Lease, Term
+from proxy.leases.base import Lease, Term, UnwrittenLeases
 from proxy.leases.clock import Clock
 from proxy.leases.redis import scripts as redis_scripts
 from proxy.leases.redis import store as module
@@ -53,12 +53,12 @@ class Node:
         server: Server,
         timeout: float,
         clock: Clock | None = None,
-        arrears: Arrears | None = None,
+        unwritten: UnwrittenLeases | None = None,
     ) -> None:
         self.loop = loop
         self.news: list[str] = []
         self.store = RedisStore(
-            server, clock or Clock(), timeout, arrears, WINDOW, lambda event, _why: self.news.append(event)
+            server, clock or Clock(), timeout, unwritten, WINDOW, lambda event, _why: self.news.append(event)
         )
         self.store.start(loop)
 
@@ -116,9 +116,9 @@ def start(loop: asyncio.AbstractEventLoop, emptied_redis: RedisServer) -> Iterat
         server: Server | None = None,
         timeout: float = AWAY,
         clock: Clock | None = None,
-        arrears: Arrears | None = None,
+        unwritten: UnwrittenLeases | None = None,
     ) -> Node:
-        nodes.append(Node(loop, server or emptied_redis.server, timeout, clock, arrears))
+        nodes.append(Node(loop, server or emptied_redis.server, timeout, clock, unwritten))
         return nodes[-1]
 
     yield start
@@ -430,12 +430,12 @@ def test_G7_grants_made_while_it_was_down_are_written_with_the_end_they_would_ha
 
 
 def test_G7_while_leases_wait_to_be_written_no_worker_of_the_node_says_no_lease(own: RedisServer, start: Start) -> None:
-    arrears = Arrears()
-    other = start(own.server, arrears=arrears).settled()
+    unwritten = UnwrittenLeases()
+    other = start(own.server, unwritten=unwritten).settled()
     assert other.find(HOME) == []
-    arrears.note(1)
+    unwritten.note(1)
     assert str(other.find(HOME)) == "leases wait to be written"
-    arrears.note(0)
+    unwritten.note(0)
     assert other.find(HOME) == []
 
 

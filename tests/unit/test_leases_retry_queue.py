@@ -10,7 +10,7 @@ import pytest
 
 from proxy.errors import StoreUnavailable
 from proxy.leases import retry_queue as module
-from proxy.leases.base import Arrears, Term
+from proxy.leases.base import Term, UnwrittenLeases
 from proxy.leases.retry_queue import Late
 from tests.support.clocks import FakeClock
 
@@ -29,9 +29,9 @@ class Bench:
 
     def __init__(self) -> None:
         self.clock = FakeClock()
-        self.arrears = Arrears()
+        self.unwritten = UnwrittenLeases()
         self.asked: list[tuple[list[str], list[str], Landed]] = []
-        self.late = Late(self.clock, self.arrears, self.write)
+        self.late = Late(self.clock, self.unwritten, self.write)
 
     def write(self, grants: list[Term], renewals: list[Term], landed: Landed) -> None:
         self.asked.append(([term.key[1] for term in grants], [term.key[1] for term in renewals], landed))
@@ -59,7 +59,7 @@ def test_G7_no_lease_is_no_fact_while_anything_is_late(bench: Bench) -> None:
     bench.late.retry()
     [(grants, renewals, landed)] = bench.asked
     assert (grants, renewals) == (["al"], [])
-    assert bench.arrears.total() == 1, "asked for is not yet written"
+    assert bench.unwritten.total() == 1, "asked for is not yet written"
     landed(None)
     assert bench.late.nothing() == []
 
@@ -72,7 +72,7 @@ def test_G7_what_fails_again_waits_on_and_yields_to_what_is_newer(bench: Bench) 
     bench.late.grant_failed(newer)
     bench.asked[0][2](DOWN)
     assert list(bench.late.grants.values()) == [newer]
-    assert bench.arrears.total() == 2
+    assert bench.unwritten.total() == 2
     bench.late.retry()
     assert bench.asked[1][:2] == (["al"], ["bo"])
 

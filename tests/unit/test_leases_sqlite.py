@@ -25,7 +25,7 @@ from proxy.leases import retry_queue as late_module
 from proxy.leases import sqlite as sqlite_module
 from proxy.leases import watch as watch_module
 from proxy.leases import writer as writer_module
-from proxy.leases.base import Arrears, Lease, Term
+from proxy.leases.base import Lease, Term, UnwrittenLeases
 from proxy.leases.clock import Clock
 from proxy.leases.file import StoreBusy
 from proxy.leases.sqlite import SqliteStore
@@ -54,11 +54,11 @@ class Worker:
         path: Path,
         clock: FakeClock,
         timeout: float,
-        arrears: Arrears | None = None,
+        unwritten: UnwrittenLeases | None = None,
         kept: float = 0.0,
     ) -> None:
         self.loop = loop
-        self.store = SqliteStore(path, clock, timeout, arrears, kept)
+        self.store = SqliteStore(path, clock, timeout, unwritten, kept)
         self.store.start(loop)
 
     def find(self, address: bytes) -> Lease | StoreUnavailable | None:
@@ -123,8 +123,8 @@ def clock() -> FakeClock:
 def start(loop: asyncio.AbstractEventLoop, path: Path, clock: FakeClock) -> Iterator[Start]:
     workers: list[Worker] = []
 
-    def start(timeout: float = 5.0, arrears: Arrears | None = None) -> Worker:
-        workers.append(Worker(loop, path, clock, timeout, arrears))
+    def start(timeout: float = 5.0, unwritten: UnwrittenLeases | None = None) -> Worker:
+        workers.append(Worker(loop, path, clock, timeout, unwritten))
         return workers[-1]
 
     yield start
@@ -401,7 +401,10 @@ def test_G7_no_worker_says_no_lease_while_one_waits_to_be_written(
 ) -> None:
     """A locked store can be read and knows nothing of the login: who has just logged in is deferred, never refused."""
     counters = ConnectionCounters(2)
-    one, two = start(timeout=SHORT, arrears=counters.arrears(0)), start(timeout=SHORT, arrears=counters.arrears(1))
+    one, two = (
+        start(timeout=SHORT, unwritten=counters.unwritten(0)),
+        start(timeout=SHORT, unwritten=counters.unwritten(1)),
+    )
     one.settled()
     two.settled()
     assert one.grant(OFFICE, "bo") is None

@@ -29,7 +29,7 @@ import hiredis
 
 from ...errors import StoreUnavailable
 from ...wire.address import shown
-from ..base import Arrears, Key, Lease, Term, check_revocation, in_order
+from ..base import Key, Lease, Term, UnwrittenLeases, check_revocation, in_order
 from ..in_flight import Pending, Question
 from ..retry_queue import Late
 from . import codec as words
@@ -65,17 +65,18 @@ class RedisStore:
         server: Server,
         clock: Clock,
         timeout: float = 0.5,
-        arrears: Arrears | None = None,
+        unwritten: UnwrittenLeases | None = None,
         window: float = 1800.0,
         news: Callable[[str, str], None] | None = None,
     ) -> None:
-        """`timeout`: seconds, `[store] timeout`; `arrears`: of all workers of this node; `window`: seconds, the longest
-        life that a login gives to a lease; `news` is told "store-down", "store-back" and "store-emptied", and why."""
+        """`timeout`: seconds, `[store] timeout`; `unwritten`: of all workers of this node; `window`: seconds, the
+        longest life that a login gives to a lease; `news` is told "store-down", "store-back" and "store-emptied", and
+        why."""
         self._server = server
         self._clock = clock
         self._window = window
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._late = Late(clock, arrears or Arrears(), self._write_late)
+        self._late = Late(clock, unwritten or UnwrittenLeases(), self._write_late)
         self._pending = Pending(timeout, self._late, self._in_doubt)
         self._channel = f"popgate:granted:{server.database}"
         self._watch = Watch(self._channel)
