@@ -23,7 +23,7 @@ from .health import Prober
 from .leases.clock import Clock
 from .leases.renewals import Renewals
 from .leases.sqlite import SqliteStore
-from .leases.usage_report import Notes
+from .leases.usage_report import UsageRecorder
 from .log import reopen
 from .metrics import NODE, WAITING, LookUps
 from .neighbours.query_server import door
@@ -107,7 +107,7 @@ class Worker:
         self._deadlines = Deadlines(self._clock)
         self._renewals = Renewals(self._store, self._clock)
         self._reminders = Reminders(self._clock)
-        self._notes = Notes(clock.wall)
+        self._notes = UsageRecorder(clock.wall)
         self._links: set[Link | Probe] = set()
         self._serial = 0
         self._drain_until: float | None = None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from .retry_queue import Late
+    from .retry_queue import WriteRetryQueue
 
 T = TypeVar("T")
 
@@ -60,10 +60,10 @@ class Question(Generic[T]):
         self.settle(answer)
 
 
-class Pending:
+class InFlightRequests:
     """The questions of one store that are under way."""
 
-    def __init__(self, timeout: float, late: Late, slow: Callable[[], None] | None = None) -> None:
+    def __init__(self, timeout: float, late: WriteRetryQueue, slow: Callable[[], None] | None = None) -> None:
         """`timeout`: seconds; `slow` is told when a question has got no answer in time."""
         self._timeout = timeout
         self._late = late

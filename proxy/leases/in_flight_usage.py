@@ -26,7 +26,7 @@ class _Least:
     under_way: int = 0
 
 
-class Charged:
+class InFlightUsage:
     """The charges of one store that are under way."""
 
     def __init__(self) -> None:

@@ -30,7 +30,7 @@ RETRY: Final = 1.0
 """Seconds between tries to write what is late."""
 
 
-class Late:
+class WriteRetryQueue:
     """The late ones of one process."""
 
     def __init__(self, clock: Clock, unwritten: UnwrittenLeases, write: Write) -> None:

@@ -28,9 +28,9 @@ from . import history
 from . import usage_report as observations
 from .base import Lease, Term, UnwrittenLeases, check_revocation, login_octets
 from .file import StoreBusy
-from .in_flight import Pending
-from .in_flight_usage import Charged
-from .retry_queue import Late
+from .in_flight import InFlightRequests
+from .in_flight_usage import InFlightUsage
+from .retry_queue import WriteRetryQueue
 from .watch import Watch
 from .writer import Answers, Question, Writer
 
@@ -75,10 +75,10 @@ class SqliteStore:
         self._timer: asyncio.TimerHandle | None = None  # runs while there are some
         self._handed_over = -math.inf  # loop time; the clock may begin at the boot, a moment ago
         self._answers: deque[tuple[Question[Any], Any]] = deque()  # filled by the thread, emptied by the loop
-        self._late = Late(clock, unwritten or UnwrittenLeases(), self._write_late)
-        self._pending = Pending(timeout, self._late)
+        self._late = WriteRetryQueue(clock, unwritten or UnwrittenLeases(), self._write_late)
+        self._pending = InFlightRequests(timeout, self._late)
         self._watch = Watch(self._changes)
-        self._charged = Charged()
+        self._charged = InFlightUsage()
 
     @property
     def late(self) -> int:

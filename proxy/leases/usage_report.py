@@ -10,8 +10,8 @@ One row for each (address, login, protocol, need): how often, first and last see
 A login that was right and yet made no lease, for a reason of its own, is kept in the same way, as "no lease: " and the
 reason; `popgate why` tells it, the report does not.
 
-`Notes` gathers them in a worker; what it gathered goes to the store in one batch now and then, never on the way of a
-session.  A batch that meets a store that is down is lost: the next message of the same client says the same.
+`UsageRecorder` gathers them in a worker; what it gathered goes to the store in one batch now and then, never on the way
+of a session.  A batch that meets a store that is down is lost: the next message of the same client says the same.
 
 Bounds: WAITING pairs in a worker between two batches, the newest; in the store what was seen within `[store] history`,
 and the newest MAXIMUM.  No password ever comes here, nor recipients or senders.
@@ -81,7 +81,7 @@ class Observation:
     last: float
 
 
-class Notes:
+class UsageRecorder:
     """What a worker has observed since the last batch."""
 
     def __init__(self, wall: Callable[[], float]) -> None:

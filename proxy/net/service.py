@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from ..gate.policy import RelayPolicy
     from ..leases.base import Key
-    from ..leases.usage_report import Notes
+    from ..leases.usage_report import UsageRecorder
     from ..log import Log
     from ..metrics import Figures
     from ..session.events import Wait
@@ -75,7 +75,7 @@ class Shared:
     """Called when a POP session with a lease opens: it keeps the lease alive (RULES G4)."""
     left: Callable[[Link], None]
     """Called when the client of an open mailbox has said its last: it keeps nothing alive any more."""
-    notes: Notes
+    notes: UsageRecorder
     """What clients need, for `popgate report`."""
     counters: ConnectionCounters
     failures: Failures

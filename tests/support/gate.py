@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from proxy.config.schema import Gate as Rules
 from proxy.gate.policy import RelayPolicy
 from proxy.leases.memory import MemoryStore
-from proxy.leases.usage_report import Notes
+from proxy.leases.usage_report import UsageRecorder
 from proxy.metrics import Board
 from proxy.net.link.link import Link
 from proxy.net.service import Service, Shared
@@ -117,7 +117,7 @@ class Gate:
         self.leased: list[str] = []
         self.left: list[str] = []
         """Links whose leases are kept alive no more."""
-        self.notes = Notes(workshop.clock.wall)
+        self.notes = UsageRecorder(workshop.clock.wall)
         self.client: Peer
         self.link: Link
 

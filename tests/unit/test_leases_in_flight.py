@@ -11,8 +11,8 @@ import pytest
 from proxy.errors import StoreUnavailable
 from proxy.leases import in_flight as module
 from proxy.leases.base import UnwrittenLeases
-from proxy.leases.in_flight import Pending, Question
-from proxy.leases.retry_queue import Late
+from proxy.leases.in_flight import InFlightRequests, Question
+from proxy.leases.retry_queue import WriteRetryQueue
 from tests.support.clocks import LOOPS, PATIENCE, FakeClock
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ class Bench:
         self.loop = loop
         self.unwritten = UnwrittenLeases()
         self.slow = 0
-        self.pending = Pending(TIMEOUT, Late(FakeClock(), self.unwritten, lambda *_: None), self.was_slow)
+        self.pending = InFlightRequests(
+            TIMEOUT, WriteRetryQueue(FakeClock(), self.unwritten, lambda *_: None), self.was_slow
+        )
         self.pending.start(loop)
         self.told: list[Any] = []
         self.landed: list[Any] = []

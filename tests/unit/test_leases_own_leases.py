@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from proxy.leases.base import Term
-from proxy.leases.redis.own_leases import Made, Revocation
+from proxy.leases.redis.own_leases import OwnLeases, Revocation
 from tests.support.clocks import FakeClock
 
 HOME = b"\xc0\x00\x02\x01"
@@ -19,13 +19,13 @@ def term(clock: FakeClock, login: str, length: float = 100.0) -> Term:
     return Term.starting(clock, HOME, login, "pop3", length)
 
 
-def logins(made: Made) -> list[str]:
+def logins(made: OwnLeases) -> list[str]:
     return sorted(found.key[1] for found in made.live())
 
 
 def test_what_was_made_is_known_until_it_ends() -> None:
     clock = FakeClock()
-    made = Made(clock)
+    made = OwnLeases(clock)
     made.remember(term(clock, "al", 10.0), STORE, 0)
     made.remember(term(clock, "bo", 20.0), STORE, 0)
     assert logins(made) == ["al", "bo"]
@@ -35,7 +35,7 @@ def test_what_was_made_is_known_until_it_ends() -> None:
 
 def test_a_login_that_comes_again_counts_once_and_anew() -> None:
     clock = FakeClock()
-    made = Made(clock)
+    made = OwnLeases(clock)
     made.remember(term(clock, "al", 10.0), STORE, 0)
     clock.advance(5.0)
     made.remember(term(clock, "al", 10.0), STORE, 0)
@@ -46,7 +46,7 @@ def test_a_login_that_comes_again_counts_once_and_anew() -> None:
 
 def test_a_renewal_lengthens_what_we_made_and_nothing_else() -> None:
     clock = FakeClock()
-    made = Made(clock)
+    made = OwnLeases(clock)
     made.remember(term(clock, "al", 10.0), STORE, 0)
     made.renewed(term(clock, "al", 5.0))
     made.renewed(term(clock, "bo", 50.0))
@@ -63,7 +63,7 @@ def test_a_renewal_lengthens_what_we_made_and_nothing_else() -> None:
 
 def test_what_has_ended_goes_by_itself() -> None:
     clock = FakeClock()
-    made = Made(clock)
+    made = OwnLeases(clock)
     for number in range(1000):
         made.remember(term(clock, str(number), 10.0), STORE, 0)
         clock.advance(1.0)
@@ -73,7 +73,7 @@ def test_what_has_ended_goes_by_itself() -> None:
 
 def test_it_has_a_bound() -> None:
     clock = FakeClock()
-    made = Made(clock, maximum=5)
+    made = OwnLeases(clock, maximum=5)
     for number in range(100):
         made.remember(term(clock, str(number)), STORE, 0)
         assert len(made) <= 5
@@ -82,7 +82,7 @@ def test_it_has_a_bound() -> None:
 
 def test_forgetting_some_and_all() -> None:
     clock = FakeClock()
-    made = Made(clock)
+    made = OwnLeases(clock)
     for login in ("al", "bo", "cy"):
         made.remember(term(clock, login), STORE, 0)
     made.forget(lambda found: found.key[1] == "bo")
@@ -93,7 +93,7 @@ def test_forgetting_some_and_all() -> None:
 
 def test_what_had_its_place_in_the_store_keeps_it() -> None:
     clock = FakeClock()
-    made = Made(clock)
+    made = OwnLeases(clock)
     made.remember(dataclasses.replace(term(clock, "al"), limit=1), STORE, 7)
     (found,) = made.live()
     assert (found.limit, found.counted) == (0, (STORE, 7))
@@ -105,7 +105,7 @@ def test_what_had_its_place_in_the_store_keeps_it() -> None:
 )
 def test_G7_a_revocation_ends_whom_it_names(address: bytes | None, login: str | None, hit: bool) -> None:
     clock = FakeClock()
-    made = Made(clock)
+    made = OwnLeases(clock)
     made.remember(term(clock, "al"), STORE, 7)
     made.forget(Revocation(STORE, 8, clock.now(), address, login).ends)
     assert logins(made) == ([] if hit else ["al"])

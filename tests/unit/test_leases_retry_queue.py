@@ -11,7 +11,7 @@ import pytest
 from proxy.errors import StoreUnavailable
 from proxy.leases import retry_queue as module
 from proxy.leases.base import Term, UnwrittenLeases
-from proxy.leases.retry_queue import Late
+from proxy.leases.retry_queue import WriteRetryQueue
 from tests.support.clocks import FakeClock
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Bench:
         self.clock = FakeClock()
         self.unwritten = UnwrittenLeases()
         self.asked: list[tuple[list[str], list[str], Landed]] = []
-        self.late = Late(self.clock, self.unwritten, self.write)
+        self.late = WriteRetryQueue(self.clock, self.unwritten, self.write)
 
     def write(self, grants: list[Term], renewals: list[Term], landed: Landed) -> None:
         self.asked.append(([term.key[1] for term in grants], [term.key[1] for term in renewals], landed))

@@ -8,7 +8,7 @@ import pytest
 
 from proxy.leases import usage_report as observations
 from proxy.leases.table import LeaseTable
-from proxy.leases.usage_report import Notes, Observation, seen, unleased
+from proxy.leases.usage_report import Observation, UsageRecorder, seen, unleased
 from tests.support.clocks import FakeClock
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def one(login: str, need: str = "clear", times: int = 1, at: float = 0.0, addres
 def test_what_is_to_be_retired_is_noted_and_nothing_else(
     clock: FakeClock, tls: str, lease: bool, needs: list[str]
 ) -> None:
-    notes = Notes(clock.wall)
+    notes = UsageRecorder(clock.wall)
     notes.note(HOME, "al", "smtp", tls=tls, lease=lease)
     assert [(noted.need, noted.protocol, noted.login) for noted in notes.take()] == [
         (need, "smtp", "al") for need in needs
@@ -63,7 +63,7 @@ def test_what_is_to_be_retired_is_noted_and_nothing_else(
 
 
 def test_the_same_is_counted_and_taken_once(clock: FakeClock) -> None:
-    notes = Notes(clock.wall)
+    notes = UsageRecorder(clock.wall)
     notes.note(HOME, "al", "pop3", tls="")
     clock.advance(10)
     notes.note(HOME, "al", "pop3", tls="")
@@ -77,7 +77,7 @@ def test_the_same_is_counted_and_taken_once(clock: FakeClock) -> None:
 
 def test_a_batch_has_a_bound_and_the_rest_comes_next(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(observations, "BATCH", 2)
-    notes = Notes(clock.wall)
+    notes = UsageRecorder(clock.wall)
     for login in "abc":
         notes.note(HOME, login, "pop3", tls="")
     assert [[noted.login for noted in notes.take()] for _ in range(3)] == [["a", "b"], ["c"], []]
@@ -85,7 +85,7 @@ def test_a_batch_has_a_bound_and_the_rest_comes_next(clock: FakeClock, monkeypat
 
 def test_what_waits_has_a_bound_and_the_newest_stay(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(observations, "WAITING", 3)
-    notes = Notes(clock.wall)
+    notes = UsageRecorder(clock.wall)
     for number in range(10):
         notes.note(HOME, str(number), "pop3", tls="")
     assert [noted.login for noted in notes.take()] == ["7", "8", "9"]
@@ -110,7 +110,7 @@ def test_those_seen_since_the_last_first_and_a_bound(table: LeaseTable) -> None:
 def test_logins_without_a_lease_are_told_of_their_address_and_not_in_the_report(
     table: LeaseTable, clock: FakeClock
 ) -> None:
-    notes = Notes(clock.wall)
+    notes = UsageRecorder(clock.wall)
     notes.unleased(HOME, "al", "pop3", "no_relay_logins")
     clock.advance(10)
     notes.unleased(HOME, "bo", "pop3", "failed logins before it")

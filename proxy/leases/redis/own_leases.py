@@ -48,7 +48,7 @@ class Revocation:
         return store != self.store or count < self.number
 
 
-class Made:
+class OwnLeases:
     """See the module."""
 
     def __init__(self, clock: Clock, maximum: int = MADE_MAX) -> None:

@@ -30,13 +30,13 @@ import hiredis
 from ...errors import StoreUnavailable
 from ...wire.address import shown
 from ..base import Key, Lease, Term, UnwrittenLeases, check_revocation, in_order
-from ..in_flight import Pending, Question
-from ..retry_queue import Late
+from ..in_flight import InFlightRequests, Question
+from ..retry_queue import WriteRetryQueue
 from . import codec as words
 from . import scripts
 from .codec import STATE, micro
 from .connection import CONNECT, Line, Server
-from .own_leases import Made
+from .own_leases import OwnLeases
 from .watch import Watch
 
 if TYPE_CHECKING:
@@ -76,13 +76,13 @@ class RedisStore:
         self._clock = clock
         self._window = window
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._late = Late(clock, unwritten or UnwrittenLeases(), self._write_late)
-        self._pending = Pending(timeout, self._late, self._in_doubt)
+        self._late = WriteRetryQueue(clock, unwritten or UnwrittenLeases(), self._write_late)
+        self._pending = InFlightRequests(timeout, self._late, self._in_doubt)
         self._channel = f"popgate:granted:{server.database}"
         self._watch = Watch(self._channel)
         self._line = Line(server, came=self._came, went=self._went, published=self._watch.published)
         self._held_back: list[tuple[Script, Arguments, Question[Any]]] = []  # asked while there is no connection
-        self._made = Made(clock)
+        self._made = OwnLeases(clock)
         self._known = b""  # the store's id, b"" before the first answer
         self._revocations = 0  # of this id, as far as we know them
         self._news = news or (lambda _event, _why: None)
