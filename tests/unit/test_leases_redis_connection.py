@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxy.leases.redis import connection as module
-from proxy.leases.redis.connection import Line, Server
+from proxy.leases.redis.connection import Connection, Server
 from tests.support.clocks import LOOPS, PATIENCE
 from tests.support.legacy import Call, Legacy
 from tests.support.redis import RedisServer, let_go
@@ -29,7 +29,7 @@ class Bench:
         self.news: list[str] = []
         self.published: list[Any] = []
         self.replies: list[Any] = []
-        self.line = Line(
+        self.line = Connection(
             server,
             came=lambda: self.news.append("up"),
             went=lambda: self.news.append(self.line.why or "broke"),
@@ -214,7 +214,9 @@ def test_a_name_is_resolved_anew_at_each_attempt(
     bench.line.close()
     let_go(loop)
     bench.news.clear()
-    bench.line = Line(bench.line._server, came=lambda: bench.news.append("up"), went=lambda: None, published=print)
+    bench.line = Connection(
+        bench.line._server, came=lambda: bench.news.append("up"), went=lambda: None, published=print
+    )
     bench.line.start(Moving())  # type: ignore[arg-type]
     bench.until(lambda: "up" in bench.news)
     assert asked == ["redis.example.com"] * 3

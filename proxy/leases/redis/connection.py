@@ -145,7 +145,7 @@ class _Wire(asyncio.Protocol):
         self._out.clear()
 
 
-class Line:
+class Connection:
     """See the module.  `send` only while it is `up`."""
 
     def __init__(

@@ -35,7 +35,7 @@ from ..retry_queue import WriteRetryQueue
 from . import codec as words
 from . import scripts
 from .codec import STATE, micro
-from .connection import CONNECT, Line, Server
+from .connection import CONNECT, Connection, Server
 from .own_leases import OwnLeases
 from .watch import Watch
 
@@ -80,7 +80,7 @@ class RedisStore:
         self._pending = InFlightRequests(timeout, self._late, self._in_doubt)
         self._channel = f"popgate:granted:{server.database}"
         self._watch = Watch(self._channel)
-        self._line = Line(server, came=self._came, went=self._went, published=self._watch.published)
+        self._line = Connection(server, came=self._came, went=self._went, published=self._watch.published)
         self._held_back: list[tuple[Script, Arguments, Question[Any]]] = []  # asked while there is no connection
         self._made = OwnLeases(clock)
         self._known = b""  # the store's id, b"" before the first answer

@@ -14,7 +14,7 @@ from ...wire.address import packed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .connection import Line
+    from .connection import Connection
 
 
 class Watch:
@@ -24,13 +24,13 @@ class Watch:
         self._channel = channel
         self._changed: Callable[[bytes | None], None] | None = None
 
-    def begin(self, changed: Callable[[bytes | None], None] | None, line: Line) -> None:
+    def begin(self, changed: Callable[[bytes | None], None] | None, line: Connection) -> None:
         """Tell `changed` from now on, and nobody else; None: nobody."""
         before, self._changed = self._changed, changed
         if line.up and (before is None) != (changed is None):
             line.send(("UNSUBSCRIBE" if changed is None else "SUBSCRIBE", self._channel), self._subscribed)
 
-    def came(self, line: Line) -> None:
+    def came(self, line: Connection) -> None:
         """The line is up, and the server knows of no subscription."""
         if self._changed is not None:
             line.send(("SUBSCRIBE", self._channel), self._subscribed)
