@@ -29,7 +29,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from . import admin, worker
-from .admin.process import AdminOutfit, AdminProcess
+from .admin.process import AdminContext, AdminProcess
 from .config import load
 from .config.schema import LOG_LEVELS
 from .errors import ConfigError
@@ -46,12 +46,12 @@ from .node.control import Asker, ControlServer
 from .node.notify import Notify
 from .node.privileges import become, demand_net_raw, raise_descriptors
 from .node.rotation import Rotation
-from .node.service_sockets import Doorway, bind_paths, bind_ports
+from .node.service_sockets import ServiceSocket, bind_paths, bind_ports
 from .node.sockets import bind_all, listening
 from .node.tracing import Tracing
-from .node.worker_context import Outfit
+from .node.worker_context import WorkerContext
 from .node.worker_queries import Inquiries
-from .node.workers import Child, Children
+from .node.workers import Children, WorkerProcess
 from .runtime import check_successor, log_of, make_tls, rehearse, reload_tls, server_keys, spoofing_keys
 from .shadow import judged
 from .shared_memory.connections import ConnectionCounters
@@ -86,7 +86,7 @@ class Supervisor:
         rehearse(config, self._node_clock, self._tls, frozenset())
         admin.demand(config)
         self._sockets = bind_all(config, inherited(os.environ))
-        self._doorways: list[Doorway] = []
+        self._doorways: list[ServiceSocket] = []
         with contextlib.ExitStack() as undo:
             undo.callback(self._close_sockets)
             agent = listening("admin.agent", config.admin.agent) if config.admin.agent else None
@@ -119,7 +119,7 @@ class Supervisor:
             self._log,
             clock,
             board=self._board,
-            outfit=self._outfit,
+            context=self._outfit,
             let_go=self._let_go,
             work=worker.run,
             serving=self._serving,
@@ -129,7 +129,7 @@ class Supervisor:
         self._tracing = Tracing(self._control, self._children.order)
         self._token = secrets.token_urlsafe(18)
         self._admin = AdminProcess(
-            http, self._selector, self._log, clock, outfit=self._admin_outfit, let_go=self._let_go_of_all
+            http, self._selector, self._log, clock, context=self._admin_outfit, let_go=self._let_go_of_all
         )
         self._rotation = Rotation(config.log.file, self._reopen_log)
         self._certificates = CertificateWatch(self._tls.values())
@@ -170,14 +170,14 @@ class Supervisor:
         self._log.flush()
         return 0
 
-    def _outfit(self, number: int, channel: socket.socket) -> Outfit:
-        return Outfit(
+    def _outfit(self, number: int, channel: socket.socket) -> WorkerContext:
+        return WorkerContext(
             number, self._config, self._sockets, self._doorways, self._bound, self._tls, self._census, self._failures,
             self._board, channel,
         )  # fmt: skip
 
-    def _admin_outfit(self, sock: socket.socket, channel: socket.socket) -> AdminOutfit:
-        return AdminOutfit(self._config, sock, self._board, self._census, self._token, channel)
+    def _admin_outfit(self, sock: socket.socket, channel: socket.socket) -> AdminContext:
+        return AdminContext(self._config, sock, self._board, self._census, self._token, channel)
 
     def _let_go(self) -> None:
         """In a worker: these are not its own."""
@@ -371,7 +371,7 @@ class Supervisor:
         self._log.line("info", "popgate", "log-level", ("level", level))
         return {"done": f"log level {level}, until the next reload or restart"}
 
-    def _heard(self, child: Child, message: Message) -> None:
+    def _heard(self, child: WorkerProcess, message: Message) -> None:
         """What a worker said, beside that it is ready."""
         if not self._tracing.heard(message):
             self._inquiries.answered(child, message)

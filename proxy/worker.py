@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from .leases.base import Key
     from .neighbours.whoson_client import WhosonClient
     from .node.channel import Message
-    from .node.worker_context import Outfit
+    from .node.worker_context import WorkerContext
     from .wire.proxyheader import ProxyHeader
 
 
@@ -68,13 +68,13 @@ _REMEMBERING: Final = 5.0
 """Seconds from one batch of what was observed to the next."""
 
 
-def run(outfit: Outfit) -> int:
+def run(context: WorkerContext) -> int:
     """Serve until drained; the exit code of the process."""
     ignore_signals()  # the supervisor passes on what concerns us
     loop = new_loop()
     asyncio.set_event_loop(loop)
     try:
-        worker = Worker(outfit, loop)
+        worker = Worker(context, loop)
         gc.collect()
         gc.set_threshold(_YOUNG)
         gc.freeze()  # what was made so far lives as long as the process
@@ -93,16 +93,16 @@ def new_loop() -> asyncio.AbstractEventLoop:
 class Worker:
     """See the module."""
 
-    def __init__(self, outfit: Outfit, loop: asyncio.AbstractEventLoop) -> None:
-        self._outfit, self._loop = outfit, loop
-        self._config = config = outfit.config
+    def __init__(self, context: WorkerContext, loop: asyncio.AbstractEventLoop) -> None:
+        self._outfit, self._loop = context, loop
+        self._config = config = context.config
         self._log = log_of(config)
-        self._row = outfit.board.row(outfit.number)
-        self._refusals = outfit.counters.refusals.row(outfit.number)
+        self._row = context.board.row(context.number)
+        self._refusals = context.counters.refusals.row(context.number)
         self._look_ups = LookUps(self._row.figures[NODE])
         clock = Clock()
         self._clock = clock.reader()
-        self._store = open_store(config, clock, outfit.counters.unwritten(outfit.number), self._store_news)
+        self._store = open_store(config, clock, context.counters.unwritten(context.number), self._store_news)
         self._poller = Poller(loop)
         self._deadlines = Deadlines(self._clock)
         self._renewals = Renewals(self._store, self._clock)
@@ -122,31 +122,31 @@ class Worker:
             leased=self._leased,
             left=self._left,
             notes=self._notes,
-            counters=outfit.counters,
-            failures=outfit.failures,
+            counters=context.counters,
+            failures=context.failures,
             figures=self._row.figures,
             refusals=self._refusals,
-            worker=outfit.number,
+            worker=context.number,
         )
         self._patience = Patience(self._store, self._clock, config.gate.patience_waiting)
-        row = outfit.counters.servers.row(outfit.number)
+        row = context.counters.servers.row(context.number)
         self._pools = Pools(row, self._clock, lambda action: loop.call_soon(action))
         if row.wake_fd is not None:
             loop.add_reader(row.wake_fd, self._pools.woken)
         others = build_others(config, self._log)
         services = self._build(config, others)
-        self._prober = Prober(self._log, self._clock, loop) if outfit.number == 0 else None
+        self._prober = Prober(self._log, self._clock, loop) if context.number == 0 else None
         if self._prober is not None:
             self._prober.watch(upstreams_of(services))
-        self._listeners = [self._listen(one.sock, services[one.listener]) for one in outfit.sockets]
+        self._listeners = [self._listen(one.sock, services[one.listener]) for one in context.sockets]
         answerers = build_answerers(config, self._store, self._log, others)
-        self._doors = [door(one.sock, answerers[one.name], self._poller, self._log) for one in outfit.doorways]
+        self._doors = [door(one.sock, answerers[one.name], self._poller, self._log) for one in context.doorways]
         self._frames = Frames()
         self._store.start(loop)
-        self._store_watch = StoreWatch(self._store, self._look_ups, self._store_news, first=outfit.number == 0)
+        self._store_watch = StoreWatch(self._store, self._look_ups, self._store_news, first=context.number == 0)
         self._store_watch.start(loop)
-        outfit.channel.setblocking(False)
-        loop.add_reader(outfit.channel.fileno(), self._orders)
+        context.channel.setblocking(False)
+        loop.add_reader(context.channel.fileno(), self._orders)
         loop.call_later(TICK, self._tick)
         loop.call_later(_REMEMBERING, self._remember)
 
@@ -169,9 +169,9 @@ class Worker:
             self._log.flush()
 
     def _build(self, config: Config, others: WhosonClient | None) -> dict[str, Service]:
-        outfit = self._outfit
+        context = self._outfit
         return build_services(
-            config, self._store, outfit.tls, outfit.bound, self._pools, self._patience, others, self._look_ups
+            config, self._store, context.tls, context.bound, self._pools, self._patience, others, self._look_ups
         )
 
     def _listen(self, sock: socket.socket, service: Service) -> Listener:
@@ -341,15 +341,15 @@ class Worker:
 
     def _reload(self, config: Config) -> Message:
         """Swap in a checked configuration; living sessions keep theirs (RULES N7).  Return {"kept": why} if not."""
-        outfit = self._outfit
+        context = self._outfit
         try:
-            reload_tls(outfit.tls.values(), config)
+            reload_tls(context.tls.values(), config)
             others = build_others(config, self._log)
             services = self._build(config, others)
             self._log.flush()
             log = log_of(config)
         except ConfigError as error:  # what the supervisor could read a moment ago
-            self._log.line("error", "popgate", "reload-failed", ("worker", outfit.number), ("why", str(error)))
+            self._log.line("error", "popgate", "reload-failed", ("worker", context.number), ("why", str(error)))
             return {"kept": str(error)}
         self._config = config
         self._patience.maximum = config.gate.patience_waiting
@@ -359,12 +359,12 @@ class Worker:
             self._prober.watch(upstreams_of(services))
         sessions.leave_shadow(self._links, services)
         limits = config.limits
-        for one, listener in zip(outfit.sockets, self._listeners, strict=True):
+        for one, listener in zip(context.sockets, self._listeners, strict=True):
             listener.adopt(services[one.listener], limits.connections, limits.connections_per_client)
         if others is not None:
             others.log = log
         answerers = build_answerers(config, self._store, log, others)
-        for doorway, open_ in zip(outfit.doorways, self._doors, strict=True):
+        for doorway, open_ in zip(context.doorways, self._doors, strict=True):
             open_.adopt(answerers[doorway.name], log)
         return {}
 

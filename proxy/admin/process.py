@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class AdminOutfit:
+class AdminContext:
     """What the process is given: all of it made before the fork."""
 
     config: Config
@@ -52,14 +52,14 @@ class AdminProcess:
         log: Log,
         clock: Callable[[], float],
         *,
-        outfit: Callable[[socket.socket, socket.socket], AdminOutfit],
+        context: Callable[[socket.socket, socket.socket], AdminContext],
         let_go: Callable[[], None],
     ) -> None:
-        """`listening`: None if there is to be no such process.  `outfit(listening, channel)`: what it is given;
+        """`listening`: None if there is to be no such process.  `context(listening, channel)`: what it is given;
         `let_go`: called in it, for what is the supervisor's and the workers'."""
         self.socket = listening
         self.log = log
-        self._selector, self._clock, self._outfit, self._let_go = selector, clock, outfit, let_go
+        self._selector, self._clock, self._outfit, self._let_go = selector, clock, context, let_go
         self._pid = 0
         self._channel: Channel | None = None
         self._born = self._pause = self._restart_at = 0.0
@@ -71,18 +71,18 @@ class AdminProcess:
         self._born = self._clock()
         ours, theirs = socket.socketpair()
         # Its own copy: `let_go` closes what workers and others must not have.
-        outfit = self._outfit(self.socket.sock.dup(), theirs)
+        context = self._outfit(self.socket.sock.dup(), theirs)
         try:
             pid = os.fork()
         except OSError as error:
-            for sock in (ours, theirs, outfit.sock):
+            for sock in (ours, theirs, context.sock):
                 sock.close()
             self._restart_later(error.strerror or str(error))
             return
         if pid == 0:
-            self._serve(outfit, ours)
+            self._serve(context, ours)
         theirs.close()
-        outfit.sock.close()
+        context.sock.close()
         self._pid = pid
         self._channel = Channel(ours, self._selector, lambda _: None, self._hung_up)
 
@@ -120,7 +120,7 @@ class AdminProcess:
             self._pid = 0
         self.forget()
 
-    def _serve(self, outfit: AdminOutfit, ours: socket.socket) -> None:
+    def _serve(self, context: AdminContext, ours: socket.socket) -> None:
         """In the child: let go of what is the supervisor's, serve, and never come back."""
         code = 1
         try:
@@ -128,7 +128,7 @@ class AdminProcess:
             self._let_go()
             from .server import run  # here and not above: it needs an extra
 
-            code = run(outfit)
+            code = run(context)
         except BaseException as error:
             self.log.line("error", "popgate", "admin-failed", ("why", repr(error)))
             self.log.flush()

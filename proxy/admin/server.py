@@ -27,7 +27,7 @@ from .site import Site
 if TYPE_CHECKING:
     from ..config import Config
     from ..node.channel import Message
-    from .process import AdminOutfit
+    from .process import AdminContext
 
 NICENESS: Final = 5
 MAX_LINE: Final = 4096
@@ -37,24 +37,24 @@ TICK: Final = 5.0
 """Seconds between two looks whether a minute of the history is over."""
 
 
-def run(outfit: AdminOutfit) -> int:
+def run(context: AdminContext) -> int:
     """Serve until the supervisor is gone; the exit code of the process."""
     ignore_signals()  # the supervisor ends it
     with contextlib.suppress(OSError):  # where a sandbox forbids it
         os.nice(NICENESS)
-    asyncio.run(Server(outfit).serve())
+    asyncio.run(Server(context).serve())
     return 0
 
 
 class Server:
     """See the module."""
 
-    def __init__(self, outfit: AdminOutfit) -> None:
-        self._outfit, self._config = outfit, outfit.config
+    def __init__(self, context: AdminContext) -> None:
+        self._outfit, self._config = context, context.config
         self._frames = Frames()
-        facts = Facts(partial(ask, outfit.config.admin.control))
-        config = outfit.config
-        self._site = Site(config, outfit.board, outfit.counters, facts, log_of(config), outfit.token)
+        facts = Facts(partial(ask, context.config.admin.control))
+        config = context.config
+        self._site = Site(config, context.board, context.counters, facts, log_of(config), context.token)
 
     async def serve(self) -> None:
         loop, channel = asyncio.get_running_loop(), self._outfit.channel

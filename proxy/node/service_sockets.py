@@ -29,7 +29,7 @@ _MODES: Final = {WHOSON: 0o660, POSTFIX: 0o666}
 
 
 @dataclass(frozen=True, slots=True)
-class Doorway:
+class ServiceSocket:
     """A socket, and what is served there: runtime's WHOSON or POSTFIX."""
 
     name: str
@@ -43,12 +43,12 @@ class Doorway:
         return f"udp:{place}" if self.sock.type == socket.SOCK_DGRAM else place
 
 
-def bind_ports(config: Config) -> list[Doorway]:
+def bind_ports(config: Config) -> list[ServiceSocket]:
     """Those with an address, non-blocking.  Raise ConfigError with all that can't be bound."""
     return _all([place for place in _places(config) if not place[1].path], _bound)
 
 
-def bind_paths(config: Config) -> list[Doorway]:
+def bind_paths(config: Config) -> list[ServiceSocket]:
     """The unix sockets, to be made after `become`.  Raise ConfigError."""
     return _all([place for place in _places(config) if place[1].path], _made)
 
@@ -59,12 +59,12 @@ def _places(config: Config) -> Iterator[tuple[str, Endpoint]]:
         yield POSTFIX, config.postfix.policy
 
 
-def _all(places: list[tuple[str, Endpoint]], bind: Callable[[str, Endpoint], socket.socket]) -> list[Doorway]:
-    found: list[Doorway] = []
+def _all(places: list[tuple[str, Endpoint]], bind: Callable[[str, Endpoint], socket.socket]) -> list[ServiceSocket]:
+    found: list[ServiceSocket] = []
     problems: list[str] = []
     for name, endpoint in places:
         try:
-            found.append(Doorway(name, bind(name, endpoint)))
+            found.append(ServiceSocket(name, bind(name, endpoint)))
         except ConfigError as error:
             problems += error.problems
     if problems:

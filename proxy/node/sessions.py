@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..net.accept.balancer_check import Probe
     from ..net.service import Service
     from .channel import Message
-    from .workers import Child
+    from .workers import WorkerProcess
 
 MOST: Final = 1000
 """Sessions in a list: more than a person reads, and a worker has it within a few milliseconds."""
@@ -56,7 +56,7 @@ def leave_shadow(links: Iterable[Link | Probe], services: Mapping[str, Service])
             link.service.policy.enforce()
 
 
-def concerned(children: list[Child], question: Message) -> list[Child]:
+def concerned(children: list[WorkerProcess], question: Message) -> list[WorkerProcess]:
     """Whom to ask: a session's id begins with the number of its worker.  All, where it is no question about one."""
     number, _, _ = str(question.get("id", "")).partition("-")
     return [child for child in children if str(child.number) == number] or children

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from ..runtime import Bound
     from ..shared_memory.connections import ConnectionCounters
     from ..shared_memory.failed_logins import Failures
-    from .service_sockets import Doorway
+    from .service_sockets import ServiceSocket
     from .sockets import ListeningSocket
 
 
 @dataclass(frozen=True, slots=True)
-class Outfit:
+class WorkerContext:
     """See the module."""
 
     number: int
     config: Config
     sockets: Sequence[ListeningSocket]
-    doorways: Sequence[Doorway]
+    doorways: Sequence[ServiceSocket]
     bound: Bound
     tls: Mapping[str, ServerTls]
     counters: ConnectionCounters

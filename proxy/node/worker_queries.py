@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
     from .channel import Message
     from .control import Asker, ControlServer
-    from .workers import Child
+    from .workers import WorkerProcess
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
     """A question that a worker has not answered yet."""
 
-    child: Child
+    child: WorkerProcess
     then: Callable[[Message], None]
     until: float
 
@@ -38,7 +38,7 @@ class Inquiries:
         self._asked: dict[int, _Asked] = {}
         self._tags = itertools.count(1)
 
-    def ask(self, children: list[Child], question: Message, asker: Asker) -> None:
+    def ask(self, children: list[WorkerProcess], question: Message, asker: Asker) -> None:
         """Pass it to the first of `children` that takes it."""
         order = _asking(question)
         for child in children:
@@ -47,7 +47,7 @@ class Inquiries:
         self._control.answer(asker, {"error": "no worker is running"})
 
     def ask_all(
-        self, children: list[Child], question: Message, asker: Asker, merged: Callable[[list[Message]], Message]
+        self, children: list[WorkerProcess], question: Message, asker: Asker, merged: Callable[[list[Message]], Message]
     ) -> None:
         """Pass it to all that take it, and answer with what `merged` makes of the answers: as many as were asked, an
         `error` from those that give none."""
@@ -57,7 +57,7 @@ class Inquiries:
 
         self.order([child for child in children if child.ready], _asking(question), answered)
 
-    def order(self, children: list[Child], order: Message, then: Callable[[list[Message]], None]) -> None:
+    def order(self, children: list[WorkerProcess], order: Message, then: Callable[[list[Message]], None]) -> None:
         """Tell it to all that take it.  `then` is called once all of these have answered, with as many answers, an
         `error` from those that give none."""
         answers: list[Message] = []
@@ -71,14 +71,14 @@ class Inquiries:
         if not told:
             then([])
 
-    def _passed(self, child: Child, order: Message, then: Callable[[Message], None]) -> bool:
+    def _passed(self, child: WorkerProcess, order: Message, then: Callable[[Message], None]) -> bool:
         tag = next(self._tags)
         if child.channel is None or not child.channel.tell(order | {"tag": tag}):
             return False
         self._asked[tag] = _Asked(child, then, self._clock() + STALLED)
         return True
 
-    def answered(self, child: Child, message: Message) -> None:
+    def answered(self, child: WorkerProcess, message: Message) -> None:
         """What a worker said; what is no answer of its own to a question under way is passed over."""
         tag, answer = message.get("tag"), message.get("answer")
         if not isinstance(tag, int) or not isinstance(answer, dict):
@@ -88,7 +88,7 @@ class Inquiries:
             del self._asked[tag]
             asked.then(answer)
 
-    def lost(self, child: Child) -> None:
+    def lost(self, child: WorkerProcess) -> None:
         """A worker says nothing more."""
         self._give_up([tag for tag, asked in self._asked.items() if asked.child is child], "has died")
 

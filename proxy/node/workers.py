@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..log import Log
     from ..metrics import Board
     from ..shared_memory.connections import ConnectionCounters
-    from .worker_context import Outfit
+    from .worker_context import WorkerContext
 
 PAUSES: Final = (0.1, 30.0)
 """Seconds before a dead worker is restarted: the first time, doubling, and at most."""
@@ -35,7 +35,7 @@ STALLED: Final = 5.0
 
 
 @dataclass(slots=True, eq=False)
-class Child:
+class WorkerProcess:
     """A worker as the supervisor sees it."""
 
     number: int
@@ -62,25 +62,25 @@ class Children:
         clock: Callable[[], float],
         *,
         board: Board,
-        outfit: Callable[[int, socket.socket], Outfit],
+        context: Callable[[int, socket.socket], WorkerContext],
         let_go: Callable[[], None],
-        work: Callable[[Outfit], int],
-        heard: Callable[[Child, Message], None],
-        lost: Callable[[Child], None],
+        work: Callable[[WorkerContext], int],
+        heard: Callable[[WorkerProcess, Message], None],
+        lost: Callable[[WorkerProcess], None],
         serving: Callable[[], None],
     ) -> None:
-        """`board`: where a dead worker's gauges are cleared.  `outfit(number, channel)`: what a worker that starts now
+        """`board`: where a dead worker's gauges are cleared.  `context(number, channel)`: what a worker that starts now
         is given.  `let_go`: called in a new child, for what is the supervisor's; then `work` is its life, which
         ends with an exit code.  `heard`: a worker said something;
         `lost`: it says nothing more.  `serving`: called once, when all are ready."""
         self.log = log
         self.restarting = True
         """Whether the dead come back; False while draining."""
-        self._all = [Child(number) for number in range(counters.workers)]
+        self._all = [WorkerProcess(number) for number in range(counters.workers)]
         self.restarts = 0
         """How often a worker was started that had died, since we are there."""
         self._census, self._board, self._selector, self._clock = counters, board, selector, clock
-        self._outfit, self._let_go, self._work = outfit, let_go, work
+        self._outfit, self._let_go, self._work = context, let_go, work
         self._heard, self._lost, self._on_serving = heard, lost, serving
         self.serving = False
         """Whether all have been ready, once."""
@@ -103,7 +103,7 @@ class Children:
         """Whether any of them serves."""
         return any(child.ready and not child.stalled for child in self._all)
 
-    def by_health(self) -> list[Child]:
+    def by_health(self) -> list[WorkerProcess]:
         """All, those that seem stuck last."""
         return sorted(self._all, key=lambda child: child.stalled)
 
@@ -130,11 +130,11 @@ class Children:
 
     # Birth and death
 
-    def _start(self, child: Child) -> None:
+    def _start(self, child: WorkerProcess) -> None:
         self.log.flush()
         child.born = child.beat_at = self._clock()
         ours, theirs = socket.socketpair()
-        outfit = self._outfit(child.number, theirs)
+        context = self._outfit(child.number, theirs)
         try:
             pid = os.fork()
         except OSError as error:  # too many processes: as if it had died at once
@@ -143,23 +143,23 @@ class Children:
             self._restart_later(child, error.strerror or str(error))
             return
         if pid == 0:
-            self._be_worker(outfit, ours)
+            self._be_worker(context, ours)
         theirs.close()
         child.pid, child.ready, child.stalled = pid, False, False
         child.channel = Channel(
             ours, self._selector, lambda message: self._said(child, message), lambda: self._hung_up(child)
         )
 
-    def _be_worker(self, outfit: Outfit, ours: socket.socket) -> None:
+    def _be_worker(self, context: WorkerContext, ours: socket.socket) -> None:
         """In the child: let go of what is the supervisor's, serve, and never come back."""
         code = 1
         try:
             ours.close()
             self.close()
             self._let_go()
-            code = self._work(outfit)
+            code = self._work(context)
         except BaseException as error:
-            self.log.line("error", "popgate", "worker-failed", ("worker", outfit.number), ("why", repr(error)))
+            self.log.line("error", "popgate", "worker-failed", ("worker", context.number), ("why", repr(error)))
             self.log.flush()
         finally:
             os._exit(code)
@@ -170,7 +170,7 @@ class Children:
             if child.channel is not None:
                 child.channel.close()
 
-    def _said(self, child: Child, message: Message) -> None:
+    def _said(self, child: WorkerProcess, message: Message) -> None:
         if "ready" not in message:
             self._heard(child, message)
             return
@@ -180,7 +180,7 @@ class Children:
             self.log.line("info", "popgate", "serving", ("workers", len(self._all)))
             self._on_serving()
 
-    def _hung_up(self, child: Child) -> None:
+    def _hung_up(self, child: WorkerProcess) -> None:
         child.channel = None
         self._lost(child)
 
@@ -199,14 +199,14 @@ class Children:
             else:
                 another(pid, status)
 
-    def _died(self, child: Child, status: int) -> None:
+    def _died(self, child: WorkerProcess, status: int) -> None:
         child.pid, child.ready = 0, False
         self._census.forget(child.number)
         self._board.forget(child.number)
         if self.restarting:
             self._restart_later(child, ending(status))
 
-    def _restart_later(self, child: Child, why: str) -> None:
+    def _restart_later(self, child: WorkerProcess, why: str) -> None:
         now = self._clock()
         child.pause = pause(child.pause, now - child.born)
         child.restart_at = now + child.pause

@@ -10,7 +10,7 @@ import pytest
 from proxy.leases.memory import MemoryStore
 from proxy.node import sessions
 from proxy.node.sessions import MOST, concerned, kick, leave_shadow, listed, merged
-from proxy.node.workers import Child
+from proxy.node.workers import WorkerProcess
 from proxy.wire.address import packed
 
 from ..support.gate import Gate
@@ -110,7 +110,7 @@ def test_kick_behind_a_pop3_login_puts_nothing_into_the_mail(workshop: Workshop)
     [({"id": "1-1f"}, [1]), ({"id": "1"}, [1]), ({"id": "7-1"}, [0, 1]), ({"id": 7}, [0, 1]), ({}, [0, 1])],
 )
 def test_an_id_names_its_worker(question: dict[str, Any], numbers: list[int]) -> None:
-    assert [child.number for child in concerned([Child(0), Child(1)], question)] == numbers
+    assert [child.number for child in concerned([WorkerProcess(0), WorkerProcess(1)], question)] == numbers
 
 
 def test_addresses_are_shown_as_text(workshop: Workshop) -> None:
