@@ -86,7 +86,7 @@ def _json_value(value: str | float) -> str | float:
     return _SURROGATE.sub(lambda match: _octets(match[0]), _cut(value))
 
 
-class Said:
+class WarningThrottle:
     """Which warnings were given within the hour, in memory that the processes of a node share.
 
     Not locked: two that find out the same in one moment may both say it.
@@ -107,7 +107,7 @@ class Said:
         return True
 
 
-_SAID: Final = Said()
+_SAID: Final = WarningThrottle()
 """Of this node: made when the module is loaded, before the supervisor forks, so that all workers know of each other."""
 
 
@@ -122,7 +122,7 @@ class Log:
         *,
         batches: bool = True,
         levels: bool = False,
-        said: Said | None = None,
+        said: WarningThrottle | None = None,
     ) -> None:
         """`batches`: whether a sink takes several lines at once (a file does, syslog does not); `levels`: whether it
         wants each line with its severity in front; `said`: shared with other logs of the node."""
@@ -132,7 +132,7 @@ class Log:
         self._batches = batches
         self._marks = {name: f"<{number}>" if levels else "" for name, number in sinks.SEVERITIES.items()}
         self._waiting: list[str] = []
-        self._said = said or Said()
+        self._said = said or WarningThrottle()
         self._stamped = -1  # milliseconds of the clock
         self._second = -1
         self._day = self._stamp = ""
@@ -168,7 +168,7 @@ class Log:
             for text in ["\n".join(lines)] if self._batches else lines:
                 logger.opt(raw=True).info("{}\n", text)
 
-    def is_hourly(self, what: Hashable) -> bool:
+    def first_this_hour(self, what: Hashable) -> bool:
         """Whether `what` was not asked about within the last hour, by any worker: for warnings that strangers could
         repeat at will."""
         return self._said.is_new(what, self._clock())

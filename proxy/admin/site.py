@@ -220,7 +220,7 @@ class Site:
         """What is to be done; raise the refusal if it is not the administrator who asks."""
         given = request.headers.get("Authorization", "").removeprefix("Bearer ").encode("utf-8", "surrogateescape")
         if not secrets.compare_digest(given, self._token.encode()):
-            if self.log.is_hourly(("token", request.remote)):
+            if self.log.first_this_hour(("token", request.remote)):
                 self.log.line("warning", "popgate", "token-refused", ("by", request.remote))
                 self.log.flush()
             raise web.HTTPForbidden(text="The token is wrong; `popgate status --token` prints it.\n")

@@ -53,7 +53,7 @@ class PolicyService:
         try:
             attributes = postfix.parse(lines)
         except ProtocolError as error:
-            if self._log.is_hourly((self.name, str(error))):
+            if self._log.first_this_hour((self.name, str(error))):
                 self._log.line("warning", self.name, "bad-request", ("why", str(error)))
             then(Answer(b"", last=True))
             return

@@ -106,7 +106,7 @@ class _TurnedAway:
 
     def note(self, name: str, peer: Peer, why: str) -> None:
         self._counts[why] += 1
-        if self.log.is_hourly((name, why)):
+        if self.log.first_this_hour((name, why)):
             words = (("client", "unix" if peer is None else shown(peer)), ("why", why), ("count", self._counts[why]))
             self.log.line("warning", name, "turned-away", *words)
             del self._counts[why]

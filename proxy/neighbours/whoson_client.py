@@ -104,7 +104,7 @@ class WhosonClient:
             self._say(server, whoson.LOGIN, text)
 
     def _say(self, server: Endpoint, verb: str, why: str) -> None:
-        if self.log.is_hourly(("whoson", server, verb)):
+        if self.log.first_this_hour(("whoson", server, verb)):
             words = (("server", str(server)), ("verb", verb), ("why", why))
             self.log.line("warning", "whoson", "unanswered", *words)
 

@@ -83,7 +83,7 @@ class WhosonServer:
         words = (("client", shown(address)), ("login", login), ("by", _shown(peer)))
 
         def refuse(why: str) -> None:
-            level = "warning" if self._log.is_hourly((address, why)) else "debug"
+            level = "warning" if self._log.first_this_hour((address, why)) else "debug"
             self._log.line(level, self.name, "no-lease", *words, ("why", why))
             then(Answer(whoson.NEVER_LEASED))
 

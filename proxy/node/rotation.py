@@ -49,7 +49,7 @@ class Rotation:
             self._reopen()
             self._inode = self._present()
         except OSError as error:
-            if log.is_hourly(("rotation", self._file)):
+            if log.first_this_hour(("rotation", self._file)):
                 words = ("path", self._file), ("why", error.strerror)
                 log.line("error", "popgate", "log-failed", *words)
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loguru import logger
 
-from proxy.log import BATCH, MAX_VALUE, Log, Said, open_log, quoted
+from proxy.log import BATCH, MAX_VALUE, Log, WarningThrottle, open_log, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,23 +169,23 @@ def test_the_time_is_the_line_s_and_not_the_batch_s(written: list[str]) -> None:
 
 def test_N1_what_one_process_has_said_the_others_do_not_say_within_the_hour() -> None:
     now = [1_800_000_000.0]
-    said = Said()
+    said = WarningThrottle()
     log, other = (Log(clock=lambda: now[0], said=said) for _ in range(2))
-    assert log.is_hourly(("192.0.2.50", "no PROXY header"))
-    assert not other.is_hourly(("192.0.2.50", "no PROXY header"))
-    assert other.is_hourly(("192.0.2.51", "no PROXY header"))
+    assert log.first_this_hour(("192.0.2.50", "no PROXY header"))
+    assert not other.first_this_hour(("192.0.2.50", "no PROXY header"))
+    assert other.first_this_hour(("192.0.2.51", "no PROXY header"))
     now[0] += 3599.0
-    assert not log.is_hourly(("192.0.2.50", "no PROXY header"))
+    assert not log.first_this_hour(("192.0.2.50", "no PROXY header"))
     now[0] += 1.0
-    assert log.is_hourly(("192.0.2.50", "no PROXY header"))
-    assert not other.is_hourly(("192.0.2.50", "no PROXY header"))
+    assert log.first_this_hour(("192.0.2.50", "no PROXY header"))
+    assert not other.first_this_hour(("192.0.2.50", "no PROXY header"))
 
 
 def test_N1_logs_of_one_node_share_what_was_said(capsys: pytest.CaptureFixture[str]) -> None:
     """A reload opens the log anew."""
     try:
-        assert open_log("info", "text", "").is_hourly("test_N1_logs_of_one_node")
-        assert not open_log("info", "text", "").is_hourly("test_N1_logs_of_one_node")
+        assert open_log("info", "text", "").first_this_hour("test_N1_logs_of_one_node")
+        assert not open_log("info", "text", "").first_this_hour("test_N1_logs_of_one_node")
     finally:
         logger.remove()
         logger.add(sys.stderr)

@@ -187,7 +187,7 @@ class Listener:
         self._shared.figures[self.service.name][_REASONS[why]] += 1
         level = "info"
         if address in self.service.accept_proxy_from:  # it may be a health check
-            level = "info" if not self.draining and self._shared.log.is_hourly((address, why)) else "debug"
+            level = "info" if not self.draining and self._shared.log.first_this_hour((address, why)) else "debug"
         words = (("client", shown(address)), ("listener", self.service.name), ("why", why))
         self._shared.log.line(level, protocol, "turned-away", *words)
         try:

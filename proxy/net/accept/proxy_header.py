@@ -146,7 +146,7 @@ class Arrival:
     def _refuse(self, why: str, claimed: str = "") -> None:
         log = self._shared.log
         self._shared.figures[self.service.name][TURNED_AWAY["header"]] += 1
-        level = "warning" if log.is_hourly((self.address, why)) else "debug"
+        level = "warning" if log.first_this_hour((self.address, why)) else "debug"
         words = (("balancer", self.shown), ("listener", self.service.name), ("claimed", claimed), ("why", why))
         log.line(level, self.service.protocol, "header-refused", *words)
         self._end()

@@ -102,7 +102,7 @@ def _granted(link: Link, login: str, logins: int | StoreUnavailable) -> None:
     else:
         link.figures[LEASES_GRANTED] += 1
         link.say("info", "leased", ("login", login), ("seconds", round(policy.window)))
-        if logins >= CROWD and link.shared.log.is_hourly((link.address, "crowd")):
+        if logins >= CROWD and link.shared.log.first_this_hour((link.address, "crowd")):
             link.say("warning", "crowded", ("logins", logins))
     if link.final is None:
         if not link.left:  # one that is late is kept alive too, once it is there
@@ -112,7 +112,7 @@ def _granted(link: Link, login: str, logins: int | StoreUnavailable) -> None:
 
 def _no_lease(link: Link, login: str, why: str) -> None:
     link.figures[UNLEASED] += 1
-    level = "warning" if link.shared.log.is_hourly((link.address, why)) else "debug"
+    level = "warning" if link.shared.log.first_this_hour((link.address, why)) else "debug"
     link.say(level, "no-lease", ("login", login), ("why", why))
     if not link.service.policy.nobodys(link.address):  # it is this login's, not the address's: worth a note
         link.shared.notes.unleased(link.address, login, link.service.protocol, why)
@@ -139,7 +139,7 @@ def _login_failed(link: Link, login: str) -> None:
     if not limit or over <= 0 or link.service.policy.standing(link.address):  # a webmail host fails for many users
         link.call(link.session.failure_noted, False)
         return
-    if shared.log.is_hourly((link.address, "failures")):
+    if shared.log.first_this_hour((link.address, "failures")):
         link.say("warning", "slowed", ("failures", count), ("why", "limits.failed_logins_per_address"))
     if link.left:  # nobody waits for it
         link.call(link.session.client_eof)
