@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from .config import Upstream as UpstreamConfig
     from .config.redis_url import RedisUrl
     from .gate.patience import Patience
-    from .gate.policy import Others
+    from .gate.policy import PeerDirectory
     from .leases.base import LeaseStore, UnwrittenLeases
     from .metrics import LookUps
     from .neighbours.query_server import Answerer
@@ -158,7 +158,7 @@ def build_services(
     bound: Bound,
     pools: Pools | None = None,
     patience: Patience | None = None,
-    others: Others | None = None,
+    others: PeerDirectory | None = None,
     look_ups: LookUps | None = None,
 ) -> dict[str, Service]:
     """One Service a listener, by name; raise ConfigError with every problem.
@@ -276,7 +276,7 @@ def build_others(config: Config, log: Log) -> WhosonClient | None:
     return WhosonClient(whoson.ask, whoson.tell, config.store.timeout, log)
 
 
-def build_answerers(config: Config, store: LeaseStore, log: Log, others: Others | None) -> dict[str, Answerer]:
+def build_answerers(config: Config, store: LeaseStore, log: Log, others: PeerDirectory | None) -> dict[str, Answerer]:
     """Who answers other servers, by the name of the socket."""
     policy, whoson = policy_of(config, config.gate, store, others=others), config.whoson
     return {
@@ -290,7 +290,7 @@ def policy_of(
     gate: Gate,
     store: LeaseStore,
     patience: Patience | None = None,
-    others: Others | None = None,
+    others: PeerDirectory | None = None,
     look_ups: LookUps | None = None,
 ) -> RelayPolicy:
     """The decisions by [gate], or by a listener's own."""

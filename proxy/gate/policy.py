@@ -48,7 +48,7 @@ _ANYTHING: Final = RelayAsked("", "")  # on connecting there is no sender yet
 
 
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
+class PeerLogin:
     """Somebody is logged in at the address, says another server."""
 
     server: str
@@ -56,10 +56,10 @@ class Elsewhere:
     login: str
 
 
-class Others(Protocol):
+class PeerDirectory(Protocol):
     """Servers beside us that know of logins, too (neighbours/whoson_client.py)."""
 
-    def ask(self, address: bytes, then: Callable[[Elsewhere | StoreUnavailable | None], None]) -> None:
+    def ask(self, address: bytes, then: Callable[[PeerLogin | StoreUnavailable | None], None]) -> None:
         """Call `then` once, in time, with who is logged in there; None: nobody."""
 
     def tell(self, address: bytes, login: str) -> None:
@@ -77,7 +77,7 @@ class RelayPolicy:
         is_own: Callable[[bytes], bool],
         balancers: Networks = _NOWHERE,
         patience: Patience | None = None,
-        others: Others | None = None,
+        others: PeerDirectory | None = None,
         look_ups: LookUps | None = None,
     ) -> None:
         """`is_own(address)`: whether it is one of popgate's own, loopback apart (RULES G3).
@@ -191,7 +191,7 @@ class RelayPolicy:
             return [lease for lease in found if lease.source == ADMIN]
         return [lease for lease in found if lease.source == ADMIN or not self._is_barred(lease.login)]
 
-    def elsewhere(self, address: bytes, sender: str, answer: Elsewhere | StoreUnavailable | None) -> Verdict:
+    def elsewhere(self, address: bytes, sender: str, answer: PeerLogin | StoreUnavailable | None) -> Verdict:
         """What follows from what others say of an address; it holds for one transaction."""
         if answer is None:
             return _NO_LEASE
@@ -345,7 +345,7 @@ class _Judgement:
         self.call_off()
         self._then(verdict, seconds)
 
-    def _heard(self, answer: Elsewhere | StoreUnavailable | None) -> None:
+    def _heard(self, answer: PeerLogin | StoreUnavailable | None) -> None:
         """What others say."""
         if self.done:
             return

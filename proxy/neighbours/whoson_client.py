@@ -22,7 +22,7 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from ..errors import StoreUnavailable
-from ..gate.policy import Elsewhere
+from ..gate.policy import PeerLogin
 from ..wire import whoson
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ Outcome = tuple["bool | None", str]
 
 
 class WhosonClient:
-    """The `Others` of gate/policy.py."""
+    """The `PeerDirectory` of gate/policy.py."""
 
     def __init__(self, ask: Sequence[Endpoint], tell: Sequence[Endpoint], timeout: float, log: Log) -> None:
         """`timeout`: seconds that a question may take."""
@@ -55,7 +55,7 @@ class WhosonClient:
         self._timeout, self.log = timeout, log
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def ask(self, address: bytes, then: Callable[[Elsewhere | StoreUnavailable | None], None]) -> None:
+    def ask(self, address: bytes, then: Callable[[PeerLogin | StoreUnavailable | None], None]) -> None:
         """Call `then` once, at once or from the loop, with who is logged in elsewhere; None: nobody."""
         if not self._ask:
             then(None)
@@ -78,7 +78,7 @@ class WhosonClient:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _ask_all(self, octets: bytes, then: Callable[[Elsewhere | StoreUnavailable | None], None]) -> None:
+    async def _ask_all(self, octets: bytes, then: Callable[[PeerLogin | StoreUnavailable | None], None]) -> None:
         exchanges = {asyncio.ensure_future(exchange(server, octets, self._timeout)): server for server in self._ask}
         silent: list[str] = []
         waiting = set(exchanges)
@@ -88,7 +88,7 @@ class WhosonClient:
                 for one in done:
                     server, (meaning, text) = exchanges[one], one.result()
                     if meaning:
-                        then(Elsewhere(str(server), text))
+                        then(PeerLogin(str(server), text))
                         return
                     if meaning is None:
                         silent.append(str(server))

@@ -9,7 +9,7 @@ import pytest
 from proxy.config.schema import Gate
 from proxy.errors import StoreUnavailable
 from proxy.gate.patience import Patience
-from proxy.gate.policy import FOREVER, Elsewhere, RelayPolicy
+from proxy.gate.policy import FOREVER, PeerLogin, RelayPolicy
 from proxy.leases.memory import MemoryStore
 from proxy.session.events import Outcome, RelayAsked, Verdict
 from proxy.wire.address import packed
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 HOME, BARRED = packed("192.0.2.7"), packed("192.0.2.66")
 SERVER = "udp:192.0.2.20:9876"
-ANNA = Elsewhere(SERVER, "anna")
-Known = Elsewhere | StoreUnavailable | None
+ANNA = PeerLogin(SERVER, "anna")
+Known = PeerLogin | StoreUnavailable | None
 
 
 class Fake:

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.config.places import whoson_server
 from proxy.errors import StoreUnavailable
-from proxy.gate.policy import Elsewhere
+from proxy.gate.policy import PeerLogin
 from proxy.neighbours import whoson_client
 from proxy.neighbours.whoson_client import WhosonClient
 from proxy.wire.address import packed
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HOME = packed("192.0.2.7")
-Known = Elsewhere | StoreUnavailable | None
+Known = PeerLogin | StoreUnavailable | None
 
 
 class Bench:
@@ -69,9 +69,9 @@ def test_yes_and_no_by_every_way(bench: Bench, whosond: Whosond) -> None:
     for server in kinds(whosond):
         assert bench.ask(server) is None
         whosond.records[b"192.0.2.7"] = b"alice"
-        assert bench.ask(server) == Elsewhere(server, "alice")
+        assert bench.ask(server) == PeerLogin(server, "alice")
         whosond.records[b"192.0.2.7"] = b""
-        assert bench.ask(server) == Elsewhere(server, "")
+        assert bench.ask(server) == PeerLogin(server, "")
         whosond.records.clear()
     assert set(whosond.requests) == {b"QUERY 192.0.2.7\r\n\r\n"}
 
@@ -81,7 +81,7 @@ def test_one_yes_is_enough_and_nobody_is_waited_for_then(bench: Bench, whosond: 
     with Whosond() as silent, Whosond() as knows_not:
         silent.mute = True
         answer = bench.ask(silent.udp, knows_not.tcp, whosond.udp, timeout=60.0)
-    assert answer == Elsewhere(whosond.udp, "alice")
+    assert answer == PeerLogin(whosond.udp, "alice")
 
 
 def test_a_no_beside_silence_is_not_known(bench: Bench, whosond: Whosond) -> None:
@@ -127,7 +127,7 @@ def test_a_reply_in_pieces_and_without_an_end(bench: Bench) -> None:
     peer.send(b"ice")
     peer.close()
     bench.shop.until(lambda: answers)
-    assert answers[0] == Elsewhere(f"tcp:127.0.0.1:{server.getsockname()[1]}", "alice")
+    assert answers[0] == PeerLogin(f"tcp:127.0.0.1:{server.getsockname()[1]}", "alice")
 
 
 @pytest.mark.parametrize("kind", ["udp", "tcp", "unix"])
@@ -147,7 +147,7 @@ def test_a_datagram_is_sent_again(bench: Bench, whosond: Whosond, monkeypatch: p
     whosond.records[b"192.0.2.7"] = b"alice"
     whosond.mute = False
     bench.shop.until(lambda: answers)
-    assert answers == [Elsewhere(whosond.udp, "alice")]
+    assert answers == [PeerLogin(whosond.udp, "alice")]
 
 
 def test_five_tries_and_no_more(bench: Bench, whosond: Whosond, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,4 +242,4 @@ def test_who_could_not_be_told_is_in_the_log_once_an_hour(bench: Bench) -> None:
 
 def test_ipv6_in_its_one_form(bench: Bench, whosond: Whosond) -> None:
     whosond.records[b"2001:db8::7"] = b"alice"
-    assert bench.ask(whosond.udp, address=packed("2001:DB8:0::7")) == Elsewhere(whosond.udp, "alice")
+    assert bench.ask(whosond.udp, address=packed("2001:DB8:0::7")) == PeerLogin(whosond.udp, "alice")
