@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from .gate.policy import PeerDirectory
     from .leases.base import LeaseStore, UnwrittenLeases
     from .metrics import LookUps
-    from .neighbours.query_server import Answerer
+    from .neighbours.query_server import QueryHandler
 
 Bound = frozenset[tuple[str, int]]
 """Addresses and ports at which popgate listens."""
@@ -276,7 +276,9 @@ def build_others(config: Config, log: Log) -> WhosonClient | None:
     return WhosonClient(whoson.ask, whoson.tell, config.store.timeout, log)
 
 
-def build_answerers(config: Config, store: LeaseStore, log: Log, others: PeerDirectory | None) -> dict[str, Answerer]:
+def build_answerers(
+    config: Config, store: LeaseStore, log: Log, others: PeerDirectory | None
+) -> dict[str, QueryHandler]:
     """Who answers other servers, by the name of the socket."""
     policy, whoson = policy_of(config, config.gate, store, others=others), config.whoson
     return {

@@ -37,7 +37,7 @@ _ANSWERS = {
 
 
 class PolicyService:
-    """An Answerer (neighbours/query_server.py); who reaches its socket may ask."""
+    """An QueryHandler (neighbours/query_server.py); who reaches its socket may ask."""
 
     name = "postfix"
     limit = postfix.MAX_REQUEST

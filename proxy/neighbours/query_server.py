@@ -1,8 +1,8 @@
 """Where other servers ask popgate: a bound socket of one worker, and who may use it.
 
 A `StreamDoor` (TCP or unix) takes connections with any number of requests each, a `DatagramDoor` (UDP) one request a
-packet.  What requests mean is the `Answerer`'s: neighbours/whoson_server.py, neighbours/postfix_policy.py.  All workers
-share the inherited sockets (RULES N4), each answers what it happens to take.
+packet.  What requests mean is the `QueryHandler`'s: neighbours/whoson_server.py, neighbours/postfix_policy.py.  All
+workers share the inherited sockets (RULES N4), each answers what it happens to take.
 
 asyncio's streams and a task for each connection, unlike net/sockets/leg.py: such connections are few and long, a
 question is rare, and popgate itself is the other end of the dialogue.
@@ -56,7 +56,7 @@ class Answer:
     """The connection ends with it."""
 
 
-class Answerer(Protocol):
+class QueryHandler(Protocol):
     """What a door serves; a reload puts another one in its place."""
 
     name: str
@@ -77,10 +77,10 @@ class Answerer(Protocol):
         """Call `then` with the answer to a request, at once or from the loop.  `lines`: at least one."""
 
 
-class Door(Protocol):
+class QueryServer(Protocol):
     """What the worker knows of either kind."""
 
-    def adopt(self, answerer: Answerer, log: Log) -> None:
+    def adopt(self, answerer: QueryHandler, log: Log) -> None:
         """Answer by a new configuration from the next request on."""
 
     def close(self) -> None:
@@ -90,7 +90,7 @@ class Door(Protocol):
         """Let go of everything."""
 
 
-def door(sock: socket.socket, answerer: Answerer, poller: Poller, log: Log) -> Door:
+def door(sock: socket.socket, answerer: QueryHandler, poller: Poller, log: Log) -> QueryServer:
     """The door for a bound, non-blocking socket."""
     if sock.type == socket.SOCK_DGRAM:
         return DatagramDoor(sock, answerer, poller, log)
@@ -115,13 +115,13 @@ class _TurnedAway:
 class DatagramDoor:
     """A UDP socket."""
 
-    def __init__(self, sock: socket.socket, answerer: Answerer, poller: Poller, log: Log) -> None:
+    def __init__(self, sock: socket.socket, answerer: QueryHandler, poller: Poller, log: Log) -> None:
         self._sock, self._answerer, self._poller = sock, answerer, poller
         self._turned_away = _TurnedAway(log)
         self._open = True
         poller.add(sock.fileno(), READ, self._ready)
 
-    def adopt(self, answerer: Answerer, log: Log) -> None:
+    def adopt(self, answerer: QueryHandler, log: Log) -> None:
         self._answerer, self._turned_away.log = answerer, log
 
     def close(self) -> None:
@@ -160,7 +160,7 @@ class DatagramDoor:
 class StreamDoor:
     """A listening TCP or unix socket."""
 
-    def __init__(self, sock: socket.socket, answerer: Answerer, poller: Poller, log: Log) -> None:
+    def __init__(self, sock: socket.socket, answerer: QueryHandler, poller: Poller, log: Log) -> None:
         self._sock, self._answerer, self._poller = sock, answerer, poller
         self._turned_away = _TurnedAway(log)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -168,7 +168,7 @@ class StreamDoor:
         self._listening = False
         self._listen()
 
-    def adopt(self, answerer: Answerer, log: Log) -> None:
+    def adopt(self, answerer: QueryHandler, log: Log) -> None:
         self._answerer, self._turned_away.log = answerer, log
 
     def close(self) -> None:

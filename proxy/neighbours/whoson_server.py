@@ -37,7 +37,7 @@ NOBODY: Final = "(whoson)"
 
 
 class WhosonServer:
-    """An Answerer (neighbours/query_server.py)."""
+    """An QueryHandler (neighbours/query_server.py)."""
 
     name = "whoson"
     limit = whoson.MAX_REQUEST

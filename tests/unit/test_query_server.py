@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from proxy.neighbours.query_server import Door
+    from proxy.neighbours.query_server import QueryServer
 
 
 class Fake:
@@ -50,7 +50,7 @@ class Bench:
     def __init__(self, workshop: Workshop, sock: socket.socket, answerer: Fake) -> None:
         self.shop, self.sock, self.answerer = workshop, workshop.keep(sock), answerer
         sock.setblocking(False)
-        self.door: Door = workshop.run(lambda: door(sock, answerer, workshop.poller, workshop.log))
+        self.door: QueryServer = workshop.run(lambda: door(sock, answerer, workshop.poller, workshop.log))
         workshop.at_end.append(self.shut)
 
     def shut(self) -> None:
