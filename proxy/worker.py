@@ -28,7 +28,7 @@ from .log import reopen
 from .metrics import NODE, WAITING, LookUps
 from .neighbours.query_server import door
 from .neighbours.reminders import Reminders
-from .net.accept.balancer_check import Probe
+from .net.accept.balancer_check import BalancerCheck
 from .net.accept.listener import Listener
 from .net.link.link import Link
 from .net.service import Service, Shared
@@ -108,7 +108,7 @@ class Worker:
         self._renewals = Renewals(self._store, self._clock)
         self._reminders = Reminders(self._clock)
         self._notes = UsageRecorder(clock.wall)
-        self._links: set[Link | Probe] = set()
+        self._links: set[Link | BalancerCheck] = set()
         self._serial = 0
         self._drain_until: float | None = None
         self._cut = False
@@ -196,11 +196,11 @@ class Worker:
         self._serial += 1
         id_ = f"{self._outfit.number}-{self._serial:x}"
         if header is not None and header.source is None:
-            self._links.add(Probe(self._shared, service, sock, address, shown, id_))
+            self._links.add(BalancerCheck(self._shared, service, sock, address, shown, id_))
         else:
             self._links.add(Link(self._shared, service, sock, address, shown, id_, header))
 
-    def _closed(self, link: Link | Probe) -> None:
+    def _closed(self, link: Link | BalancerCheck) -> None:
         self._links.discard(link)
         self._left(link)
         self._outfit.counters.leave(self._outfit.number, link.address)
@@ -213,7 +213,7 @@ class Worker:
         if (others := service.policy.others) is not None:
             self._reminders.begin(link, lambda: others.tell(link.address, key[1]), service.max_age)
 
-    def _left(self, link: Link | Probe) -> None:
+    def _left(self, link: Link | BalancerCheck) -> None:
         """The client is gone, whatever the server makes of it: a new owner of its address is not to inherit (G4)."""
         self._renewals.end(link)
         self._reminders.end(link)

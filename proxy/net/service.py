@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..shared_memory.failed_logins import Failures
     from ..shared_memory.recent_refusals import RefusalRow
     from ..wire.address import Networks
-    from .accept.balancer_check import Probe
+    from .accept.balancer_check import BalancerCheck
     from .link.link import Link
     from .sockets.poller import Poller
     from .timers import Deadlines
@@ -69,7 +69,7 @@ class Shared:
     log: Log
     clock: Callable[[], float]
     """Seconds that go on in suspend and never go back (leases/clock.py)."""
-    closed: Callable[[Link | Probe], None]
+    closed: Callable[[Link | BalancerCheck], None]
     """Called once at the end of every link and probe."""
     leased: Callable[[Link, Key], None]
     """Called when a POP session with a lease opens: it keeps the lease alive (RULES G4)."""

@@ -14,7 +14,7 @@ from ..net.link.link import Link
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from ..net.accept.balancer_check import Probe
+    from ..net.accept.balancer_check import BalancerCheck
     from ..net.service import Service
     from .channel import Message
     from .workers import WorkerProcess
@@ -23,7 +23,7 @@ MOST: Final = 1000
 """Sessions in a list: more than a person reads, and a worker has it within a few milliseconds."""
 
 
-def listed(links: Iterable[Link | Probe]) -> Message:
+def listed(links: Iterable[Link | BalancerCheck]) -> Message:
     """{"sessions": [...], "count": all of them}: one object each (net/link/link.py's `glance`), the newest first."""
     found = [link for link in links if isinstance(link, Link) and link.final is None]
     newest = heapq.nlargest(MOST, found, key=lambda link: link.began)
@@ -39,7 +39,7 @@ def merged(answers: Sequence[Message]) -> Message:
     return {"sessions": newest, "count": count, "silent": len(answers) - len(given)}
 
 
-def kick(links: Iterable[Link | Probe], id_: str) -> Message:
+def kick(links: Iterable[Link | BalancerCheck], id_: str) -> Message:
     """End the session of that id, whatever is under way in it."""
     for link in list(links):
         if link.id == id_ and isinstance(link, Link) and link.final is None:
@@ -48,7 +48,7 @@ def kick(links: Iterable[Link | Probe], id_: str) -> Message:
     return {"error": f"there is no session {id_}; `popgate sessions` lists them"}
 
 
-def leave_shadow(links: Iterable[Link | Probe], services: Mapping[str, Service]) -> None:
+def leave_shadow(links: Iterable[Link | BalancerCheck], services: Mapping[str, Service]) -> None:
     """Where a listener enforces now, living sessions do so, too, though else they keep their configuration (RULES N7):
     its servers may have been found to relay for us (G12), and a session may last for hours."""
     for link in links:

@@ -40,7 +40,7 @@ _REPLIES: Final = {
 }
 
 
-class ProbeSession:
+class BalancerCheckSession:
     """One health check."""
 
     __slots__ = ("_lines", "_protocol", "done", "to_client")

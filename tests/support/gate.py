@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from proxy.errors import StoreUnavailable
     from proxy.gate.patience import Patience
     from proxy.leases.base import Lease
-    from proxy.net.accept.balancer_check import Probe
+    from proxy.net.accept.balancer_check import BalancerCheck
     from proxy.net.tls.contexts import ServerTls, UpstreamTls
 
     from .workshop import Peer, Workshop
@@ -113,7 +113,7 @@ class Gate:
         self.board = Board(1, {"door": protocol})
         self.row = self.board.row(0)
         self.refusals = self.counters.refusals.row(0)
-        self.closed: list[Link | Probe] = []
+        self.closed: list[Link | BalancerCheck] = []
         self.leased: list[str] = []
         self.left: list[str] = []
         """Links whose leases are kept alive no more."""

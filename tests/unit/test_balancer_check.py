@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.net.accept.balancer_check import LASTS, Probe
+from proxy.net.accept.balancer_check import LASTS, BalancerCheck
 from proxy.net.sockets.leg import LINGER
 from proxy.net.tls.contexts import ServerTls
 from proxy.net.upstream.upstream import Upstream
@@ -30,11 +30,11 @@ def gate(workshop: Workshop) -> Gate:
     return Gate(workshop, "smtp")
 
 
-def probe(gate: Gate) -> tuple[Probe, Peer]:
+def probe(gate: Gate) -> tuple[BalancerCheck, Peer]:
     sock, peer = gate.workshop.pair()
-    made: list[Probe] = []
+    made: list[BalancerCheck] = []
     shared, service = gate.shared(), gate.service()
-    gate.workshop.run(lambda: made.append(Probe(shared, service, sock, packed(BALANCER), BALANCER, "0-1")))
+    gate.workshop.run(lambda: made.append(BalancerCheck(shared, service, sock, packed(BALANCER), BALANCER, "0-1")))
     gate.workshop.at_end.append(made[0]._leg.close)
     return made[0], peer
 

@@ -7,16 +7,16 @@ import re
 
 import pytest
 
-from proxy.session.balancer_check import MAX_LINE, ProbeSession
+from proxy.session.balancer_check import MAX_LINE, BalancerCheckSession
 
 
-def told(session: ProbeSession) -> bytes:
+def told(session: BalancerCheckSession) -> bytes:
     out, session.to_client = session.to_client, []
     return b"".join(out)
 
 
-def greeted(protocol: str) -> ProbeSession:
-    session = ProbeSession(protocol, True)
+def greeted(protocol: str) -> BalancerCheckSession:
+    session = BalancerCheckSession(protocol, True)
     assert told(session).startswith(b"220 " if protocol == "smtp" else b"+OK ")
     assert not session.done
     return session
@@ -25,7 +25,7 @@ def greeted(protocol: str) -> ProbeSession:
 def test_N1_what_haproxy_s_smtpchk_wants() -> None:
     """Its expressions, doc/configuration.txt and src/tcpcheck.c."""
     for hello in (b"HELO localhost\r\n", b"EHLO lb.example.net\r\n"):
-        session = ProbeSession("smtp", True)
+        session = BalancerCheckSession("smtp", True)
         assert re.match(rb"^2[0-9]{2}[ \r]", told(session))
         session.client_bytes(hello)
         assert re.match(rb"^(2..-...\r\n)*2..[ \r]", told(session))
@@ -87,7 +87,7 @@ def test_a_line_without_end_is_not_kept() -> None:
 
 @pytest.mark.parametrize(("protocol", "start"), [("smtp", b"421 4.3.2 "), ("pop3", b"-ERR [SYS/TEMP] ")])
 def test_N1_an_unhealthy_upstream_is_the_greeting(protocol: str, start: bytes) -> None:
-    session = ProbeSession(protocol, False)
+    session = BalancerCheckSession(protocol, False)
     assert session.done
     assert told(session).startswith(start)
 

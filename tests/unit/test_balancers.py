@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.net.accept.balancer_check import Probe
+from proxy.net.accept.balancer_check import BalancerCheck
 from proxy.net.accept.listener import Listener
 from proxy.net.link.link import Link
 from proxy.net.tls.contexts import ServerTls
@@ -45,7 +45,7 @@ class Door:
         self.sock = Scarce(workshop.server())
         self.counters = ConnectionCounters(1)
         self.each = each
-        self.links: list[Link | Probe] = []
+        self.links: list[Link | BalancerCheck] = []
         self.listener: Listener
 
     def open(self) -> None:
@@ -69,19 +69,19 @@ class Door:
     ) -> None:
         self.workshop.keep(sock)
         if header is not None and header.source is None:
-            self.links.append(Probe(self.shared, service, sock, address, shown, "0-1"))
+            self.links.append(BalancerCheck(self.shared, service, sock, address, shown, "0-1"))
         else:
             self.gate.link = Link(self.shared, service, sock, address, shown, "0-1", header)
             self.links.append(self.gate.link)
 
-    def _closed(self, link: Link | Probe) -> None:
+    def _closed(self, link: Link | BalancerCheck) -> None:
         self.gate.closed.append(link)
         self.counters.leave(0, link.address)
 
     def _drop(self) -> None:
         self.listener.cut()
         for link in self.links:
-            if isinstance(link, Probe):
+            if isinstance(link, BalancerCheck):
                 link._leg.close()
             else:
                 drop(link)

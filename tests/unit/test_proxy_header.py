@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.net.accept import proxy_header as module
-from proxy.net.accept.proxy_header import AT_ONCE, FORGOTTEN, Arrival
+from proxy.net.accept.proxy_header import AT_ONCE, FORGOTTEN, HeaderReader
 from proxy.wire.address import packed
 from proxy.wire.proxyheader import LOCAL_V1, LOCAL_V2, SIGNATURE, ProxyHeader, made_v1, made_v2
 
@@ -35,7 +35,7 @@ class Bench:
         self.came: list[ProxyHeader | None] = []
         self.sock: socket.socket
         self.peer: Peer
-        self.arrival: Arrival
+        self.arrival: HeaderReader
 
     def connect(self, first: bytes = b"") -> Peer:
         """The balancer connects; `first` is there before anything is read."""
@@ -43,12 +43,12 @@ class Bench:
         if first:
             self.peer.send(first)
         service = self.gate.service()
-        self.arrival = Arrival(self.gate.shared(), service, self.sock, packed(BALANCER), self._arrived)
+        self.arrival = HeaderReader(self.gate.shared(), service, self.sock, packed(BALANCER), self._arrived)
         self.workshop.run(self.arrival.start)
         self.workshop.at_end.append(self.arrival._leave)
         return self.peer
 
-    def _arrived(self, arrival: Arrival, header: ProxyHeader | None) -> None:
+    def _arrived(self, arrival: HeaderReader, header: ProxyHeader | None) -> None:
         assert arrival is self.arrival
         self.came.append(header)
 
@@ -218,7 +218,9 @@ def test_a_balancer_at_a_loopback_address_may_name_itself(workshop: Workshop) ->
     bench = Bench(workshop)
     bench.sock, bench.peer = workshop.pair()
     bench.peer.send(made_v1((packed("127.0.0.1"), 40001), (packed("127.0.0.1"), 25)))
-    bench.arrival = Arrival(bench.gate.shared(), bench.gate.service(), bench.sock, packed("127.0.0.1"), bench._arrived)
+    bench.arrival = HeaderReader(
+        bench.gate.shared(), bench.gate.service(), bench.sock, packed("127.0.0.1"), bench._arrived
+    )
     workshop.run(bench.arrival.start)
     assert bench.came[0] is not None
     assert bench.came[0].source is None

@@ -1,4 +1,5 @@
-"""A health check of a load balancer on its socket: a leg, a ProbeSession, a time limit, and a line at level debug.
+"""A health check of a load balancer on its socket: a leg, a BalancerCheckSession, a time limit, and a line at level
+debug.
 
 No link: it has no upstream, no lease, no flow of mail and nothing to count but itself (RULES N1).  Implicit TLS is
 spoken where the listener has it, since checks then come over TLS, too.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ...session.balancer_check import ProbeSession
+from ...session.balancer_check import BalancerCheckSession
 from ..sockets.leg import LINGER, OWN_FULL
 from ..sockets.tls_leg import TlsLeg
 
@@ -24,7 +25,7 @@ LASTS: Final = 60.0
 """Seconds for a whole check, its TLS included; checks have limits of their own, of a few seconds."""
 
 
-class Probe:
+class BalancerCheck:
     """See the module; the shape that a worker sees is a link's."""
 
     __slots__ = ("_began", "_leg", "_session", "_shared", "_why", "address", "deadlines", "id", "service", "shown")
@@ -38,7 +39,7 @@ class Probe:
         self._shared = shared
         self._began = shared.clock()
         self._why = ""  # how it ended, once it has
-        self._session = ProbeSession(service.protocol, service.upstream.healthy)
+        self._session = BalancerCheckSession(service.protocol, service.upstream.healthy)
         self._leg = TlsLeg(shared.poller, sock, self)
         shared.deadlines.arm(self, LASTS)
         if service.implicit_tls:

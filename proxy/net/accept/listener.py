@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from ...metrics import TURNED_AWAY
 from ...wire.address import packed, shown
 from ..sockets.poller import READ
-from .proxy_header import Arrival
+from .proxy_header import HeaderReader
 
 if TYPE_CHECKING:
     import asyncio
@@ -96,7 +96,7 @@ class Listener:
         self._welcome = welcome
         self._capacity = capacity()
         self._listening = True
-        self.arrivals: set[Arrival] = set()
+        self.arrivals: set[HeaderReader] = set()
         """Connections of balancers whose header has not come."""
         self._poller.add(sock.fileno(), READ, self._ready)
 
@@ -157,13 +157,13 @@ class Listener:
             self._turn_away(sock, address, _TOO_MANY, "limits.connections")
         elif self._balancers is not None and address in self._balancers:
             self._census.enter(self._worker, address)
-            arrival = Arrival(self._shared, self.service, sock, address, self._arrived)
+            arrival = HeaderReader(self._shared, self.service, sock, address, self._arrived)
             self.arrivals.add(arrival)
             arrival.start()
         else:
             self._admit(self.service, sock, address, None)
 
-    def _arrived(self, arrival: Arrival, header: ProxyHeader | None) -> None:
+    def _arrived(self, arrival: HeaderReader, header: ProxyHeader | None) -> None:
         """A balancer has said whose connection it is; or it is closed."""
         self.arrivals.discard(arrival)
         if header is not None and header.source is None and not self.draining:

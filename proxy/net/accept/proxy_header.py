@@ -48,7 +48,7 @@ AT_ONCE: Final = 0.5
 """Seconds within which a TCP check has left: who stays longer waits for our greeting."""
 
 
-class Arrival:
+class HeaderReader:
     """See the module."""
 
     __slots__ = (
@@ -70,7 +70,7 @@ class Arrival:
         service: Service,
         sock: socket.socket,
         address: bytes,
-        arrived: Callable[[Arrival, ProxyHeader | None], None],
+        arrived: Callable[[HeaderReader, ProxyHeader | None], None],
     ) -> None:
         """`sock`: accepted, non-blocking; `address`: the balancer's.  Nothing is read before `start`."""
         self.service, self.sock = service, sock
