@@ -96,7 +96,7 @@ def test_G15_a_client_that_never_fetches_sends_by_its_password(
 
 
 @contextlib.contextmanager
-def secured(gate: Popgate, source: str = "") -> Iterator[Dialogue]:
+def tls_established(gate: Popgate, source: str = "") -> Iterator[Dialogue]:
     """An SMTP session under TLS, behind EHLO."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -126,19 +126,19 @@ def test_G15_in_the_clear_it_is_neither_offered_nor_taken(house: Popgate) -> Non
 
 
 def test_G15_a_wrong_password_opens_nothing_and_the_next_may_be_right(house: Popgate) -> None:
-    with secured(house) as smtp:
+    with tls_established(house) as smtp:
         auth(smtp, SECRET, WRONG)
         relays(smtp, b"554 ")
         auth(smtp, "secret", WRONG, login="nobody")
         auth(smtp, "secret", b"235")
         relays(smtp, b"250")
-    with secured(house) as smtp:
+    with tls_established(house) as smtp:
         relays(smtp, b"554 ")
 
 
 def test_G15_the_mailbox_is_left_as_it_was(house: Popgate, dovecot: Dovecot) -> None:
     dovecot.deliver("alice", b"Subject: keep me\r\n\r\nb\r\n")
-    with secured(house) as smtp:
+    with tls_established(house) as smtp:
         auth(smtp, "secret", b"235")
     with Dialogue(house.address("pop3")) as pop:
         pop.expect(b"+OK")
@@ -163,7 +163,7 @@ def test_G15_what_can_stand_in_no_pop3_command_is_tried_nowhere(certificate: Pat
         Legacy(box) as pop3,
         Legacy(mail) as smtp,
         Popgate(config(pop3.endpoint, smtp.endpoint, certificate, gate={"auth": "pop3"})) as gate,
-        secured(gate) as client,
+        tls_established(gate) as client,
     ):
         auth(client, password, b"501 " if "\0" in password else WRONG)
         assert pop3.calls == []
@@ -201,19 +201,19 @@ def test_G15_a_mailbox_in_use_by_its_own_user_is_454_in_any_worker(
     with Legacy(OneAtATime().play) as old:
         settings = config(old.endpoint, appliance.smtp, certificate, workers=2, gate={"auth": "pop3"})
         with Popgate(settings) as gate, Dialogue(gate.address("pop3"), client_host()) as pop:
-            with secured(gate) as smtp:
+            with tls_established(gate) as smtp:
                 auth(smtp, SECRET, WRONG)
             pop.expect(b"+OK")
             pop.ask(b"USER alice", b"+OK")
             pop.ask(b"PASS secret", b"+OK")
             for _ in range(4):
-                with secured(gate, client_host()) as smtp:
+                with tls_established(gate, client_host()) as smtp:
                     auth(smtp, "secret", UNKNOWN)
                     auth(smtp, "secret", WRONG, login="bob")
                     relays(smtp, b"554 ")
             pop.ask(b"QUIT", b"+OK")
             gate.process.expect("INFO pop3 end .*login=alice")
-            with secured(gate) as smtp:
+            with tls_established(gate) as smtp:
                 auth(smtp, "secret", b"235")
                 relays(smtp, b"250")
 
@@ -228,14 +228,14 @@ def test_G15_a_server_with_codes_is_believed(appliance: SampleAppliance, certifi
 
     with Legacy(play) as box:
         settings = config(box.endpoint, appliance.smtp, certificate, gate={"auth": "pop3"})
-        with Popgate(settings) as gate, secured(gate) as smtp:
+        with Popgate(settings) as gate, tls_established(gate) as smtp:
             auth(smtp, "secret", UNKNOWN)
             assert "login-failed" not in gate.process.output
 
 
 def test_G15_no_pop3_server_is_454_and_local_mail_goes_on(appliance: SampleAppliance, certificate: Path) -> None:
     settings = config("127.0.0.1:1", appliance.smtp, certificate, gate={"auth": "pop3"})
-    with Popgate(settings) as gate, secured(gate) as smtp:
+    with Popgate(settings) as gate, tls_established(gate) as smtp:
         auth(smtp, "secret", UNKNOWN)
         smtp.ask(b"MAIL FROM:<a@example.org>", b"250")
         smtp.ask(b"RCPT TO:<alice@example.com>", b"250")
@@ -250,13 +250,13 @@ def test_G13_guesses_are_slowed_for_the_address_then_closed(appliance: SampleApp
     rules = {"failed_logins_per_address": 2, "failed_logins": 50}
     settings = config(appliance.pop3, appliance.smtp, certificate, workers=2, gate={"auth": "pop3"}, limits=rules)
     with Popgate(settings) as gate:
-        with secured(gate, source) as smtp:
+        with tls_established(gate, source) as smtp:
             for _ in range(3):
                 auth(smtp, SECRET, WRONG)
             assert smtp.rest() == b"421 4.7.0 Too many failed logins\r\n"
-        with secured(gate, source) as smtp:
+        with tls_established(gate, source) as smtp:
             auth(smtp, "secret", b"235")
-        with secured(gate) as smtp:
+        with tls_established(gate) as smtp:
             auth(smtp, SECRET, WRONG)
             auth(smtp, "secret", b"235")
         gate.process.expect("WARNING smtp slowed .*failures=3 ")
@@ -265,7 +265,7 @@ def test_G13_guesses_are_slowed_for_the_address_then_closed(appliance: SampleApp
 
 def test_G10_a_session_opened_by_a_password_sends_as_itself(appliance: SampleAppliance, certificate: Path) -> None:
     settings = config(appliance.pop3, appliance.smtp, certificate, workers=2, gate={"auth": "pop3", "sender": "match"})
-    with Popgate(settings) as gate, secured(gate) as smtp:
+    with Popgate(settings) as gate, tls_established(gate) as smtp:
         auth(smtp, "secret", b"235")
         relays(smtp, b"250")
         relays(smtp, b"554 5.7.1 <friend@example.org>: Relay access denied: sender does not match", b"bob@example.com")
@@ -276,11 +276,11 @@ def test_G14_a_lease_and_a_password_stand_side_by_side(appliance: SampleApplianc
     fetched, never = client_host(), client_host()
     with Popgate(settings) as gate:
         pop_login(gate.address("pop3"), source=fetched)
-        with secured(gate, fetched) as smtp:
+        with tls_established(gate, fetched) as smtp:
             relays(smtp, b"250")
             auth(smtp, SECRET, WRONG)
             relays(smtp, b"250")
-        with secured(gate, never) as smtp:
+        with tls_established(gate, never) as smtp:
             relays(smtp, b"554 ")
             auth(smtp, "secret", b"235")
             relays(smtp, b"250")

@@ -51,7 +51,7 @@ class Story:
 
     def __init__(self, pool: Pool, load: Load) -> None:
         self.pool, self.load = pool, load
-        self.died = self.drained = self.away = (0.0, 0.0)
+        self.died = self.write_unblocked = self.away = (0.0, 0.0)
         self.emptied = self.known_again = 0.0
 
     def calm(self) -> None:
@@ -80,7 +80,7 @@ class Story:
         begun, said, node = time.monotonic(), len(self.pool.haproxy.process.lines), self.pool.nodes[1]
         assert node.command("drain").stdout == "draining\n"
         assert node.process.wait() == 0
-        self.drained = begun, time.monotonic() + ENDED
+        self.write_unblocked = begun, time.monotonic() + ENDED
         self.calm()
         self.pool.start_again(1, said)
 
@@ -127,7 +127,7 @@ class Story:
             case "cut off":
                 return attempt.overlaps(*self.died) and self.at(attempt) == "node1"
             case "told to come again":
-                return attempt.overlaps(*self.drained) and self.at(attempt) == "node2"
+                return attempt.overlaps(*self.write_unblocked) and self.at(attempt) == "node2"
         return False
 
     def _may_be_deferred(self, attempt: Attempt) -> bool:

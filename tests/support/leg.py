@@ -39,20 +39,20 @@ class Owner:
     def lost(self, leg: Leg, why: str) -> None:
         self.said.append("lost: " + why)
 
-    def clogged(self, leg: Leg) -> None:
+    def write_blocked(self, leg: Leg) -> None:
         assert leg.rest
 
-    def drained(self, leg: Leg) -> None:
-        self.said.append("drained")
+    def write_unblocked(self, leg: Leg) -> None:
+        self.said.append("write_unblocked")
 
-    def secured(self, leg: Leg) -> None:
-        self.said.append("secured")
+    def tls_established(self, leg: Leg) -> None:
+        self.said.append("tls_established")
         if self.hold_when_secured:
             self.held = True
             leg.hold(SESSION)
 
-    def insecure(self, leg: Leg, error: ssl.SSLError) -> None:
-        self.said.append("insecure")
+    def tls_failed(self, leg: Leg, error: ssl.SSLError) -> None:
+        self.said.append("tls_failed")
         assert isinstance(error, ssl.SSLError)
 
 

@@ -85,7 +85,7 @@ def test_N2_a_held_peer_that_hangs_up_costs_no_turn_and_is_read_to_its_end_later
     bench.workshop.rest(0.02)
     bench.leg.send(b"y")
     still(bench.workshop)
-    assert bench.owner.said == ["drained"]
+    assert bench.owner.said == ["write_unblocked"]
     assert bench.leg.broken
     bench.hold(0)
     bench.until(lambda: bench.owner.said[1:])
@@ -202,7 +202,7 @@ def test_what_the_socket_does_not_take_is_kept_in_order(bench: Bench[Leg]) -> No
     bench.until(lambda: len(bench.peer.look()) == len(data))
     bench.until(lambda: bench.owner.said)
     assert bench.peer.got == data
-    assert bench.owner.said == ["drained"]
+    assert bench.owner.said == ["write_unblocked"]
     assert not bench.leg.rest
     assert bench.leg.sent == len(data)
 
@@ -266,7 +266,7 @@ def test_writing_to_a_peer_that_is_gone_never_raises_and_frees_what_waits(bench:
     bench.peer.abort()
     bench.until(lambda: not bench.leg.rest)
     bench.until(lambda: bench.owner.said)
-    assert bench.owner.said == ["drained"], "the other side may be read again"
+    assert bench.owner.said == ["write_unblocked"], "the other side may be read again"
     bench.leg.send(b"more")
     assert not bench.leg.rest
     still(bench.workshop)

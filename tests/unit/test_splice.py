@@ -48,13 +48,13 @@ class Way:
     def lost(self, leg: Leg, why: str) -> None:
         self.said.append(why)
 
-    def clogged(self, leg: Leg) -> None:
+    def write_blocked(self, leg: Leg) -> None:
         self.source.hold(PEER_FULL)
 
-    def drained(self, leg: Leg) -> None:
+    def write_unblocked(self, leg: Leg) -> None:
         self.source.hold(0)
 
-    secured = insecure = ended
+    tls_established = tls_failed = ended
 
     def flood(self, octets: int) -> bytes:
         """Send this much, and read it all at the other end; what came there."""

@@ -30,17 +30,17 @@ def trusting() -> ssl.SSLContext:
     return context
 
 
-def secured(bench: Bench[TlsLeg], certificate: Path) -> TlsPeer:
+def tls_established(bench: Bench[TlsLeg], certificate: Path) -> TlsPeer:
     bench.workshop.run(lambda: bench.leg.start_tls(ServerTls("smtp", [certificate]).wrap))
     client = TlsPeer(bench.peer, trusting())
-    bench.until(lambda: client.shake() and "secured" in bench.owner.said)
+    bench.until(lambda: client.shake() and "tls_established" in bench.owner.said)
     return client
 
 
 def test_in_mid_connection(bench: Bench[TlsLeg], certificate: Path) -> None:
     bench.leg.send(b"220 go\r\n")
     bench.until(lambda: bench.peer.look() == b"220 go\r\n")
-    client = secured(bench, certificate)
+    client = tls_established(bench, certificate)
     assert bench.leg.tls is not None
     client.send(b"inside")
     bench.until(lambda: bench.owner.text == b"inside")
@@ -75,11 +75,11 @@ def test_N2_text_in_the_segment_of_the_handshake_s_end_is_received(
         assert bench.owner.text == b""
         bench.hold(0)
     bench.until(lambda: bench.owner.text == b"early")
-    assert bench.owner.said == ["secured"]
+    assert bench.owner.said == ["tls_established"]
 
 
 def test_bulk_both_ways_while_held_and_let_go(bench: Bench[TlsLeg], certificate: Path) -> None:
-    client = secured(bench, certificate)
+    client = tls_established(bench, certificate)
     data = bytes(range(256)) * 4096
     bench.leg.send(data)
     bench.until(lambda: client.look() == data)
@@ -94,7 +94,7 @@ def test_bulk_both_ways_while_held_and_let_go(bench: Bench[TlsLeg], certificate:
 
 def test_streams_pass_whole_however_slow_the_reader(bench: Bench[TlsLeg], certificate: Path) -> None:
     """What is streamed to it, more than the kernel takes at once, with words in between; then what it streams."""
-    client = secured(bench, certificate)
+    client = tls_established(bench, certificate)
     block = bytes(range(256)) * 1000
     sent = b""
     while not bench.leg.rest:
@@ -123,7 +123,7 @@ def test_tickets_of_1_3_go_with_the_first_text_and_all_else_at_once(
     context.minimum_version = context.maximum_version = version
     bench.workshop.run(lambda: bench.leg.start_tls(ServerTls("smtp", [certificate]).wrap))
     client = TlsPeer(bench.peer, context)
-    bench.until(lambda: client.shake() and "secured" in bench.owner.said)
+    bench.until(lambda: client.shake() and "tls_established" in bench.owner.said)
     seen = len(bench.peer.look())
     bench.workshop.rest(0.02)
     assert len(bench.peer.look()) == seen, "nothing more before there is text"
@@ -134,7 +134,7 @@ def test_tickets_of_1_3_go_with_the_first_text_and_all_else_at_once(
 
 
 def test_tickets_go_also_where_no_text_is_ever_sent(bench: Bench[TlsLeg], certificate: Path) -> None:
-    client = secured(bench, certificate)
+    client = tls_established(bench, certificate)
     bench.leg.finish_sending()
     bench.until(bench.peer.ended)
     assert client.look() == b""
@@ -144,7 +144,7 @@ def test_tickets_go_also_where_no_text_is_ever_sent(bench: Bench[TlsLeg], certif
 
 
 def test_close_notify_is_an_end(bench: Bench[TlsLeg], certificate: Path) -> None:
-    client = secured(bench, certificate)
+    client = tls_established(bench, certificate)
     client.side.write(b"last")
     with pytest.raises(ssl.SSLWantReadError):
         client.side.unwrap()
@@ -158,7 +158,7 @@ def test_close_notify_is_an_end(bench: Bench[TlsLeg], certificate: Path) -> None
 
 
 def test_goodbye_is_a_close_notify(bench: Bench[TlsLeg], certificate: Path) -> None:
-    client = secured(bench, certificate)
+    client = tls_established(bench, certificate)
     bench.leg.send(b"bye")
     bench.leg.say_goodbye()
     bench.leg.say_goodbye()  # nothing more
@@ -169,7 +169,7 @@ def test_goodbye_is_a_close_notify(bench: Bench[TlsLeg], certificate: Path) -> N
 
 
 def test_broken_record_is_a_loss(bench: Bench[TlsLeg], certificate: Path) -> None:
-    secured(bench, certificate)
+    tls_established(bench, certificate)
     bench.peer.send(b"\x17\x03\x03\x00\x05xxxxx")
     bench.until(lambda: len(bench.owner.said) == 2)
     assert bench.owner.said[1].startswith("lost: TLS")
@@ -181,7 +181,7 @@ def test_garbage_instead_of_a_hello(bench: Bench[TlsLeg], certificate: Path) -> 
     bench.workshop.run(lambda: bench.leg.start_tls(ServerTls("smtp", [certificate]).wrap))
     bench.peer.send(b"EHLO c.test\r\n" * 10)
     bench.until(lambda: bench.owner.said)
-    assert bench.owner.said == ["insecure"]
+    assert bench.owner.said == ["tls_failed"]
     assert bench.owner.text == b"", "no octet in the clear is ever taken for text"
 
 
@@ -220,4 +220,4 @@ def test_N2_a_flood_behind_a_client_hello_waits_in_the_kernel_until_its_step_is_
         most = max(most, bench.leg._tls._incoming.pending)
     assert most <= SMALL
     bench.until(lambda: bench.owner.said)
-    assert bench.owner.said[0] == "insecure"
+    assert bench.owner.said[0] == "tls_failed"

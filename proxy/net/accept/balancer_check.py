@@ -61,17 +61,17 @@ class BalancerCheck:
     def lost(self, leg: Leg, why: str) -> None:
         self._close(f"balancer lost: {why}")
 
-    def clogged(self, leg: Leg) -> None:
+    def write_blocked(self, leg: Leg) -> None:
         """It asks and does not read: it is not asked again before it has read."""
         leg.hold(OWN_FULL)
 
-    def drained(self, leg: Leg) -> None:
+    def write_unblocked(self, leg: Leg) -> None:
         leg.hold(0)
 
-    def secured(self, leg: Leg) -> None:
+    def tls_established(self, leg: Leg) -> None:
         self._say()
 
-    def insecure(self, leg: Leg, error: ssl.SSLError) -> None:
+    def tls_failed(self, leg: Leg, error: ssl.SSLError) -> None:
         self._close("TLS handshake failed")
 
     def expired(self) -> None:

@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 
 
 class Link:
-    """See the module; its parts call `received`, `ended`, `lost`, `drained`, `secured`, `insecure` and `expired`."""
+    """See the module; its parts call `received`, `ended`, `lost`, `write_unblocked`, `tls_established`, `tls_failed`
+    and `expired`."""
 
     __slots__ = (
         "_noted",
@@ -195,10 +196,10 @@ class Link:
             else:
                 self._end(f"client lost: {why} ({self.session.doing})")
 
-    def clogged(self, leg: Leg) -> None:
-        self.drained(leg)
+    def write_blocked(self, leg: Leg) -> None:
+        self.write_unblocked(leg)
 
-    def drained(self, leg: Leg) -> None:
+    def write_unblocked(self, leg: Leg) -> None:
         if self.final is None:
             if not self._has_gone():
                 flow.regulate(self)
@@ -219,16 +220,16 @@ class Link:
         self.shared.deadlines.arm(self, service.handshake_timeout)
         client.start_tls(service.tls.wrap_for(self.address))
 
-    def secured(self, leg: TlsLeg) -> None:
+    def tls_established(self, leg: TlsLeg) -> None:
         self.tls = account.tls(leg.tls)
-        tallies.secured(self)
+        tallies.tls_established(self)
         if self.service.implicit_tls:
             self.shared.deadlines.disarm(self)
             announcing.find_upstream(self)
         else:
             self.call(self.session.tls_started)
 
-    def insecure(self, leg: TlsLeg, error: ssl.SSLError) -> None:
+    def tls_failed(self, leg: TlsLeg, error: ssl.SSLError) -> None:
         self.figures[TLS_FAILURES] += 1
         reason = (error.reason or str(error)).lower().replace("_", " ")
         self._end(f"TLS handshake failed: {reason}")

@@ -111,16 +111,16 @@ class PasswordCheck:
     def lost(self, leg: Leg, why: str) -> None:
         self._failed(why)
 
-    def clogged(self, leg: Leg) -> None:
+    def write_blocked(self, leg: Leg) -> None:
         """What we say ourselves is a line or two."""
 
-    def drained(self, leg: Leg) -> None:
+    def write_unblocked(self, leg: Leg) -> None:
         """What we say ourselves is a line or two."""
 
-    def secured(self, leg: Leg) -> None:
+    def tls_established(self, leg: Leg) -> None:
         """It was secured before it was found."""
 
-    def insecure(self, leg: Leg, error: ssl.SSLError) -> None:
+    def tls_failed(self, leg: Leg, error: ssl.SSLError) -> None:
         """It was secured before it was found."""
 
     def expired(self) -> None:

@@ -42,7 +42,7 @@ def ended(link: Link, received: int, sent: int, seconds: float) -> None:
     metrics.SESSION_SECONDS.note(figures, seconds)
 
 
-def secured(link: Link) -> None:
+def tls_established(link: Link) -> None:
     cell = metrics.TLS_SESSIONS.get(link.tls.partition(":")[0])
     if cell is not None:
         link.figures[cell] += 1

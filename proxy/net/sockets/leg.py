@@ -65,16 +65,16 @@ class Owner(Protocol):
     def lost(self, leg: Leg, why: str) -> None:
         """The connection is gone, or was never made."""
 
-    def clogged(self, leg: Leg) -> None:
+    def write_blocked(self, leg: Leg) -> None:
         """The leg has become full at the end of a turn."""
 
-    def drained(self, leg: Leg) -> None:
+    def write_unblocked(self, leg: Leg) -> None:
         """The leg is not full any more, or is broken: what waited is lost."""
 
-    def secured(self, leg: TlsLeg) -> None:
+    def tls_established(self, leg: TlsLeg) -> None:
         """The handshake that `start_tls` began is complete."""
 
-    def insecure(self, leg: TlsLeg, error: ssl.SSLError) -> None:
+    def tls_failed(self, leg: TlsLeg, error: ssl.SSLError) -> None:
         """That handshake has failed."""
 
 
@@ -219,7 +219,7 @@ class Leg:
     def _lose(self, why: str) -> None:
         owner = self._owner
         assert owner is not None
-        self._broken = True  # and no `drained`: `lost` says it
+        self._broken = True  # and no `write_unblocked`: `lost` says it
         self._queued = self.rest = b""
         self._held |= ENDED
         if self._watched is not None:
@@ -294,7 +294,7 @@ class Leg:
         else:
             self._watch(self._watched | WRITE)
         if self._owner is not None:
-            self._owner.clogged(self)
+            self._owner.write_blocked(self)
 
     def _send_rest(self) -> None:
         try:
@@ -315,7 +315,7 @@ class Leg:
             then, self._then = self._then, None
             then()
         elif self._owner is not None:
-            self._owner.drained(self)
+            self._owner.write_unblocked(self)
 
     def _break(self) -> None:
         """Nothing can be sent any more.  What can still be read is read: an upstream's last reply may be among it."""

@@ -48,7 +48,7 @@ class TlsLeg(Leg):
     # The handshake
 
     def start_tls(self, wrap: Callable[[ssl.MemoryBIO, ssl.MemoryBIO], ssl.SSLObject]) -> None:
-        """All that is sent and read from now on is TLS; the owner hears `secured` or `insecure`."""
+        """All that is sent and read from now on is TLS; the owner hears `tls_established` or `tls_failed`."""
         self._tls = Records(wrap)
         self._large = FED
         self._shaking = True
@@ -71,7 +71,7 @@ class TlsLeg(Leg):
         except ssl.SSLError as error:
             self._shaking = False
             self._send(tls.take())
-            owner.insecure(self, error)
+            owner.tls_failed(self, error)
             return
         if done and tls.patient:
             pass  # goes with the first text
@@ -80,7 +80,7 @@ class TlsLeg(Leg):
         if done:
             self._shaking = False
             self._behind = tls.waiting  # text may have come in one segment with the end of the handshake
-            owner.secured(self)
+            owner.tls_established(self)
             self._read_behind()
 
     # Reading

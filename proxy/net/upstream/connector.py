@@ -282,13 +282,13 @@ class Connector:
     def lost(self, leg: Leg, why: str) -> None:
         self._gone(leg, why, blame=self._announcement is None)
 
-    def clogged(self, leg: Leg) -> None:
+    def write_blocked(self, leg: Leg) -> None:
         """What we say ourselves is a line or two."""
 
-    def drained(self, leg: Leg) -> None:
+    def write_unblocked(self, leg: Leg) -> None:
         """What we say ourselves is a line or two."""
 
-    def secured(self, leg: TlsLeg) -> None:
+    def tls_established(self, leg: TlsLeg) -> None:
         tls, opening = self._upstream.tls, self._opening
         assert tls is not None
         assert leg.tls is not None
@@ -301,7 +301,7 @@ class Connector:
             opening.tls_started()
             self._speak_on(leg, opening)
 
-    def insecure(self, leg: TlsLeg, error: ssl.SSLError) -> None:
+    def tls_failed(self, leg: TlsLeg, error: ssl.SSLError) -> None:
         tls = self._upstream.tls
         assert tls is not None
         assert leg.tls is not None
