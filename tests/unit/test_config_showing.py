@@ -22,7 +22,7 @@ protocol = "pop3"
 bind = ["127.0.0.1:0"]
 """
 TRANSPARENT = "[listener.smtp]\ntransparent = true\n[upstream.smtp]\n"
-MORE = '[listener.more]\nprotocol = "smtp"\nbind = ["127.0.0.1:0"]\n'
+CORK = '[listener.more]\nprotocol = "smtp"\nbind = ["127.0.0.1:0"]\n'
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ MORE = '[listener.more]\nprotocol = "smtp"\nbind = ["127.0.0.1:0"]\n'
             "upstream.idle.servers: must not be empty but for listeners with transparent",
         ),
         (
-            TRANSPARENT + "servers = []\n" + MORE,
+            TRANSPARENT + "servers = []\n" + CORK,
             "upstream.smtp.servers: must not be empty but for listeners with trans",
         ),
         (

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from proxy.net.sockets.leg import LARGE, MORE, PEER_FULL, SESSION, SMALL, Leg
+from proxy.net.sockets.leg import CORK, LARGE, PEER_FULL, SESSION, SMALL, Leg
 from proxy.net.sockets.tls_leg import TlsLeg
 
 from ..support.leg import Bench, Owner, still
@@ -210,7 +210,7 @@ def test_what_the_socket_does_not_take_is_kept_in_order(bench: Bench[Leg]) -> No
 def test_last_words_go_in_one_packet_with_the_end(bench: Bench[Leg]) -> None:
     def say() -> None:
         bench.leg.send(b"bye")  # in a turn it is put off
-        bench.leg.flush(MORE)
+        bench.leg.flush(CORK)
         assert bench.peer.look() == b""
         bench.leg.close()
 

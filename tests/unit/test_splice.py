@@ -37,7 +37,7 @@ class Way:
         self.read += len(text)
         self.target.stream(text)
         if len(text) == LARGE and self.target.ready:
-            self.source.onward = self.target
+            self.source.splice_to = self.target
 
     def received(self, leg: Leg, data: bytes) -> None:
         raise AssertionError("it is streaming")

@@ -160,8 +160,8 @@ def test_close_notify_is_an_end(bench: Bench[TlsLeg], certificate: Path) -> None
 def test_goodbye_is_a_close_notify(bench: Bench[TlsLeg], certificate: Path) -> None:
     client = tls_established(bench, certificate)
     bench.leg.send(b"bye")
-    bench.leg.say_goodbye()
-    bench.leg.say_goodbye()  # nothing more
+    bench.leg.send_close_notify()
+    bench.leg.send_close_notify()  # nothing more
     bench.leg.close()
     bench.until(bench.peer.ended)
     assert client.look() == b"bye"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ...session.events import Finished, Wait
-from ..sockets.leg import LINGER, MORE, OWN_FULL
+from ..sockets.leg import CORK, LINGER, OWN_FULL
 from . import tallies
 
 if TYPE_CHECKING:
@@ -30,24 +30,24 @@ def finish(link: Link) -> None:
         link.connector.stop()
         link.connector = None
     if link.upstream is not None:
-        link.upstream.say_goodbye()
+        link.upstream.send_close_notify()
         link.upstream.close()
         link.upstream = None
     client = link.client
     if client.closed:
         return
     # Whose end was read, or who took its leave, has nothing on its way that a close would answer by a reset.
-    parting = link.final.clean or link.left
-    if parting:
-        client.say_goodbye()
-    client.flush(MORE if parting else 0)
+    with_fin = link.final.clean or link.left
+    if with_fin:
+        client.send_close_notify()
+    client.flush(CORK if with_fin else 0)
     if client.rest:
         # It reads slowly, so it may have sent what we never read: a close would then be a reset, and lose the rest.
         link.final = Finished(link.final.why)
         client.hold(OWN_FULL)  # who never reads is not listened to for all that time
         link.shared.deadlines.arm(link, link.service.waits[Wait.COMMAND])
-    elif parting:
-        close(link, parting=True)
+    elif with_fin:
+        close(link, with_fin=True)
     elif not link.lingering:
         link.lingering = True
         client.finish_sending()
@@ -55,11 +55,11 @@ def finish(link: Link) -> None:
         link.shared.deadlines.arm(link, LINGER)
 
 
-def close(link: Link, *, parting: bool = False) -> None:
-    """Both legs are closed now, and the session is in the log; once.  `parting`: see net/sockets/leg.py."""
+def close(link: Link, *, with_fin: bool = False) -> None:
+    """Both legs are closed now, and the session is in the log; once.  `with_fin`: see net/sockets/leg.py."""
     if link.client.closed:
         return
-    link.client.close(parting=parting)
+    link.client.close(with_fin=with_fin)
     shared = link.shared
     shared.deadlines.disarm(link)
     if link.open_login is not None:

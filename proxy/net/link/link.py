@@ -157,7 +157,7 @@ class Link:
             if self.final is None and other is not None and self.session.passes(text, client):
                 other.stream(text)
                 if len(text) == LARGE and self.session.untouched and leg.clear and other.ready:
-                    leg.onward = other
+                    leg.splice_to = other
                 self._pump()
                 return
         except Exception as error:
@@ -305,7 +305,7 @@ class Link:
         CONNECT_SECONDS.note(self.figures, connector.took)
         if self.upstream is not None:
             self.upstream.send(LEAVE)
-            self.upstream.say_goodbye()
+            self.upstream.send_close_notify()
             self.upstream.close()
             leg.hold(PEER_FULL if self.held & OWN_FULL else 0)
         self.upstream = leg

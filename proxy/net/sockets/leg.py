@@ -32,7 +32,7 @@ LARGE: Final = 262144
 """Octets read at once while message text passes; also what the other side's peer can make us keep by not reading."""
 SMALL: Final = 16384
 """Octets read at once in a dialogue: bounds what one client can make us hold (DESIGN promise 6)."""
-MORE: Final = socket.MSG_MORE
+CORK: Final = socket.MSG_MORE
 """For `flush`: what is sent waits for what follows at once, and shares a packet with it."""
 LINGER: Final = 2.0
 """Seconds that a closing leg waits for the peer's end: a reset would destroy our last words (RFC 1122 4.2.2.13)."""
@@ -82,8 +82,22 @@ class Leg:
     """A socket and what is on its way through it."""
 
     __slots__ = (
-        "_broken", "_gone", "_held", "_large", "_owner", "_poller", "_queued", "_sock", "_then", "_watched", "at_close",
-        "onward", "received", "rest", "sent", "streaming",
+        "_broken",
+        "_gone",
+        "_held",
+        "_large",
+        "_owner",
+        "_poller",
+        "_queued",
+        "_sock",
+        "_then",
+        "_watched",
+        "at_close",
+        "received",
+        "rest",
+        "sent",
+        "splice_to",
+        "streaming",
     )  # fmt: skip
 
     def __init__(self, poller: Poller, sock: socket.socket, owner: Owner, first: bytes = b"") -> None:
@@ -106,8 +120,8 @@ class Leg:
         self.at_close: Callable[[], None] | None = None  # what is to be done once, whoever closes it
         self.streaming: Callable[[Leg, memoryview], None] | None = None
         """Who gets what is read while message text passes, instead of the owner's `received`, in large chunks; they are
-        good during the call only, and empty for what has gone `onward`."""
-        self.onward: Leg | None = None
+        good during the call only, and empty for what has gone `splice_to`."""
+        self.splice_to: Leg | None = None
         """Where the text may go without being read (net/sockets/splice.py)."""
         self.received = self.sent = 0  # octets of text
         poller.add(sock.fileno(), self._watched or READ, self._ready)
@@ -176,7 +190,7 @@ class Leg:
         try:
             if self.streaming is None:
                 data: bytes | memoryview = self._sock.recv(SMALL)
-            elif self.onward is not None and spliced(self._poller.pipe, self._sock, self, self.onward):
+            elif self.splice_to is not None and spliced(self._poller.pipe, self._sock, self, self.splice_to):
                 self._take(_VIEW[:0])
                 return
             else:
@@ -247,7 +261,7 @@ class Leg:
             self.sent += len(text)
             self._write(text)
 
-    def pour(self, pipe: Pipe, count: int) -> bool:
+    def send_from_pipe(self, pipe: Pipe, count: int) -> bool:
         """Send the `count` octets that are in a pipe, when the leg is `ready`; whether they went at once."""
         self.sent += count
         rest = pipe.empty_into(self._sock, count)
@@ -343,19 +357,19 @@ class Leg:
         except OSError:
             self._break()
 
-    def close(self, *, parting: bool = False) -> None:
-        """Close now; what has not gone out is lost, but (`parting`) what was flushed with MORE."""
+    def close(self, *, with_fin: bool = False) -> None:
+        """Close now; what has not gone out is lost, but (`with_fin`) what was flushed with MORE."""
         if self._owner is None:
             return
         self._owner = None
         self.flush()
         self.rest = b""
-        self._then = self.streaming = self.onward = None
-        self._poller.close(self._sock, parting=parting)
+        self._then = self.streaming = self.splice_to = None
+        self._poller.close(self._sock, with_fin=with_fin)
         if self.at_close is not None:
             self.at_close()
 
-    def say_goodbye(self) -> None:
+    def send_close_notify(self) -> None:
         """Say that this is the end, where there is a word for it, before `close`."""
 
     # The epoll

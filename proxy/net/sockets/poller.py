@@ -77,14 +77,14 @@ class Poller:
         del self._handlers[fd]
         self._epoll.unregister(fd)
 
-    def close(self, sock: socket.socket, *, parting: bool = False) -> None:
+    def close(self, sock: socket.socket, *, with_fin: bool = False) -> None:
         """Close a socket, watched or not: its handler is never called again, its number not reused within this turn.
 
-        `parting`: words that wait for the end (net/sockets/leg.py, MORE) go out with it, whatever the peer has sent
+        `with_fin`: words that wait for the end (net/sockets/leg.py, MORE) go out with it, whatever the peer has sent
         meanwhile: a close alone would throw them away then, and send a reset.
         """
         self._handlers.pop(sock.fileno(), None)  # the kernel takes a closed descriptor out of the epoll by itself
-        if parting:
+        if with_fin:
             self._parting.append(sock)
         self._closing.append(sock)
         if not self.in_turn:

@@ -42,11 +42,11 @@ def spliced(pipe: Pipe, sock: socket.socket, leg: Leg, to: Leg) -> bool:
     """
     count = pipe.fill(sock) if to.ready and not pipe.refused else 0
     if not count:
-        leg.onward = None
+        leg.splice_to = None
         return False  # or it was the end: reading says so again
     leg.received += count
-    if not to.pour(pipe, count):
-        leg.onward = None
+    if not to.send_from_pipe(pipe, count):
+        leg.splice_to = None
     return True
 
 

@@ -169,15 +169,15 @@ class TlsLeg(Leg):
 
     def _finish_sending(self) -> None:
         if self._owner is not None:
-            self.say_goodbye()
+            self.send_close_notify()
             self.flush()
         super()._finish_sending()
 
-    def say_goodbye(self) -> None:
+    def send_close_notify(self) -> None:
         """Send TLS's close_notify, once."""
         if self._tls is not None and not self._shaking and not self._broken and (out := self._tls.close_notify()):
             self._send(out)
 
-    def close(self, *, parting: bool = False) -> None:
-        super().close(parting=parting)
+    def close(self, *, with_fin: bool = False) -> None:
+        super().close(with_fin=with_fin)
         self._tls = None
