@@ -12,15 +12,15 @@ from proxy.session.upstream.opening import SmtpOpening
 from proxy.wire.address import packed
 
 if TYPE_CHECKING:
-    from proxy.session.upstream.opening import Speech
+    from proxy.session.upstream.opening import Handshake
 
 CLIENT, HERE = (packed("192.0.2.7"), 40000), (packed("198.51.100.1"), 25)
 OFFER = b"250-mail\r\n250-XCLIENT NAME ADDR LOGIN\r\n250 SIZE\r\n"
 
 
-def play(speech: Speech, *steps: tuple[bytes, bytes]) -> SmtpOpening:
+def play(handshake: Handshake, *steps: tuple[bytes, bytes]) -> SmtpOpening:
     """The server says the first of each pair, popgate answers by the second."""
-    opening = SmtpOpening("gate.test", speech=speech)
+    opening = SmtpOpening("gate.test", handshake=handshake)
     for words, answer in steps:
         opening.upstream_bytes(words)
         assert b"".join(opening.to_upstream) == answer
@@ -28,7 +28,7 @@ def play(speech: Speech, *steps: tuple[bytes, bytes]) -> SmtpOpening:
     return opening
 
 
-def introduced(login: str = "") -> Speech:
+def introduced(login: str = "") -> Handshake:
     return introduction("gate.test", CLIENT, HERE, login)
 
 

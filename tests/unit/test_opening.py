@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.errors import UpstreamUnavailable
-from proxy.session.upstream.opening import Opening, PopOpening, SmtpOpening, Speech, check
+from proxy.session.upstream.opening import Handshake, Opening, PopOpening, SmtpOpening, check
 
 SMTP = [
     (b"220-hi\r\n220 there\r\n", b"EHLO gate.test\r\n"),
@@ -111,7 +111,7 @@ def test_the_words_for_the_log_are_cut_and_escaped() -> None:
 # Speeches
 
 
-def speech() -> Speech:
+def handshake() -> Handshake:
     reply = yield b"ONE\r\n"
     check(reply.code == 250, "ONE", reply)
     reply = yield b"TWO\r\n"
@@ -123,7 +123,7 @@ SAID = [(b"220 hi\r\n", b"ONE\r\n"), (b"250-a\r\n250 b\r\n", b"TWO\r\n"), (b"220
 
 @pytest.mark.parametrize("piece", [1 << 10, 1, 3])
 def test_a_speech_has_the_last_word(piece: int) -> None:
-    opening = SmtpOpening("gate.test", speech=speech())
+    opening = SmtpOpening("gate.test", handshake=handshake())
     for words, answer in SAID:
         assert not opening.done
         for at in range(0, len(words), piece):
@@ -135,7 +135,7 @@ def test_a_speech_has_the_last_word(piece: int) -> None:
 
 
 def test_a_speech_begins_under_tls() -> None:
-    opening = SmtpOpening("gate.test", starttls=True, speech=speech())
+    opening = SmtpOpening("gate.test", starttls=True, handshake=handshake())
     for words, answer in SMTP:
         opening.upstream_bytes(words)
         assert said(opening) == answer
@@ -151,7 +151,7 @@ def test_a_speech_begins_under_tls() -> None:
 @pytest.mark.parametrize("step", [0, 1, 2])
 @pytest.mark.parametrize("injected", [b"250 evil\r\n", b"2", b"\0"])
 def test_S12_more_behind_a_reply_to_a_speech_is_never_believed(step: int, injected: bytes) -> None:
-    opening = SmtpOpening("gate.test", speech=speech())
+    opening = SmtpOpening("gate.test", handshake=handshake())
     for words, _ in SAID[:step]:
         opening.upstream_bytes(words)
     said(opening)
@@ -161,7 +161,7 @@ def test_S12_more_behind_a_reply_to_a_speech_is_never_believed(step: int, inject
 
 
 def test_a_speech_that_gives_up() -> None:
-    opening = SmtpOpening("gate.test", speech=speech())
+    opening = SmtpOpening("gate.test", handshake=handshake())
     opening.upstream_bytes(SAID[0][0])
     with pytest.raises(UpstreamUnavailable, match="reply to ONE: 550 no"):
         opening.upstream_bytes(b"550 no\r\n")

@@ -174,12 +174,12 @@ class Upstream:
         starttls = self.tls is not None and not self.implicit
         if self.protocol == "pop3":
             return PopOpening() if starttls else None
-        speech = None
+        handshake = None
         if again is not None:
-            speech = replay(*again)
+            handshake = replay(*again)
         elif announcement is not None and self.showing.xclient:
-            speech = introduction(_our_name(), announcement.client, announcement.destination, announcement.login)
-        return SmtpOpening(_our_name(), starttls=starttls, speech=speech) if starttls or speech else None
+            handshake = introduction(_our_name(), announcement.client, announcement.destination, announcement.login)
+        return SmtpOpening(_our_name(), starttls=starttls, handshake=handshake) if starttls or handshake else None
 
     def _look_up(self) -> list[Address]:
         """Resolve all names; in a thread, where there are any."""

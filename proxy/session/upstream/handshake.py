@@ -19,10 +19,10 @@ from .opening import check
 
 if TYPE_CHECKING:
     from ...wire.proxyheader import Endpoint
-    from .opening import Speech
+    from .opening import Handshake
 
 
-def introduction(name: str, client: Endpoint, destination: Endpoint, login: str) -> Speech:
+def introduction(name: str, client: Endpoint, destination: Endpoint, login: str) -> Handshake:
     """EHLO, XCLIENT; returns the second greeting.  `login`: whose lease the client has, if that is to be told."""
     reply = yield b"EHLO %b\r\n" % name.encode("ascii")
     check(reply.code == 250, "EHLO", reply)
@@ -34,7 +34,7 @@ def introduction(name: str, client: Endpoint, destination: Endpoint, login: str)
     return reply.octets
 
 
-def replay(hello: bytes, mail: bytes) -> Speech:
+def replay(hello: bytes, mail: bytes) -> Handshake:
     """Say `hello` (EHLO or HELO, with its CRLF; or empty) and `mail` again; returns the reply to EHLO, or nothing."""
     offer = b""
     if hello:

@@ -18,7 +18,7 @@ from ...errors import ProtocolError, UpstreamUnavailable
 from ...wire.pop3 import ReplyLines, Status, status
 from ...wire.replies import Reply, ReplyBuffer
 
-Speech: TypeAlias = Generator[bytes, Reply, bytes]
+Handshake: TypeAlias = Generator[bytes, Reply, bytes]
 """Yields command lines, is sent the reply to each, and returns what the session gets in the place of the greeting.
 Raises UpstreamUnavailable when the upstream is not fit for it."""
 
@@ -28,7 +28,7 @@ class SmtpOpening:
 
     __slots__ = ("_asked", "_name", "_replies", "_speech", "_starttls", "done", "greeting", "ready", "to_upstream")
 
-    def __init__(self, name: str, *, starttls: bool = False, speech: Speech | None = None) -> None:
+    def __init__(self, name: str, *, starttls: bool = False, handshake: Handshake | None = None) -> None:
         """`name`: what we call ourselves in EHLO."""
         self.to_upstream: list[bytes] = []
         self.greeting = b""
@@ -38,7 +38,7 @@ class SmtpOpening:
         self.done = False
         """All is said."""
         self._name = name
-        self._starttls, self._speech = starttls, speech
+        self._starttls, self._speech = starttls, handshake
         self._asked = ""  # EHLO or STARTTLS; empty: the greeting is awaited, or the speech goes on
         self._replies = ReplyBuffer()
 
