@@ -25,7 +25,7 @@ MODULES = [
     "proxy/net/link/closing.py", "proxy/net/link/flow.py", "proxy/net/sockets/leg.py", "proxy/net/link/link.py",
     "proxy/net/accept/listener.py", "proxy/net/sockets/poller.py", "proxy/net/upstream/pool.py",
     "proxy/net/link/tallies.py", "proxy/net/timers.py", "proxy/net/sockets/tls_leg.py",
-    "proxy/net/upstream/upstream.py", "proxy/gate/policy.py",
+    "proxy/net/upstream/upstream.py", *glob("proxy/gate/[!_]*.py"),
 ]  # fmt: skip
 wanted = os.environ.get("POPGATE_COMPILE") == "1"
 asked = {"egg_info", "dist_info"} & set(sys.argv)  # only what the build needs is asked: mypyc has not come yet

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ..errors import StoreUnavailable
-from ..session.events import Outcome, RelayAsked, Verdict
-from ..session.smtp.texts import NO_LEASE
 from ..wire.address import Networks, cut
 from .senders import Senders
+from .verdict import NO_LEASE, Outcome, RelayAsked, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

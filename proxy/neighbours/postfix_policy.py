@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ProtocolError
 from ..gate.policy import FOREVER
-from ..session.events import Outcome, RelayAsked
+from ..gate.verdict import Outcome, RelayAsked
 from ..wire import postfix
 from ..wire.address import packed
 from .query_server import Answer
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..gate.policy import RelayPolicy
+    from ..gate.verdict import Verdict
     from ..log import Log
-    from ..session.events import Verdict
     from .query_server import Peer
 
 _ANSWERS = {

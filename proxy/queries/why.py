@@ -14,13 +14,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from ..errors import StoreUnavailable
+from ..gate.local import is_local
+from ..gate.verdict import NO_LEASE, Outcome
 from ..leases.base import Lease
 from ..leases.clock import Clock
 from ..leases.memory import MemoryStore
 from ..runtime import policy_of
-from ..session.events import Outcome
-from ..session.smtp.texts import NO_LEASE
-from ..session.smtp.transaction import is_local
 from ..wire.address import Networks, packed, shown
 from ..wire.path import BadPath, parse
 from ..wire.recipients import LocalDomains

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from ..gate.verdict import RelayAsked, Verdict
+
 
 class Wait(Enum):
     """What a session waits for: says which limit of [limits] bounds the wait (net/timers.py)."""
@@ -30,18 +32,6 @@ class Wait(Enum):
     """Anything at all, after a POP login."""
 
 
-class Outcome(Enum):
-    """The three answers of the gate."""
-
-    ALLOW = "allow"
-    REFUSE = "refuse"
-    """5xx: the client must do something first."""
-    DEFER = "defer"
-    """451: popgate can't tell now; the client tries again."""
-    SPENT = "spent"
-    """452: what the lease may send in its window has been sent (RULES G11)."""
-
-
 class Cut(Enum):
     """Why a session is ended whatever is under way; the value is for the log."""
 
@@ -50,35 +40,6 @@ class Cut(Enum):
     KICK = "kicked by the administrator"
     TOO_LONG = "session too long"
     """[limits] session_timeout."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """May this client relay?  Made by gate/policy.py, applied by the SMTP session."""
-
-    outcome: Outcome
-    why: str
-    """The reason, for the log and in short for the client: "lease of anna", "no lease", "store down"."""
-    login: str = ""
-    """Whose lease allows it; empty where no login does."""
-    recipients: int | None = None
-    """How many recipients that are not local one transaction may have; None: any number."""
-    lease: tuple[bytes, str, str] | None = None
-    """The lease to be charged (leases/base.py's key); the session only hands it back."""
-    shadowed: bool = False
-    """It would be a refusal, if the gate did not only watch (RULES G12); `why` says which."""
-
-
-class Password(Enum):
-    """What came of a password that popgate checked itself (RULES G15)."""
-
-    RIGHT = "right"
-    WRONG = "wrong"
-    IN_USE = "in use"
-    """The server says no and not why, and the mailbox is open: it may be right.  Counts as a failure all the same: else
-    an open mailbox would let everybody guess."""
-    UNKNOWN = "unknown"
-    """It can't be told now: the server says that it is busy, or nobody answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +62,6 @@ class PasswordGiven:
     it; answer: `smtp_auth.password_checked`."""
 
     login: str
-
-
-@dataclass(frozen=True, slots=True)
-class RelayAsked:
-    """May the client send to this recipient, which is not local?  Answer: `relay_answered(verdict)`."""
-
-    sender: str
-    recipient: str
-    authenticated: bool = False
-    """By AUTH in this session."""
-    login: str = ""
-    """Whose AUTH it was."""
 
 
 @dataclass(frozen=True, slots=True)

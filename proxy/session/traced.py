@@ -28,9 +28,9 @@ from .transcript import CLIENT, MAILBOX_VERBS, POP3_VERBS, SMTP_VERBS, TO_CLIENT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..gate.verdict import Verdict
     from ..wire.pop3 import Status
     from ..wire.replies import Reply
-    from .events import Verdict
     from .transcript import Tell
 
 

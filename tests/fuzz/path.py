@@ -5,8 +5,8 @@ The input is what stands behind `RCPT TO:`.
 
 from __future__ import annotations
 
+from proxy.gate.local import is_local
 from proxy.session.smtp.envelope import BadCommand, rcpt_command
-from proxy.session.smtp.transaction import is_local
 from proxy.wire.path import MAX_DOMAIN, MAX_LOCAL, BadPath, parse
 from proxy.wire.recipients import LocalDomains
 

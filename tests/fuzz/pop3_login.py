@@ -6,7 +6,7 @@ The input is what the server says, in chunks behind 0xFE; the first octet says w
 from __future__ import annotations
 
 from proxy.errors import UpstreamUnavailable
-from proxy.session.events import Password
+from proxy.gate.verdict import Password
 from proxy.session.upstream.pop3_login import PopLogin
 
 from . import demand

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from proxy.session.events import Finished, RelayAsked, TlsAsked
+from proxy.gate.verdict import RelayAsked
+from proxy.session.events import Finished, TlsAsked
 
 from ..support.echo import BODIES, LAST, PIPELINED, Echo, Watched
 from ..support.play import pieces, single, whole
 from ..support.smtp import ALLOW, DEFER, REFUSE, recipients
 
 if TYPE_CHECKING:
-    from proxy.session.events import Verdict
+    from proxy.gate.verdict import Verdict
 
 REPLY = re.compile(rb"(?:([0-9]{3})-[^\r\n]*\r\n)*[0-9]{3}(?: [^\r\n]*)?\r\n")
 often = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Literal
 
-from proxy.session.events import Event, Finished, LoginFailed, Outcome, Password, Verdict
+from proxy.gate.verdict import Outcome, Password, Verdict
+from proxy.session.events import Event, Finished, LoginFailed
 from proxy.session.pop3.session import PopSession, PopSettings
 from proxy.session.smtp import auth as smtp_auth
 from proxy.session.smtp.session import SmtpSession, SmtpSettings

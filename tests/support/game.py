@@ -29,16 +29,8 @@ import re
 from itertools import product
 from typing import TYPE_CHECKING, Literal
 
-from proxy.session.events import (
-    Finished,
-    LoginFailed,
-    Password,
-    PasswordGiven,
-    RelayAsked,
-    TlsAsked,
-    UnannouncedAsked,
-    UpstreamAborted,
-)
+from proxy.gate.verdict import Password, RelayAsked
+from proxy.session.events import Finished, LoginFailed, PasswordGiven, TlsAsked, UnannouncedAsked, UpstreamAborted
 from proxy.session.smtp import auth as smtp_auth
 from proxy.session.smtp.session import SmtpSession, SmtpSettings
 from proxy.wire.esmtp import EhloEditor

@@ -13,21 +13,18 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+from proxy.gate.verdict import Outcome, Password, RelayAsked, Verdict
 from proxy.session.events import (
     Event,
     Finished,
     LoggedIn,
     LoginFailed,
-    Outcome,
-    Password,
     PasswordGiven,
     Refused,
-    RelayAsked,
     Relayed,
     TlsAsked,
     UnannouncedAsked,
     UpstreamAborted,
-    Verdict,
 )
 from proxy.session.pop3.session import PopSession
 from proxy.session.smtp.session import SmtpSession

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from proxy.session.events import Outcome, RelayAsked, Verdict
+from proxy.gate.verdict import Outcome, RelayAsked, Verdict
 
 from .driver import Driver, new_session
 

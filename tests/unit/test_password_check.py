@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proxy.gate.verdict import Password
 from proxy.net.link.password_check import PasswordCheck
 from proxy.net.tls.contexts import upstream_context
 from proxy.net.upstream.upstream import Server, Upstream
-from proxy.session.events import Password
 from proxy.session.upstream.pop3_login import PopLogin
 
 from ..support.gate import Gate

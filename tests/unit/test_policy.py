@@ -13,9 +13,9 @@ from proxy.config.schema import Gate, SenderMap
 from proxy.errors import StoreUnavailable
 from proxy.gate.patience import Patience
 from proxy.gate.policy import ADMIN, RelayPolicy
+from proxy.gate.verdict import Outcome, RelayAsked, Verdict
 from proxy.leases.base import Lease
 from proxy.leases.memory import MemoryStore
-from proxy.session.events import Outcome, RelayAsked, Verdict
 from proxy.wire.address import Networks, packed
 
 from ..support.clocks import FakeClock

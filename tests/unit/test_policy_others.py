@@ -10,8 +10,8 @@ from proxy.config.schema import Gate
 from proxy.errors import StoreUnavailable
 from proxy.gate.patience import Patience
 from proxy.gate.policy import FOREVER, PeerLogin, RelayPolicy
+from proxy.gate.verdict import Outcome, RelayAsked, Verdict
 from proxy.leases.memory import MemoryStore
-from proxy.session.events import Outcome, RelayAsked, Verdict
 from proxy.wire.address import packed
 
 from ..support.clocks import FakeClock

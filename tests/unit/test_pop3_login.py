@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.errors import UpstreamUnavailable
-from proxy.session.events import Password
+from proxy.gate.verdict import Password
 from proxy.session.upstream.pop3_login import PopLogin
 
 USER, PASS = b"USER anna\r\n", b"PASS se cret\r\n"

@@ -9,10 +9,10 @@ import pytest
 
 from proxy import runtime
 from proxy.gate.policy import RelayPolicy
+from proxy.gate.verdict import Outcome, RelayAsked
 from proxy.leases.memory import MemoryStore
 from proxy.queries.address import UNKNOWN, ask
 from proxy.queries.why import Explanation, explain, places
-from proxy.session.events import Outcome, RelayAsked
 from proxy.wire.address import packed
 
 from ..support.clocks import FakeClock

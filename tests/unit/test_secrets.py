@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proxy.gate.verdict import Password
 from proxy.net.upstream.upstream import Server, Upstream
-from proxy.session.events import LoginFailed, Password, PasswordGiven
+from proxy.session.events import LoginFailed, PasswordGiven
 from proxy.session.pop3.session import PopSession, PopSettings
 from proxy.session.smtp import auth as smtp_auth
 from proxy.session.smtp.session import SmtpSession, SmtpSettings

@@ -10,7 +10,8 @@ import tracemalloc
 
 import pytest
 
-from proxy.session.events import LoginFailed, Outcome, Refused, Relayed, Verdict, Wait
+from proxy.gate.verdict import Outcome, Verdict
+from proxy.session.events import LoginFailed, Refused, Relayed, Wait
 
 from ..support.driver import Driver, new_session
 from ..support.smtp import ALLOW, REFUSE, asked, in_body, ready

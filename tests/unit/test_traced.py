@@ -6,7 +6,8 @@ import base64
 
 import pytest
 
-from proxy.session.events import LoginFailed, Outcome, Password, PasswordGiven, RelayAsked, Verdict
+from proxy.gate.verdict import Outcome, Password, RelayAsked, Verdict
+from proxy.session.events import LoginFailed, PasswordGiven
 from proxy.session.pop3 import texts as pop3_texts
 from proxy.session.pop3.session import PopSettings
 from proxy.session.smtp import auth as smtp_auth

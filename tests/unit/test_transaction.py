@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.session.smtp.transaction import Transaction, is_local
+from proxy.gate.local import is_local
+from proxy.session.smtp.transaction import Transaction
 from proxy.wire.path import BadPath, parse
 from proxy.wire.recipients import LocalDomains
 

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-    from ...session.events import Event, Session, Verdict
+    from ...gate.verdict import Verdict
+    from ...session.events import Event, Session
     from ...wire.proxyheader import ProxyHeader
     from ..service import Service, Shared
     from ..timers import Queue

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...errors import UpstreamUnavailable
-from ...session.events import Password
+from ...gate.verdict import Password
 from ..upstream.connector import Connector
 
 if TYPE_CHECKING:

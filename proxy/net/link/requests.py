@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 from ...errors import StoreUnavailable
 from ...gate.policy import CROWD, FOREVER
+from ...gate.verdict import Password, RelayAsked
 from ...leases.base import login_octets
 from ...metrics import LEASES_GRANTED, LOGINS, RELAYS, UNLEASED
-from ...session.events import LoggedIn, LoginFailed, Password, PasswordGiven, Refused, RelayAsked, Relayed
+from ...session.events import LoggedIn, LoginFailed, PasswordGiven, Refused, Relayed
 from ...session.pop3.session import PopSession
 from ...session.smtp import auth as smtp_auth
 from ...session.upstream.pop3_login import PopLogin
@@ -23,7 +24,8 @@ from . import upstream_side as announcing
 from .password_check import PasswordCheck
 
 if TYPE_CHECKING:
-    from ...session.events import Event, Verdict
+    from ...gate.verdict import Verdict
+    from ...session.events import Event
     from ..timers import Queue
     from .link import Link
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ... import metrics
-from ...session.events import Outcome
+from ...gate.verdict import Outcome
 from ...session.smtp.session import SmtpSession
 
 if TYPE_CHECKING:

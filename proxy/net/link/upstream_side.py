@@ -16,14 +16,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...session.events import Outcome
+from ...gate.verdict import Outcome
 from ..upstream.announcement import Announcement, endpoint
 from ..upstream.transparent import wanted
 
 if TYPE_CHECKING:
     import socket
 
-    from ...session.events import UnannouncedAsked, Verdict
+    from ...gate.verdict import Verdict
+    from ...session.events import UnannouncedAsked
     from ...wire.proxyheader import Endpoint, ProxyHeader
     from ..service import Service
     from ..sockets.leg import Leg

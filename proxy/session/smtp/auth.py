@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...gate.verdict import Password
 from ...wire.lines import TOO_LONG
 from ...wire.sasl import BadResponse, Exchange, PasswordExchange, shown_login
-from ..events import Password, PasswordGiven
+from ..events import PasswordGiven
 from . import replies, texts
 from .state import CLOSED, COMMANDS, SASL
 

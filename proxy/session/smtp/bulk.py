@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...gate.verdict import Outcome
 from ...wire import bulk as usual
-from ..events import Outcome
 from . import commands, replies
 from .state import CLOSED, Owed
 

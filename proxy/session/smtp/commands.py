@@ -9,14 +9,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from ...gate.local import is_local
+from ...gate.verdict import Outcome, RelayAsked, Verdict
 from ...wire.lines import TOO_LONG, is_clean
 from ...wire.sasl import MAX_LINE
-from ..events import Outcome, Refused, RelayAsked, Verdict
+from ..events import Refused
 from . import replies, texts
 from .auth import auth
 from .envelope import BadCommand, mail_command, rcpt_command
 from .state import CLOSED, Owed, shown
-from .transaction import Transaction, is_local
+from .transaction import Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable

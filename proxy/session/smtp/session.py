@@ -53,12 +53,13 @@ from . import texts
 from .state import BODY, CLOSED, COMMANDS, GREETING, SASL, TLS, Owed, SmtpSettings, shown
 
 if TYPE_CHECKING:
+    from ...gate.verdict import Verdict
     from ...wire.dots import Body
     from ...wire.esmtp import Offer
     from ...wire.path import Path
     from ...wire.replies import Reply
     from ...wire.sasl import Exchange, PasswordExchange
-    from ..events import Event, Verdict
+    from ..events import Event
     from .transaction import Transaction
 
 __all__ = ["SmtpSession", "SmtpSettings"]

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from ...gate.verdict import NO_LEASE
+
 UNAVAILABLE: Final = b"421 4.3.2 The mail server is not available, try again later\r\n"
 LOST: Final = b"421 4.4.2 The connection to the mail server was lost\r\n"
 MESSAGE_LOST: Final = b"451 4.4.2 The connection to the mail server was lost, send the message again\r\n"
@@ -68,8 +70,6 @@ TOO_MANY_LOGINS: Final = b"421 4.7.0 Too many failed logins\r\n"
 AUTH_TWICE: Final = b"503 5.5.1 Authenticated already, or in a transaction\r\n"
 
 
-NO_LEASE: Final = "no lease"
-"""The reason that the configured refusal is the text for; any other is said behind a text of our own."""
 _OTHER_REFUSAL: Final = "554 5.7.1 <{recipient}>: Relay access denied: {why}"
 
 

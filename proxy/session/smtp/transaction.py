@@ -1,4 +1,4 @@
-"""One mail transaction, from MAIL to the reply to its end of data (RFC 5321 3.3), and which recipients are local.
+"""One mail transaction, from MAIL to the reply to its end of data (RFC 5321 3.3).
 
 A reply may come when the client is already a transaction further (pipelining), so every reply owed holds the
 transaction it belongs to, and what is known about recipients stands there and not in the session.
@@ -9,11 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from ...wire.recipients import LocalDomains, is_routing
-
 if TYPE_CHECKING:
-    from ...wire.path import Path
-    from ..events import Verdict
+    from ...gate.verdict import Verdict
 
 MAX_RECIPIENTS: Final = 1000  # as Postfix; RFC 5321 4.5.3.1.8 wants 100 at least
 
@@ -48,13 +45,3 @@ class Transaction:
     def room(self) -> int:
         """How many more recipients it may have."""
         return MAX_RECIPIENTS - len(self.unanswered) - len(self.accepted)
-
-
-def is_local(path: Path, smtputf8: bool, domains: LocalDomains) -> bool:
-    """Whether mail to `path` stays on the appliance, however an old server may read it (RULES G16).
-
-    A bare user name without routing characters is local, `postmaster` among them (RFC 5321 4.5.1).
-    """
-    if path.routed or is_routing(path.local):
-        return False
-    return not path.domain or domains.covers(path.domain, smtputf8)

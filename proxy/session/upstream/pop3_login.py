@@ -15,8 +15,8 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from ...errors import ProtocolError, UpstreamUnavailable
+from ...gate.verdict import Password
 from ...wire.pop3 import ReplyLines, Status, status
-from ..events import Password
 
 if TYPE_CHECKING:
     from collections.abc import Callable
