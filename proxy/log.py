@@ -4,7 +4,7 @@
 
 A line is time, level, protocol (or `popgate`), event, `client=` where there is one, always in this place (fail2ban),
 then `key=value` words.  A value with a space or a quote in it is quoted, what is not printable is written `\\xNN` and
-cut at `MAX_VALUE`: peers choose these octets (RULES N11, DESIGN promise 7).  Secrets never come here; nothing is
+cut at `MAX_VALUE`: peers choose these octets (rule N11, promise 7).  Secrets never come here; nothing is
 filtered.
 
 Lines are formatted once and handed to loguru in batches, at a tick or when `BATCH` lines wait, so that a line costs

@@ -1,4 +1,4 @@
-"""The node's figures: counters, gauges and histograms, and the memory in which the workers share them (RULES N5).
+"""The node's figures: counters, gauges and histograms, and the memory in which the workers share them (rule N5).
 
 Every worker has a block of cells for each listener and one for itself, all laid out alike: what is declared below is
 the number of a cell, and to count is one index increment, `figures[SESSIONS] += 1`, in a list of its own.  Ten times a

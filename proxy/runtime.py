@@ -1,6 +1,6 @@
 """From the configuration to the objects that serve: stores, TLS, and one `Service` for each listener.
 
-A reload builds new services completely and then swaps references; links that live keep theirs (RULES N7).  What
+A reload builds new services completely and then swaps references; links that live keep theirs (rule N7).  What
 outlives a reload is made once and handed in: the store, and the TLS contexts with their ticket keys, made before the
 fork.
 

@@ -1,4 +1,4 @@
-"""Mode `shadow` is only for a server that decides for itself (RULES G12): here it is asked.
+"""Mode `shadow` is only for a server that decides for itself (rule G12): here it is asked.
 
 In shadow the gate refuses nothing.  A server that relays for popgate's address would then be an open relay, so each
 server behind a listener in shadow is asked at the start and at every reload, at each of its addresses, by the
@@ -6,7 +6,7 @@ selftest's question (MAIL, RCPT to a reserved domain, RSET; selftest/smtp.py).  
 shadow; otherwise `enforced` gives a configuration in which that listener enforces, and says why.  Nor is it permitted
 where there is nobody to ask: each client of a transparent listener names its own server.
 
-The question takes time and an event loop, and the supervisor has none (RULES N5): a child asks, and answers through a
+The question takes time and an event loop, and the supervisor has none (rule N5): a child asks, and answers through a
 pipe within `PATIENCE` seconds.  Rejected: asking in each worker, which would serve before it knows.
 """
 

@@ -1,6 +1,6 @@
 """The first process: binds the sockets, has workers forked, passes signals on, answers control, reloads and drains.
 
-No event loop, thread or store lives here (RULES N5): a fork copies only what is safe to copy.  What all workers share
+No event loop, thread or store lives here (rule N5): a fork copies only what is safe to copy.  What all workers share
 is made before the first fork: listening sockets (N4: no connection is lost with a worker), TLS contexts (one set of
 ticket keys), the census.
 
@@ -8,7 +8,7 @@ systemd may have made the sockets (node/activation.py) and is told how we are (n
 answered only while every worker's loop beats: a worker that is stuck for good gets popgate restarted.
 
 SIGTERM and SIGINT drain; a second one cuts.  Where a balancer asks node/agent.py, that is told first, and new clients
-are served for `ANNOUNCE` seconds, so that none is sent here in vain (RULES N6); a second signal skips these.  SIGHUP
+are served for `ANNOUNCE` seconds, so that none is sent here in vain (rule N6); a second signal skips these.  SIGHUP
 reads the configuration again: it is checked here, completely, and only a good one goes to the workers (N7).  Once the
 sockets are bound nothing runs as root any more.
 

@@ -340,7 +340,7 @@ class Worker:
             channel.setblocking(False)
 
     def _reload(self, config: Config) -> Message:
-        """Swap in a checked configuration; living sessions keep theirs (RULES N7).  Return {"kept": why} if not."""
+        """Swap in a checked configuration; living sessions keep theirs (rule N7).  Return {"kept": why} if not."""
         context = self._outfit
         try:
             reload_tls(context.tls.values(), config)
@@ -369,7 +369,7 @@ class Worker:
         return {}
 
     def _drain(self, seconds: float) -> None:
-        """Take no more work, finish what is under way, and cut the rest after `seconds` (RULES N6)."""
+        """Take no more work, finish what is under way, and cut the rest after `seconds` (rule N6)."""
         if self._drain_until is None:
             for listener, one in zip(self._listeners, self._outfit.sockets, strict=True):
                 listener.drain(turn_away=not one.kept)

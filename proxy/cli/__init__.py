@@ -1,4 +1,4 @@
-"""The command line (DESIGN 7).  Exit codes: 0 good, 1 it failed while running, 2 usage or configuration.
+"""The command line.  Exit codes: 0 good, 1 it failed while running, 2 usage or configuration.
 
 Errors are one line each on stderr.  What a command does is elsewhere; here are its words and its exit code: run.py,
 gate.py, control.py, files.py, completion.py.

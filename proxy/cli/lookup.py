@@ -1,4 +1,4 @@
-"""How a command gets its answer: from the running popgate, or from the store itself where none runs (RULES N8).
+"""How a command gets its answer: from the running popgate, or from the store itself where none runs (rule N8).
 
 Without popgate nothing is made just to be looked at, and what is written is written as `user`.  What questions and
 answers are: ../questions.py.

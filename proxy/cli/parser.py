@@ -27,7 +27,7 @@ USAGE: Final = 2
 
 
 class Parser(argparse.ArgumentParser):
-    """An error is one line (DESIGN 7): argparse would print several, the usage first."""
+    """An error is one line: argparse would print several, the usage first."""
 
     def error(self, message: str) -> NoReturn:
         usage = " ".join(self.format_usage().split())

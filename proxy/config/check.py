@@ -18,7 +18,7 @@ from .values import duration_text, quoted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# RULES N1: a trusted range that is wider needs `unsafe`.  /8 is IPv4's largest allocation; in IPv6 no site has a /16,
+# rule N1: a trusted range that is wider needs `unsafe`.  /8 is IPv4's largest allocation; in IPv6 no site has a /16,
 # and registries have /12.  Unique local addresses (RFC 4193) are nobody's on the Internet, whatever the prefix.
 WIDEST: Final = {4: 8, 6: 16}
 UNIQUE_LOCAL: Final = IPv6Network("fc00::/7")
@@ -112,7 +112,7 @@ def _too_wide(text: str) -> int:
 
 
 def _balancers(listener: Listener) -> Iterator[Impossible]:
-    """What `accept_proxy_from` names is believed, whatever address it says a client has (RULES N1)."""
+    """What `accept_proxy_from` names is believed, whatever address it says a client has (rule N1)."""
     for text in listener.accept_proxy_from if not listener.gate.unsafe else ():
         if widest := _too_wide(text):
             where = f"listener.{listener.name}"
@@ -199,7 +199,7 @@ def _listener(listener: Listener, config: Config) -> Iterator[Impossible]:
 
 
 def _password_check(listener: Listener, config: Config) -> Iterator[Impossible]:
-    """What `auth = "pop3"` needs (RULES G15)."""
+    """What `auth = "pop3"` needs (rule G15)."""
     where, gate = f"listener.{listener.name}", listener.gate
     common = (gate.auth, gate.auth_upstream) == (config.gate.auth, config.gate.auth_upstream)
     keys: tuple[str, ...] = ("gate.auth_upstream", "gate.auth", f"{where}.gate.auth_upstream", f"{where}.gate.auth")

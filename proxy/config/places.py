@@ -2,7 +2,7 @@
 
 Parsers as in values.py.  Only form is checked here: nothing is resolved, opened or asked for.  A host *name* is taken
 for an upstream server, never for a bind: what is bound must not depend on a resolver that may not be up at boot.
-No zone ids ("fe80::1%eth0"), anywhere: an address with one is never leasable (RULES G2).
+No zone ids ("fe80::1%eth0"), anywhere: an address with one is never leasable (rule G2).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def network(value: object) -> str:
 
 
 def domain(value: object) -> str:
-    """A local domain: "example.com", or ".example.com" for its subdomains; U-labels are taken (RULES G16)."""
+    """A local domain: "example.com", or ".example.com" for its subdomains; U-labels are taken (rule G16)."""
     text = line(value)
     if text.startswith("*."):
         raise Wrong(f"{quoted(text)} has a wildcard; write {quoted(text[1:])} for all subdomains")

@@ -98,7 +98,7 @@ class Gate:
     local_domains: tuple[str, ...] = ()  # those of local_domains_file are merged in behind
     local_domains_file: Path | None = None
     trusted_networks: tuple[str, ...] = ()
-    unsafe: bool = False  # lets trusted ranges be wider than check.py takes otherwise (RULES N1)
+    unsafe: bool = False  # lets trusted ranges be wider than check.py takes otherwise (rule N1)
     shared_networks: tuple[str, ...] = ()  # many users at one address: the sender must match there
     never_lease: tuple[str, ...] = ()
     max_logins_per_address: int = 0  # 0: no limit, a warning from policy.CROWD

@@ -1,4 +1,4 @@
-"""Combinations that can't be meant, as in check.py, among the keys that show the client's address upstream (RULES S12).
+"""Combinations that can't be meant, as in check.py, among the keys that show the client's address upstream (rule S12).
 
 And what an administrator should know before choosing them: `warnings`.
 """

@@ -1,4 +1,4 @@
-"""Which recipients are local: their mail stays on the appliance, so nobody needs a lease for it (RULES G16)."""
+"""Which recipients are local: their mail stays on the appliance, so nobody needs a lease for it (rule G16)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def is_local(path: Path, smtputf8: bool, domains: LocalDomains) -> bool:
-    """Whether mail to `path` stays on the appliance, however an old server may read it (RULES G16).
+    """Whether mail to `path` stays on the appliance, however an old server may read it (rule G16).
 
     A bare user name without routing characters is local, `postmaster` among them (RFC 5321 4.5.1).
     """

@@ -1,4 +1,4 @@
-"""Patience: refusals that wait a moment for a login from the same address (RULES G9).
+"""Patience: refusals that wait a moment for a login from the same address (rule G9).
 
 Mail clients fetch and send in parallel: the RCPT may be here a second before the password.  Who waits is looked at
 again when the store says that something has changed (`LeaseStore.watch`), and for the last time when its time is over.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..leases.base import LeaseStore
 
 PER_PLACE: Final = 5
-"""RULES G9: a client has a few connections; a spammer's hundred must not take everybody's room."""
+"""rule G9: a client has a few connections; a spammer's hundred must not take everybody's room."""
 _TOLD: Final = float("inf")
 """When the time of one is over who has been told so, and waits for the store's last word."""
 

@@ -1,9 +1,9 @@
 """Who may relay, and who gets a lease: the gate's decisions, and nothing else.
 
 `RelayPolicy.judge` answers an SMTP session's question from the lease store; `grant` enters a POP login there; `charge`
-books what was sent.  A store that does not answer means "can't tell" (451), never yes and never no (RULES G7, DESIGN
-promise 3).  Of several leases the one with most time left counts, among those whose login may use the sender (G10) and
-has something left of its budget (G11).
+books what was sent.  A store that does not answer means "can't tell" (451), never yes and never no (rule G7,
+docs/architecture.md, promise 3).  Of several leases the one with most time left counts, among those whose login may use
+the sender (G10) and has something left of its budget (G11).
 
 "No lease", or none that this sender may use, is first put to other servers, if there are any: their yes holds for that
 transaction and makes no lease.  Then it may wait for a login from the same address (G9, gate/patience.py). Recipients
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 FOREVER: Final = float("inf")
 _NOWHERE: Final = Networks(())
 POP3: Final = "pop3"
-"""The source of a lease that a POP login made (RULES G1)."""
+"""The source of a lease that a POP login made (rule G1)."""
 ADMIN: Final = "admin"
 """The source of one that the administrator made."""
 CROWD: Final = 20
-"""Logins at one address from which on a warning is due where there is no limit (RULES G3)."""
+"""Logins at one address from which on a warning is due where there is no limit (rule G3)."""
 
 _TRUSTED: Final = Verdict(Outcome.ALLOW, "trusted network")
 _NO_LEASE: Final = Verdict(Outcome.REFUSE, NO_LEASE)
@@ -79,7 +79,7 @@ class RelayPolicy:
         others: PeerDirectory | None = None,
         look_ups: LookUps | None = None,
     ) -> None:
-        """`is_own(address)`: whether it is one of popgate's own, loopback apart (RULES G3).
+        """`is_own(address)`: whether it is one of popgate's own, loopback apart (rule G3).
 
         `balancers`: all of `accept_proxy_from`, of any listener: where one forgets its header, or where none is read,
         its address stands for all its clients.  `patience`: where refusals wait; None: they don't.
@@ -134,7 +134,7 @@ class RelayPolicy:
         if question.authenticated:
             then(self._authenticated(address, question), FOREVER)
             return None
-        # Behind a balancer, or on our own machine, what others know of the address is true of nobody (RULES G3).
+        # Behind a balancer, or on our own machine, what others know of the address is true of nobody (rule G3).
         asks = asks and self.others is not None and not self.nobodys(address)
         judgement = _Judgement(self, self.place(address), address, question.sender, then, waits, asks)
         judgement.look(False)
@@ -175,14 +175,14 @@ class RelayPolicy:
             ):
                 continue
             left = gate.max_recipients - lease.recipients if gate.max_recipients else None
-            if bound and not sender:  # a bounce has one recipient (RULES G10)
+            if bound and not sender:  # a bounce has one recipient (rule G10)
                 left = 1
             key = (lease.address, lease.login, lease.source)
             return Verdict(Outcome.ALLOW, f"lease of {lease.login}{remark}", lease.login, left, key), lease.left
         return _SPENT, FOREVER
 
     def _counting(self, address: bytes, found: Sequence[Lease]) -> Sequence[Lease]:
-        """Without those that no login would make any more: they are of others in the address's network (RULES G2), or
+        """Without those that no login would make any more: they are of others in the address's network (rule G2), or
         from before it was configured so (G3, G13).  What the administrator gave counts."""
         if not found:
             return found
@@ -201,7 +201,7 @@ class RelayPolicy:
         return self._without_lease(address, answer.login, sender, f"whoson {answer.server}: {answer.login}")
 
     def look(self, address: bytes, then: Callable[[Verdict], None]) -> None:
-        """Whether it may relay just now, when it connects: for what it is shown upstream (RULES S12), no decision."""
+        """Whether it may relay just now, when it connects: for what it is shown upstream (rule S12), no decision."""
         standing = self.standing(address)
         if standing is not None:
             then(standing)
@@ -214,7 +214,7 @@ class RelayPolicy:
         return self._without_lease(address, question.login, question.sender, "authenticated")
 
     def _without_lease(self, address: bytes, login: str, sender: str, why: str) -> Verdict:
-        """Of a login that may relay, though no lease of ours says so: whether it may use this sender (RULES G10)."""
+        """Of a login that may relay, though no lease of ours says so: whether it may use this sender (rule G10)."""
         bound = self._is_bound(address)
         matches = not self.binds_sender or self._senders.match(login, sender)
         if bound and not matches:
@@ -223,11 +223,11 @@ class RelayPolicy:
         return Verdict(Outcome.ALLOW, f"{why}{remark}", login, 1 if bound and not sender else None)
 
     def _is_bound(self, address: bytes) -> bool:
-        """Whether only the login's own senders are good here (RULES G10)."""
+        """Whether only the login's own senders are good here (rule G10)."""
         return self.gate.sender == "match" or address in self._shared
 
     def charge(self, verdict: Verdict, recipients: int) -> None:
-        """A message with so many recipients that are not local was accepted by this verdict (RULES G4, G11)."""
+        """A message with so many recipients that are not local was accepted by this verdict (rules G4, G11)."""
         if verdict.lease is None:
             return
         if self.gate.max_messages or self.gate.max_recipients:
@@ -238,7 +238,7 @@ class RelayPolicy:
     # Who gets a lease
 
     def place(self, address: bytes) -> bytes:
-        """What a lease is for: the address, of IPv6 the network by `ipv6_prefix` (RULES G2)."""
+        """What a lease is for: the address, of IPv6 the network by `ipv6_prefix` (rule G2)."""
         return cut(address, self.gate.ipv6_prefix)
 
     def key(self, address: bytes, login: str) -> Key:
@@ -246,7 +246,7 @@ class RelayPolicy:
         return self.place(address), login, POP3
 
     def unleasable(self, address: bytes, login: str, failures: int) -> str:
-        """Why this login makes no lease; empty when it does (RULES G3, G13).
+        """Why this login makes no lease; empty when it does (rules G3, G13).
 
         `failures`: logins that failed from its `place` within the last ten minutes (shared_memory/failed_logins.py).
         """
@@ -265,15 +265,15 @@ class RelayPolicy:
         if address in self._balancers:
             return "the address of a load balancer (accept_proxy_from), and no client's"
         if len(address) == 16 and address[0] == 0xFE and address[1] & 0xC0 == 0x80:
-            return "link-local address"  # the same on every interface, and so no one's (RULES G2)
+            return "link-local address"  # the same on every interface, and so no one's (rule G2)
         return "own address" if self._is_own(address) else ""
 
     def _is_barred(self, login: str) -> bool:
-        """Whether it is among `no_relay_logins` (RULES G13), or may be: of what can't be read (S10) nobody knows."""
+        """Whether it is among `no_relay_logins` (rule G13), or may be: of what can't be read (S10) nobody knows."""
         return bool(self._no_relay) and (login.startswith("?") or self._senders.bare(login) in self._no_relay)
 
     def is_crowded(self, logins: int) -> bool:
-        """Whether so many live logins at one address are too many: no lease was made for the last (RULES G3)."""
+        """Whether so many live logins at one address are too many: no lease was made for the last (rule G3)."""
         return 0 < self.gate.max_logins_per_address < logins
 
     def grant(
@@ -293,14 +293,14 @@ class RelayPolicy:
 
 
 def _shadowed(verdict: Verdict) -> Verdict:
-    """What mode "shadow" makes of a verdict: nothing is refused (RULES G12)."""
+    """What mode "shadow" makes of a verdict: nothing is refused (rule G12)."""
     if verdict.outcome is Outcome.ALLOW:
         return verdict
     return Verdict(Outcome.ALLOW, f"shadow: {verdict.why}", shadowed=True)
 
 
 class _Judgement:
-    """One question on its way: asked once, and again while it waits for a lease (RULES G9)."""
+    """One question on its way: asked once, and again while it waits for a lease (rule G9)."""
 
     __slots__ = (
         "_address", "_asks", "_news", "_place", "_policy", "_sender", "_then", "_unknown", "_waiting", "_waits", "done",

@@ -1,4 +1,4 @@
-"""Which sender addresses a login may use (RULES G10).
+"""Which sender addresses a login may use (rule G10).
 
 A login may send as itself, as itself at each local domain, and as what `sender_map` gives it: whole addresses, or
 "@example.com" for all of a domain.  Compared without regard to the case of ASCII letters: servers that tell Anna from
@@ -6,7 +6,7 @@ anna are not among those that stand behind popgate; and a KELVIN SIGN is no k, t
 empty reverse-path is every login's: bounces and receipts (RFC 5321 4.5.5); how many recipients it may have is the
 policy's.
 
-A login that could not be read (`?SCRAM-SHA-1`) may use none (RULES S10).
+A login that could not be read (`?SCRAM-SHA-1`) may use none (rule S10).
 """
 
 from __future__ import annotations

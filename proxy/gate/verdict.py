@@ -34,7 +34,7 @@ class Outcome(Enum):
     DEFER = "defer"
     """451: popgate can't tell now; the client tries again."""
     SPENT = "spent"
-    """452: what the lease may send in its window has been sent (RULES G11)."""
+    """452: what the lease may send in its window has been sent (rule G11)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,11 @@ class Verdict:
     lease: tuple[bytes, str, str] | None = None
     """The lease to be charged (leases/base.py's key); the session only hands it back."""
     shadowed: bool = False
-    """It would be a refusal, if the gate did not only watch (RULES G12); `why` says which."""
+    """It would be a refusal, if the gate did not only watch (rule G12); `why` says which."""
 
 
 class Password(Enum):
-    """What came of a password that popgate checked itself (RULES G15)."""
+    """What came of a password that popgate checked itself (rule G15)."""
 
     RIGHT = "right"
     WRONG = "wrong"

@@ -1,10 +1,10 @@
-"""The interface of every lease store, and the lease itself (RULES G1).
+"""The interface of every lease store, and the lease itself (rule G1).
 
 Promises of every store:
 - `find` answers with a lease only while it is live: `left > 0`, a half-open interval, so at exactly its end it is gone.
-- `grant` answers None only when the lease is in the store, visible to every other user of that store (RULES G5).
+- `grant` answers None only when the lease is in the store, visible to every other user of that store (rule G5).
 - Every `then` is called exactly once, from the thread of the loop, perhaps before the method returns, and no later than
-  the store's timeout (RULES G7; `all` may take it several times).  A question that can't be answered is
+  the store's timeout (rule G7; `all` may take it several times).  A question that can't be answered is
   `StoreUnavailable`, never "no lease".
 - The number of leases, of waiting questions and of late grants has a bound.
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..errors import StoreUnavailable
     from .clock import Clock
 
-MAX_LOGIN = 256  # octets of UTF-8; the sessions refuse longer logins (RULES G15: 255), so that a row has a bound
+MAX_LOGIN = 256  # octets of UTF-8; the sessions refuse longer logins (rule G15: 255), so that a row has a bound
 
 Key: TypeAlias = tuple[bytes, str, str]
 """What makes a lease one and the same: binary address (4 or 16 octets), login, source."""
@@ -35,7 +35,7 @@ class Lease:
     """A live lease, as it was at the moment of the answer."""
 
     address: bytes
-    """Binary form, 4 or 16 octets, v4-mapped folded (RULES G2)."""
+    """Binary form, 4 or 16 octets, v4-mapped folded (rule G2)."""
     login: str
     source: str
     """What made it: "pop3", "admin" ..."""
@@ -44,14 +44,14 @@ class Lease:
     expires: float
     """Wall clock, epoch seconds, by the wall clock of the answer; for people."""
     left: float
-    """Seconds left at the moment of the answer; the only figure that a decision may use (RULES G8)."""
+    """Seconds left at the moment of the answer; the only figure that a decision may use (rule G8)."""
     messages: int = 0
     """Messages charged to it in the present span of counting (`LeaseStore.charge`)."""
     recipients: int = 0
 
 
 class UnwrittenLeases:
-    """How many leases clients believe to have that are not in the store yet: it can't be written now (RULES G7).
+    """How many leases clients believe to have that are not in the store yet: it can't be written now (rule G7).
 
     While there are any, "no lease" is no fact: the recipient is deferred, also by the other workers of the machine,
     which share one figure (shared_memory/connections.py); this class serves one process alone.
@@ -74,7 +74,7 @@ class Term:
     """A lease to be written (or, for a renewal, the new end of one).
 
     The end is reckoned when the question is asked, not when it is written: a grant that waited for its store never
-    outlives what it would have been (RULES G7).
+    outlives what it would have been (rule G7).
     """
 
     key: Key
@@ -123,20 +123,20 @@ class LeaseStore(Protocol):
         then: Callable[[int | StoreUnavailable], None],
         limit: int = 0,
     ) -> None:
-        """Start the lease anew: `window` seconds from now, whatever it had (RULES G4); what was charged to it stays.
+        """Start the lease anew: `window` seconds from now, whatever it had (rule G4); what was charged to it stays.
 
         Answers, once it is in the store, how many logins hold the address with live leases, this one included.  With a
         `limit` above 0 nothing is made for a login that would be one too many (it has no live lease there yet): then
-        the answer is above `limit` (RULES G3), and in no other case.  Both happen in one step: no two logins can take
+        the answer is above `limit` (rule G3), and in no other case.  Both happen in one step: no two logins can take
         the last place.
         """
 
     def renew(self, batch: Sequence[tuple[bytes, str, str, float]]) -> None:
         """(address, login, source, seconds ahead of now) each: an update of a live lease, never an insert (a revoked or
-        ended lease stays so), never a shortening (RULES G4).  No answer."""
+        ended lease stays so), never a shortening (rule G4).  No answer."""
 
     def charge(self, address: bytes, login: str, source: str, messages: int, recipients: int, span: float) -> None:
-        """Add to what a live lease has used (RULES G11).  No answer; nothing happens to a lease that is not there.
+        """Add to what a live lease has used (rule G11).  No answer; nothing happens to a lease that is not there.
 
         Counting starts anew with the first charge after `span` seconds have gone by since a count began.  A count ends
         with its span or its row, not with a new login.
@@ -144,7 +144,7 @@ class LeaseStore(Protocol):
 
     def watch(self, changed: Callable[[bytes | None], None] | None) -> None:
         """From now on call `changed` after grants, by whomever: with the address, or with None when all that is known
-        is that something may have changed; None stops it.  For those who wait (RULES G9): grants of this process are
+        is that something may have changed; None stops it.  For those who wait (rule G9): grants of this process are
         told at once, those of others within a tenth of a second.  There is one watcher; while there is none it costs
         nothing."""
 

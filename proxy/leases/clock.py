@@ -1,4 +1,4 @@
-"""The clock of the leases (RULES G8): a deadline must survive suspend, clock steps, restarts and reboots.
+"""The clock of the leases (rule G8): a deadline must survive suspend, clock steps, restarts and reboots.
 
 CLOCK_BOOTTIME counts the seconds since boot, suspend included, and can't be set; with the boot's id beside it a
 deadline can be stored and compared by every process of this boot.  CLOCK_MONOTONIC was rejected: it stops in suspend,

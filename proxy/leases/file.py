@@ -1,4 +1,4 @@
-"""The file of a SQLite lease store: opening it, locks, transactions, what is wrong with it (RULES N8).
+"""The file of a SQLite lease store: opening it, locks, transactions, what is wrong with it (rule N8).
 
 One `StoreFile` is one connection, used by one thread at a time; it must not cross a fork.
 
@@ -104,7 +104,7 @@ class StoreFile:
         return int(version)
 
     def never_wait(self) -> None:
-        """From now on a lock is StoreBusy at once: for the loop's reader (RULES N8)."""
+        """From now on a lock is StoreBusy at once: for the loop's reader (rule N8)."""
         with self._edge():
             self._db.execute("PRAGMA busy_timeout = 0")
 

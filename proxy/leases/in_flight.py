@@ -1,4 +1,4 @@
-"""Questions under way to a store that some other thread or machine answers, each answered once and in time (RULES G7).
+"""Questions under way to a store that some other thread or machine answers, each answered once and in time (rule G7).
 
 Promises: `then` is called once, at most `timeout` seconds (and a timer's grain) after it was asked; `landed` is called
 once, with what really came of it, however late; no more than WAITING_MAX are under way.  A write that got no answer in

@@ -1,4 +1,4 @@
-"""What has been charged to leases and can't be read yet (RULES G11): the file has it some milliseconds later.
+"""What has been charged to leases and can't be read yet (rule G11): the file has it some milliseconds later.
 
 A session that sends its next message meanwhile would be judged by what was before, and a fast one could send dozens
 over its budget.  So until a charge has landed the lease is shown with at least what it makes: what was read just before

@@ -1,4 +1,4 @@
-"""Open POP sessions keep their leases alive (RULES G4).
+"""Open POP sessions keep their leases alive (rule G4).
 
 A lease is made for `window`.  While the session that made it is open, it is renewed when less than `margin` is left,
 to `margin` ahead of now, and never past `max_age` after the login; so the leases of a worker that is killed end within
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .base import Key, LeaseStore
 
 MARGIN: Final = 60.0
-"""Seconds, RULES G4; half of the window where that is less."""
+"""Seconds, rule G4; half of the window where that is less."""
 _SPARE: Final = 0.75
 """Share of the margin below which a lease is renewed: a session writes once in a fourth of a margin, not every tick."""
 _PACE: Final = 1.0

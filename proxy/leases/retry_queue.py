@@ -1,4 +1,4 @@
-"""What a store could not be told yet: grants and renewals that wait for it to come back (RULES G7).
+"""What a store could not be told yet: grants and renewals that wait for it to come back (rule G7).
 
 Promises: at most LATE_MAX grants and as many renewals are kept, the newest per lease; each is asked for again every
 RETRY seconds until it is in the store or has ended, with the end that it would have had; what was revoked meanwhile

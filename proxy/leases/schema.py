@@ -67,6 +67,6 @@ SCHEMA: Final = len(STEPS)
 """PRAGMA user_version of a store that this code understands."""
 
 LEFT: Final = "min(CASE boot WHEN :boot THEN deadline - :now ELSE expires - :wall END, length)"
-"""Seconds left of a row of `lease`, given `StoreFile.times`; RULES G8."""
+"""Seconds left of a row of `lease`, given `StoreFile.times`; rule G8."""
 COUNT_LEFT: Final = "min(CASE boot WHEN :boot THEN count_deadline - :now ELSE count_expires - :wall END, count_length)"
 """Seconds left until what is charged to it is counted anew."""

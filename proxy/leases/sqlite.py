@@ -1,4 +1,4 @@
-"""Leases in a SQLite file, shared by the workers of one machine: the loop's side (RULES G5, G7, N8).
+"""Leases in a SQLite file, shared by the workers of one machine: the loop's side (rules G5, G7, N8).
 
 Look-ups are made in the loop's own thread, on a connection that never waits (5 to 10 µs; a thread and back costs 35 and
 more); everything else, and a look-up that meets a lock or an error, goes to the writer thread (`writer.py`), where

@@ -1,10 +1,10 @@
-"""The lease table in SQLite: its statements, synchronous (RULES G4, G8, G11).
+"""The lease table in SQLite: its statements, synchronous (rules G4, G8, G11).
 
 Three users: the writer thread of a worker (`writer.py`), the loop's reader (`sqlite.py`, `read_only`), and the command
 line when no daemon runs.
 
 A row is on the time line of its `boot`; a row of another boot is measured by the wall clock, and never counts for more
-than its own length (RULES G8).  Opening moves such rows to this boot's line in one transaction, so that later steps of
+than its own length (rule G8).  Opening moves such rows to this boot's line in one transaction, so that later steps of
 the wall clock can't touch them.  The end of a count of messages is kept in the same way.
 
 A look-up reads all rows of its address: 7 µs for one login, 2.4 ms for a thousand behind one NAT.
@@ -125,7 +125,7 @@ class LeaseTable(StoreFile):
         return self.write(Term.starting(self.clock, address, login, source, window))
 
     def write(self, term: Term) -> int:
-        """Start the lease anew, even if that shortens it (RULES G4), unless its login would be one too many there; the
+        """Start the lease anew, even if that shortens it (rule G4), unless its login would be one too many there; the
         answer of `LeaseStore.grant`.  With a limit only within `transaction`: counting and writing are one step."""
         return self._write(_GRANT, term)
 
@@ -135,7 +135,7 @@ class LeaseTable(StoreFile):
             self._write(_GRANT_LATE, term)
 
     def renew(self, terms: Iterable[Term]) -> None:
-        """Move the ends of live leases further: never an insert, never a shortening (RULES G4)."""
+        """Move the ends of live leases further: never an insert, never a shortening (rule G4)."""
         for term in terms:
             self.run(_RENEW, self._row(term))
 

@@ -102,7 +102,7 @@ class UsageRecorder:
             self._add((address, login, protocol, tls))
 
     def would_refuse(self, address: bytes, login: str, protocol: str) -> None:
-        """A recipient that mode "shadow" let pass (RULES G12)."""
+        """A recipient that mode "shadow" let pass (rule G12)."""
         self._add((address, login, protocol, "refused"))
 
     def unleased(self, address: bytes, login: str, protocol: str, why: str) -> None:

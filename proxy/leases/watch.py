@@ -1,4 +1,4 @@
-"""Telling those who wait that a lease may have appeared in a SQLite store (RULES G9).
+"""Telling those who wait that a lease may have appeared in a SQLite store (rule G9).
 
 Promises: grants of this process are told as soon as they are committed; a commit of anybody else is told within
 `PACE`, by one look a tenth of a second at a figure in shared memory (`PRAGMA data_version`, 4 µs), and only while
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PACE: Final = 0.1
-"""Seconds, RULES G9."""
+"""Seconds, rule G9."""
 
 
 class Watch:

@@ -1,4 +1,4 @@
-"""The writer thread of a SQLite lease store: it opens, writes, waits for locks, purges and mends (RULES G5, N8).
+"""The writer thread of a SQLite lease store: it opens, writes, waits for locks, purges and mends (rules G5, N8).
 
 Promises: whatever waits when the thread is free shares one commit, and the answers of one commit go back to the loop
 with one wake-up; an answer to a write is given after its COMMIT; an error of SQLite or the file system answers the
@@ -177,7 +177,7 @@ class Writer:
 
     def _purge_all(self) -> None:
         """Leave nothing that has ended: after a reboot a row counts by the wall clock, and if that was set back since
-        the lease began, it would live again (RULES G8).  A crash leaves what ended since the last purge."""
+        the lease began, it would live again (rule G8).  A crash leaves what ended since the last purge."""
         if self._table is not None and not self._reopen:
             with contextlib.suppress(Exception):
                 while self._table.purge(_PURGE_MAX) == _PURGE_MAX:

@@ -2,7 +2,7 @@
 
 `check_policy_service` in `smtpd_relay_restrictions`, before `reject_unauth_destination`: a client is judged as one that
 sends to the outside here, by [gate].  Yes is `OK`; no is `DUNNO`, so that Postfix's own restrictions have the last
-word; "can't tell" is `DEFER_IF_REJECT`, which changes nothing for Postfix's own domains (RULES G7: never refused for
+word; "can't tell" is `DEFER_IF_REJECT`, which changes nothing for Postfix's own domains (rule G7: never refused for
 good).  `local_domains` count for nothing: which domains a Postfix receives mail for is its own knowledge.
 
 Does not: hold an answer for patience, or charge budgets, since what became of a message is not told.  A request that
@@ -65,7 +65,7 @@ class PolicyService:
         question = RelayAsked(attributes.get("sender", ""), attributes.get("recipient", ""))
 
         def judged(verdict: Verdict, seconds: float) -> None:
-            # What is allowed only because we watch (RULES G12) is nothing that another server may rely on.
+            # What is allowed only because we watch (rule G12) is nothing that another server may rely on.
             outcome = Outcome.REFUSE if verdict.shadowed else verdict.outcome
             what = ("client", attributes["client_address"]), ("sender", question.sender)
             words = (*what, ("recipient", question.recipient), ("verdict", outcome.value), ("why", verdict.why))

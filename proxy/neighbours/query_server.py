@@ -2,7 +2,7 @@
 
 A `StreamDoor` (TCP or unix) takes connections with any number of requests each, a `DatagramDoor` (UDP) one request a
 packet.  What requests mean is the `QueryHandler`'s: neighbours/whoson_server.py, neighbours/postfix_policy.py.  All
-workers share the inherited sockets (RULES N4), each answers what it happens to take.
+workers share the inherited sockets (rule N4), each answers what it happens to take.
 
 asyncio's streams and a task for each connection, unlike net/sockets/leg.py: such connections are few and long, a
 question is rare, and popgate itself is the other end of the dialogue.
@@ -38,7 +38,7 @@ CONNECTIONS: Final = 1000
 IDLE: Final = 360.0
 """Seconds for the next request, from the last answer: Postfix lets go of an idle connection after 300 by itself."""
 _TURN: Final = 16
-"""Connections or datagrams taken in one turn of the loop (as RULES N4 has it for clients)."""
+"""Connections or datagrams taken in one turn of the loop (as rule N4 has it for clients)."""
 _PAUSE: Final = 0.2
 """Seconds without accepting when descriptors or memory have run out."""
 _CHUNK: Final = 4096

@@ -1,7 +1,7 @@
 """Other servers are told again of a login while its POP session is open.
 
 A whoson server forgets a LOGIN after a time of its own, which nobody tells us: the C daemon after five minutes,
-gowhoson after thirty.  Our lease lives on with the session (RULES G4), so theirs must, too: every `EVERY` seconds,
+gowhoson after thirty.  Our lease lives on with the session (rule G4), so theirs must, too: every `EVERY` seconds,
 never past `max_age` after the login.  The end of a session tells nothing: what they know runs out by itself.
 """
 

@@ -1,7 +1,7 @@
 """popgate as a client of whoson servers: asks them before it refuses, tells them of logins.
 
 `ask` puts a QUERY to all servers of `[whoson] ask` at once, and the first yes decides; no is the answer when all have
-said it.  If one could not be asked, nobody knows: the policy then defers (RULES G7), as Exim does.  What they say makes
+said it.  If one could not be asked, nobody knows: the policy then defers (rule G7), as Exim does.  What they say makes
 no lease here, and is told to nobody: two popgates that ask and tell each other keep nothing alive between them.
 
 `tell` sends a LOGIN to the servers of `[whoson] tell`, without waiting for it.  A record lives there as long as that

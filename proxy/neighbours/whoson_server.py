@@ -3,7 +3,7 @@
 QUERY is answered from the lease store, and from nowhere else: never from what other servers say (`[whoson] ask`), so
 that two that ask each other go in no circle, and keep nothing alive between them.
 
-LOGIN makes a lease of source "whoson" for `[gate] window` (RULES G1), by the rules of any login (G3); it is told to no
+LOGIN makes a lease of source "whoson" for `[gate] window` (rule G1), by the rules of any login (G3); it is told to no
 other server.  LOGOUT ends every lease of the address, as it does everywhere in this protocol: it comes when an address
 is given back (a dial-up line, a VPN) and may belong to somebody else the next moment.  Rejected: ending only what
 whoson made, since a QUERY after it would still say yes.
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .query_server import Peer
 
 WHOSON: Final = "whoson"
-"""The source of a lease that a LOGIN made (RULES G1)."""
+"""The source of a lease that a LOGIN made (rule G1)."""
 NOBODY: Final = "(whoson)"
 """The login of such a lease where the LOGIN named none."""
 

@@ -1,6 +1,6 @@
 """Which addresses are this machine's own.
 
-Asked for two reasons: a login from one of popgate's own addresses makes no lease (RULES G3), and an upstream that is
+Asked for two reasons: a login from one of popgate's own addresses makes no lease (rule G3), and an upstream that is
 popgate itself would be a loop (N10).  The kernel is asked which way it would send (nothing is sent): to an address of
 its own it sends from that very address.  That knows aliases, containers and addresses that came later; a list read at
 start would not.  A bind was rejected: under net.ipv4.ip_nonlocal_bind, which machines that share an address by VRRP

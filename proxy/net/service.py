@@ -72,7 +72,7 @@ class Shared:
     closed: Callable[[Link | BalancerCheck], None]
     """Called once at the end of every link and probe."""
     leased: Callable[[Link, Key], None]
-    """Called when a POP session with a lease opens: it keeps the lease alive (RULES G4)."""
+    """Called when a POP session with a lease opens: it keeps the lease alive (rule G4)."""
     left: Callable[[Link], None]
     """Called when the client of an open mailbox has said its last: it keeps nothing alive any more."""
     notes: UsageRecorder

@@ -1,4 +1,4 @@
-"""Deadlines of all links of a worker, on one coarse tick (RULES N3).
+"""Deadlines of all links of a worker, on one coarse tick (rule N3).
 
 Links wait for a handful of durations (the [limits]), so a deadline is an entry at the end of the list of its duration:
 every list is in order of time by itself, and a tick looks at list heads only.  No timer handle per session, no heap.

@@ -8,7 +8,7 @@ One right of root's may be kept, CAP_NET_RAW: connections from the clients' own 
 (net/upstream/transparent.py).  Where systemd or somebody else gives it to `user` (AmbientCapabilities=CAP_NET_RAW),
 popgate need not be root for that.
 
-The command line becomes `user` too before it touches a store that no daemon has open (RULES N8), and `check` and
+The command line becomes `user` too before it touches a store that no daemon has open (rule N8), and `check` and
 `selftest` for a moment (`as_user`), since what root can open proves nothing.
 """
 

@@ -1,4 +1,4 @@
-"""The log file, looked after by the supervisor alone (RULES N11): rotated by size, opened anew where it was moved.
+"""The log file, looked after by the supervisor alone (rule N11): rotated by size, opened anew where it was moved.
 
 A file above `SIZE` becomes FILE.1, that one FILE.2 ... up to FILE.7; then every process opens FILE anew.  Until a
 worker does, it writes to the file that it has, so no line is lost.  The same when somebody else moved or removed the

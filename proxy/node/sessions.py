@@ -49,7 +49,7 @@ def kick(links: Iterable[Link | BalancerCheck], id_: str) -> Message:
 
 
 def leave_shadow(links: Iterable[Link | BalancerCheck], services: Mapping[str, Service]) -> None:
-    """Where a listener enforces now, living sessions do so, too, though else they keep their configuration (RULES N7):
+    """Where a listener enforces now, living sessions do so, too, though else they keep their configuration (rule N7):
     its servers may have been found to relay for us (G12), and a session may last for hours."""
     for link in links:
         if isinstance(link, Link) and services[link.service.name].policy.gate.mode == "enforce":

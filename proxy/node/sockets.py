@@ -1,4 +1,4 @@
-"""The listening sockets of this node, one for each bind, inherited by all workers (RULES N4).
+"""The listening sockets of this node, one for each bind, inherited by all workers (rule N4).
 
 Some may come from systemd (activation.py).  A listener that has sockets of its name (FileDescriptorName=) gets these,
 whatever their addresses, and binds nothing itself.  A socket whose name is no listener's takes the place of the bind
@@ -35,7 +35,7 @@ class ListeningSocket:
     listener: str
     sock: socket.socket
     kept: bool = False
-    """Whether systemd keeps it open when we end: then those who wait in its queue are our successor's (RULES N6)."""
+    """Whether systemd keeps it open when we end: then those who wait in its queue are our successor's (rule N6)."""
 
     def address(self) -> tuple[str, int]:
         """Host and port, as the kernel has them."""

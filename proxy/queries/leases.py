@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Answer = dict[str, Any]
 
 ADMIN_LOGIN: Final = "(admin)"
-"""Login of a lease that the administrator made (RULES G1), where he names none."""
+"""Login of a lease that the administrator made (rule G1), where he names none."""
 
 
 def listed(found: list[Lease] | StoreUnavailable, limit: int | None = None) -> Answer:

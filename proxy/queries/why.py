@@ -46,13 +46,13 @@ class Explanation:
 
 
 def places(config: Config, address: bytes) -> list[str]:
-    """What leases of this address are for, by any gate (RULES G2)."""
+    """What leases of this address are for, by any gate (rule G2)."""
     gates = {listener.gate for listener in config.listeners.values()} | {config.gate}
     return sorted({shown(_policy(config, gate).place(address)) for gate in gates})
 
 
 def unleasable(config: Config, address: bytes) -> str:
-    """Why, by some gate, no login from there makes a lease (RULES G3); empty where it does."""
+    """Why, by some gate, no login from there makes a lease (rule G3); empty where it does."""
     gates = {listener.gate for listener in config.listeners.values()} | {config.gate}
     return next(iter(sorted(filter(None, [_policy(config, gate).nobodys(address) for gate in gates]))), "")
 

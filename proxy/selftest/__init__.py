@@ -11,7 +11,7 @@ bounded.
 
 Every server is asked at the same time, and told in the order of the configuration.
 
-Not here: the configuration itself (`popgate check`); the probe that `mode = "shadow"` repeats at each start (RULES
+Not here: the configuration itself (`popgate check`); the probe that `mode = "shadow"` repeats at each start (rule
 G12), which can use `smtp.Smtp` when it comes.
 """
 
@@ -76,7 +76,7 @@ def servers_of(config: Config) -> Iterator[Server]:
 
 
 def _checking(config: Config) -> set[str]:
-    """Upstreams that check passwords (RULES G15)."""
+    """Upstreams that check passwords (rule G15)."""
     listeners = config.listeners.values()
     return {one.gate.auth_upstream for one in listeners if one.protocol == "smtp" and one.gate.auth == "pop3"}
 

@@ -2,7 +2,7 @@
 
 Promises to change nothing: a store that exists is written to in a transaction that is rolled back; one that does not
 exist is not made, only its folder is looked at; a port is bound for an instant and never listened on.  The store is
-looked at as `user`, as the running popgate will do it (RULES N8): a store that root can write proves nothing.
+looked at as `user`, as the running popgate will do it (rule N8): a store that root can write proves nothing.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def inspect(config: Config) -> Iterator[Findings]:
 
 
 def bound(config: Config) -> frozenset[tuple[str, int]]:
-    """Every address and port at which popgate listens, as far as the configuration fixes it (RULES N10)."""
+    """Every address and port at which popgate listens, as far as the configuration fixes it (rule N10)."""
     ends = [end for listener in config.listeners.values() for end in listener.bind if end.port]
     return frozenset((shown(packed(end.host)), end.port) for end in ends)
 

@@ -5,7 +5,7 @@ that is, make popgate an open relay: the only finding here that must never be ov
 are tried are random, so the attempt shows as one failed login in the server's log.
 
 RFC 1939, RFC 2449 (CAPA), RFC 2595 (STLS), RFC 5034 (SASL).  Lines and statuses are read by wire/pop3.py, as strictly
-as popgate itself does it (RULES P3).
+as popgate itself does it (rule P3).
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ async def interrogate(pop3: Pop3, found: Findings, checks: bool = False) -> None
 
 
 def _can_check(offers: dict[str, list[str]], taken: bool, found: Findings) -> None:
-    """Whether passwords can be tried here: popgate has them, and no APOP or challenge could use them (RULES G15)."""
+    """Whether passwords can be tried here: popgate has them, and no APOP or challenge could use them (rule G15)."""
     found.about("AUTH")
     if offers and "USER" not in offers:
         found.fail('offers no USER: passwords can\'t be checked here; take auth = "upstream" or "off"')

@@ -1,8 +1,8 @@
 """One server of an upstream: reached, secured as configured, asked what it is.
 
 TLS is what popgate itself uses (net/tls/contexts.py).  Where it fails, a second connection looks at the certificate
-without checking it, for the `tls_pin` to paste; over that one nothing is said (RULES N9).  An address at which popgate
-listens is not even connected to (RULES N10); a loop through a third machine can't be seen here, since popgate's
+without checking it, for the `tls_pin` to paste; over that one nothing is said (rule N9).  An address at which popgate
+listens is not even connected to (rule N10); a loop through a third machine can't be seen here, since popgate's
 greeting is its upstream's.
 """
 

@@ -1,4 +1,4 @@
-"""What the shared lease store (Redis or Valkey) is, for the self-test (RULES N8).
+"""What the shared lease store (Redis or Valkey) is, for the self-test (rule N8).
 
 One connection of redis-py, a few questions, nothing written: reachable, version, not a replica, not a cluster, never
 evicts (a lease that the server throws away is a wrong 554), what a crash of it costs.  Its clock needs no look: all

@@ -3,7 +3,7 @@
 It is greeted according to the health of the upstream, which somebody else knows (net/upstream/upstream.py): no upstream
 connection is made for it, so that an appliance is not asked by every balancer and every node every few seconds.  What
 health checks say is answered by fixed texts; anything else is no health check and ends it, so nobody can log in, send
-or relay here (RULES N1).  A server that is not healthy says so in its greeting and closes: a check that waits for
+or relay here (rule N1).  A server that is not healthy says so in its greeting and closes: a check that waits for
 `+OK` would otherwise wait until its own time is up.
 
 TLS is not offered within: who wants it checks the port with implicit TLS.

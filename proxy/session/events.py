@@ -66,7 +66,7 @@ class PasswordGiven:
 
 @dataclass(frozen=True, slots=True)
 class UnannouncedAsked:
-    """Another connection to the upstream is wanted, one that does not show the client's address (RULES S12), on which
+    """Another connection to the upstream is wanted, one that does not show the client's address (rule S12), on which
     these lines have been said and accepted.  Answer: `moved(offer)`: its reply to EHLO (empty for HELO), or None where
     there is no such connection."""
 
@@ -88,7 +88,7 @@ class Refused:
 @dataclass(frozen=True, slots=True)
 class Relayed:
     """A message with at least one recipient that is not local has its final reply, or will get none: the audit trail
-    (RULES N11)."""
+    (rule N11)."""
 
     sender: str
     recipients: tuple[str, ...]
@@ -168,7 +168,7 @@ class Session(Protocol):
 
     @property
     def untouched(self) -> bool:
-        """All of what is streaming passes, and nobody looks at it (RULES P5)."""
+        """All of what is streaming passes, and nobody looks at it (rule P5)."""
 
     def client_bytes(self, data: bytes) -> None: ...
     def upstream_bytes(self, data: bytes) -> None: ...

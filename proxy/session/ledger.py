@@ -5,7 +5,7 @@ answered there, others are answered by us.  `Ledger` keeps one entry for each, s
 injected 554 waits until the upstream has answered what came before it.  A run of commands of one kind is one entry
 that stands for as many replies (`Expected.count`), not an object a reply: a hundred recipients come at once.
 
-It is bounded (DESIGN promise 6): `full` tells the session to use no more commands until replies have gone out.  It
+It is bounded (promise 6): `full` tells the session to use no more commands until replies have gone out.  It
 knows no protocol; what an entry expects is whatever the session put there.
 """
 

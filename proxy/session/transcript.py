@@ -3,7 +3,7 @@
 Four kinds of line, by who speaks to whom: `C>` the client to us, `>U` we to the upstream, `U>` the upstream to us, `>C`
 we to the client.  Message bodies and what is in mailboxes are counted.
 
-What could be a password is never text (DESIGN promise 7).  The rule is an allow-list: a client's line is shown if its
+What could be a password is never text (promise 7).  The rule is an allow-list: a client's line is shown if its
 verb is one that carries none.  Of PASS, APOP and AUTH the verb is shown, with the name or the mechanism; a line inside
 an AUTH exchange, and one that is no command (a client that goes on with its password after a 504), only as a count.
 Servers quote what they did not like: replies to a login are shown by their codes alone, unless the text is one of our

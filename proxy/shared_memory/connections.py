@@ -1,4 +1,4 @@
-"""How many connections the node has, in all and from each address, in memory that its workers share (RULES N5).
+"""How many connections the node has, in all and from each address, in memory that its workers share (rule N5).
 
 Of each worker: its connections, heartbeats of its loop, and how many leases it owes the store (leases/base.py).
 Connections by address, and open POP sessions by login, are counted as shared_memory/count_sketch.py does.

@@ -1,4 +1,4 @@
-"""How many there are of each of very many things, counted in memory that the workers of a node share (RULES N5).
+"""How many there are of each of very many things, counted in memory that the workers of a node share (rule N5).
 
 Each worker writes only its own slot, so nothing is locked; a sum over the slots is the node's figure.  Things (an
 address, a login) are hashed with a secret into `CELLS` counters, twice, and the smaller sum counts: two things that

@@ -1,4 +1,4 @@
-"""Failed logins of each address within the last ten minutes, of all workers (RULES G13).
+"""Failed logins of each address within the last ten minutes, of all workers (rule G13).
 
 Counted in halves of `SPAN`: the present and the one before, so that a count is of the last five to ten minutes and
 costs no list of times.  A worker clears its own halves as time goes by.

@@ -1,4 +1,4 @@
-"""The last recipients that the gate refused, of all workers, for the status page: in memory that they share (RULES N5).
+"""The last recipients that the gate refused, of all workers, for the status page: in memory that they share (rule N5).
 
 A worker keeps its own last `KEPT` in a list, and with its figures (metrics.py) shows them ten times a second, if there
 are new ones, as JSON in a part of the memory that only it writes.  A number before the text is odd while it is written,

@@ -1,7 +1,7 @@
 """IP addresses and networks in binary form.
 
 An address in popgate is `bytes`: 4 octets for IPv4, 16 for IPv6, and v4-mapped IPv6 (::ffff:192.0.2.1) is the IPv4
-address it maps, so that a login over a dual-stack socket and a message over an IPv4 socket have one key (RULES G2).
+address it maps, so that a login over a dual-stack socket and a message over an IPv4 socket have one key (rule G2).
 Text is read here once, strictly, and written here for people; nothing else compares addresses as text.
 
 Promises: one address has one binary form; only v4-mapped is folded (not IPv4-compatible, 6to4, NAT64 or Teredo, which

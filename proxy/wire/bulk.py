@@ -2,7 +2,7 @@
 
 Almost every client says the same: upper case, no white space too many, brackets, letters and digits in the address.
 What matches here is a command that path.py, esmtp.py and session/smtp/envelope.py take, too, and would write in this
-very form, octet for octet; its local part can't route (RULES G16), and no octet of it ends a line.  A property test
+very form, octet for octet; its local part can't route (rule G16), and no octet of it ends a line.  A property test
 holds that (tests/properties/test_smtp_bulk.py).  The forms are narrower than the grammar wherever it makes them
 simpler.
 

@@ -11,7 +11,7 @@ ALPN, and which the OpenSSL 0.9.8 of old printers sends; it is for OpenSSL to ju
 
 Not here: the verdict and the alert (net/tls/client_hello.py); anything that depends on the version or the ciphers.
 
-RFC 8446 4.1.2 and 5.1 (the same layout since RFC 2246), RFC 6066 3 (server_name), RFC 7301 3.1 (ALPN); RULES S11.
+RFC 8446 4.1.2 and 5.1 (the same layout since RFC 2246), RFC 6066 3 (server_name), RFC 7301 3.1 (ALPN); rule S11.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-r"""The body of a message on its way from client to upstream: where it ends, so that both sides agree (RULES S8).
+r"""The body of a message on its way from client to upstream: where it ends, so that both sides agree (rule S8).
 
 Promises, whatever the client sends and however it is cut into chunks:
   - the end of data is CRLF.CRLF and nothing else (RFC 5321 4.1.1.4; the CRLF of the DATA line counts as the first

@@ -1,8 +1,8 @@
 """What EHLO offers and what may stand behind the paths of MAIL and RCPT (RFC 1869's service extensions).
 
 `Offer` is what an upstream's reply to EHLO offers, cut to what popgate carries; `edited` writes the reply that the
-client gets (RULES S7).  `mail_parameters` and `rcpt_parameters` check and rewrite parameters: an allow-list, each with
-a grammar of its own, each only when the upstream offered its extension, each once (RULES S2).  Values in xtext are
+client gets (rule S7).  `mail_parameters` and `rcpt_parameters` check and rewrite parameters: an allow-list, each with
+a grammar of its own, each only when the upstream offered its extension, each once (rule S2).  Values in xtext are
 decoded, searched for control octets and encoded again, so that `+0D+0A` can't end a command in a server that decodes
 early.
 
@@ -156,7 +156,7 @@ def _rewritten(
     if own_auth:
         written.pop(b"AUTH", None)
     elif not authenticated and b"AUTH" in written:
-        written[b"AUTH"] = b"AUTH=<>"  # only a session that the upstream authenticated may name an identity (RULES S2)
+        written[b"AUTH"] = b"AUTH=<>"  # only a session that the upstream authenticated may name an identity (rule S2)
     return b"".join([b" " + word for word in written.values()])
 
 

@@ -2,7 +2,7 @@
 
 `LineBuffer` cuts what a client sends into lines.  A line ends in CRLF and in nothing else (RFC 5321 2.3.8, RFC 1939
 3): a CR, LF or NUL anywhere else stays *inside* the line, where `is_clean` tells the session that no server can be
-trusted to read it as we do (RULES S1, P2).
+trusted to read it as we do (rules S1, P2).
 
 It promises to hold at most `limit` octets of an unfinished line plus what one `feed` brought, and to take time linear
 in what it was fed.  A longer line is swallowed up to its CRLF and reported once, as `TOO_LONG`: the tail of a long

@@ -2,12 +2,12 @@
 
 `parse` takes the argument of MAIL or RCPT behind its colon and returns a `Path` with the parts that the gate judges
 and the one text that is sent on.  The text is written from the parts, so that an octet that the grammar did not
-account for can't reach the upstream (RULES S2), and server and gate can't read two addresses out of one (reference:
+account for can't reach the upstream (rule S2), and server and gate can't read two addresses out of one (reference:
 the recipients that Postfix, Exim and Sendmail were seen to read differently).
 
 The grammar is RFC 5321 4.1.2 (RFC 6531 3.3 for UTF-8) with these kindnesses to old clients: a space after the colon, a
 dot-string address without brackets, a trailing dot behind the domain, an underscore in a label.  A quoted local part
-is unescaped and written quoted again only if its content needs it (RULES G16).  Not taken: comments, white space
+is unescaped and written quoted again only if its content needs it (rule G16).  Not taken: comments, white space
 inside, several addresses, doubled brackets, brackets within quotes.
 
 Whether a domain is local is told by wire/recipients.py; parameters behind the path are wire/esmtp.py.
@@ -50,7 +50,7 @@ class Path(NamedTuple):
     domain: bytes
     """The domain, without a trailing dot; empty when there is none."""
     routed: bool = False
-    """A source route or an address literal: never local (RULES G16)."""
+    """A source route or an address literal: never local (rule G16)."""
 
 
 NULL = Path(b"", b"", b"")

@@ -1,7 +1,7 @@
 """POP3 on the wire: command lines, replies, the capability list (RFC 1939, 2449, 5034).
 
-Before the login popgate reads both sides; after it nothing here is used (RULES P5).  A reply is exact: `+OK` or
-`-ERR`, upper case, then a space or the end of the line (RULES P3): a server that says `+OKAY` has not said `+OK`.
+Before the login popgate reads both sides; after it nothing here is used (rule P5).  A reply is exact: `+OK` or
+`-ERR`, upper case, then a space or the end of the line (rule P3): a server that says `+OKAY` has not said `+OK`.
 
 The capability list that the client gets is the upstream's, without what popgate can't carry or answers itself (STLS,
 SASL mechanisms that are not on the allow-list, XCLIENT).  Unlike EHLO it is edited by removal: capabilities describe
@@ -16,7 +16,7 @@ from enum import Enum
 from ..errors import ProtocolError
 from .sasl import MECHANISMS
 
-MAX_LINE = 8192  # octets of a command, RULES P2; RFC 2449 asks for 255, tokens in PASS are longer
+MAX_LINE = 8192  # octets of a command, rule P2; RFC 2449 asks for 255, tokens in PASS are longer
 MAX_REPLY_LINE = 4096  # octets; RFC 2449 4 allows 512
 MAX_REPLY_LINES = 200  # of a multi-line reply before the login (CAPA, LANG)
 
@@ -36,7 +36,7 @@ _STATUSES = {said.value: said for said in Status}
 
 
 def has_control(line: bytes) -> bool:
-    """Whether a line holds an octet below 0x20 or 0x7F: no command does (RULES P2)."""
+    """Whether a line holds an octet below 0x20 or 0x7F: no command does (rule P2)."""
     return _CONTROL.search(line) is not None
 
 

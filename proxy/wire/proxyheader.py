@@ -14,7 +14,7 @@ addresses there.  Datagrams are refused: this is a TCP connection.
 
 Not here: who may send a header, and reading it off a socket (net/accept/proxy_header.py).
 
-https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt, sections 2.1 and 2.2; RULES N1.
+https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt, sections 2.1 and 2.2; rule N1.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which recipients are local: the domain against the configured ones, and routing in the local part (RULES G16).
+"""Which recipients are local: the domain against the configured ones, and routing in the local part (rule G16).
 
 Promises: a domain is local only if it is, octet for octet, one that the administrator named, after ASCII case
 folding, one trailing dot dropped, and U-labels written as A-labels by RFC 3492.  Nothing else is mapped: no
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _DOMAIN_LIMIT = 255  # octets, RFC 5321 4.5.3.1.2
 _LABEL = re.compile(rb"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")  # RFC 5321 4.1.2 sub-domain, RFC 1035 2.3.4 length
-_ROUTING = b'%!@:;,()<>[]\\"'  # percent hack, bang path, source route, DECnet, group, comment, include (RULES G16)
+_ROUTING = b'%!@:;,()<>[]\\"'  # percent hack, bang path, source route, DECnet, group, comment, include (rule G16)
 
 
 class LocalDomains:

@@ -1,7 +1,7 @@
 """SMTP replies out of what an upstream sends (RFC 5321 4.2), and the ones popgate itself gives.
 
 `ReplyBuffer` cuts the stream into whole replies, multi-line ones in one piece, so that nothing of ours can land inside
-one. It is strict (RULES S6): three ASCII digits from 200 to 599, a space, a hyphen or the end of the line behind them,
+one. It is strict (rule S6): three ASCII digits from 200 to 599, a space, a hyphen or the end of the line behind them,
 the same code on every line, CRLF, no CR, LF or NUL elsewhere, at most 100 lines and 64 KiB.  Anything else is a
 `ProtocolError`: an upstream whose replies can be read in two ways can make client and proxy count differently.
 
@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from ..errors import ProtocolError
 
-MAX_LINES = 100  # RULES S6; the longest EHLO replies in the field have about 20
-MAX_OCTETS = 65536  # RULES S6: of one reply, all its lines together
+MAX_LINES = 100  # rule S6; the longest EHLO replies in the field have about 20
+MAX_OCTETS = 65536  # rule S6: of one reply, all its lines together
 _MAX_KNOWN = 256  # replies that are remembered whole: an upstream says the same few all day
 _MAX_KNOWN_OCTETS = 1024  # of one of them; a long reply to EHLO has 400
 
@@ -151,7 +151,7 @@ def _remembered(reply: Reply) -> Reply:
 
 
 def fold(reply: Reply) -> bytes:
-    """A multi-line greeting as one line: HAProxy's smtpchk takes `220-` for a dead server (RULES S6)."""
+    """A multi-line greeting as one line: HAProxy's smtpchk takes `220-` for a dead server (rule S6)."""
     if reply.octets[3:4] == b" ":
         return reply.octets
     first, _, _ = reply.octets.partition(b"\r\n")

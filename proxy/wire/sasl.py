@@ -1,6 +1,6 @@
 """The SASL exchange as popgate overhears it, in SMTP (RFC 4954) and POP3 (RFC 5034).
 
-`MECHANISMS` is the allow-list (RULES S10): mechanisms that prove a password or token to the upstream and that send
+`MECHANISMS` is the allow-list (rule S10): mechanisms that prove a password or token to the upstream and that send
 nothing but base64 lines.  ANONYMOUS and EXTERNAL would give a lease to everybody; GSSAPI and NTLM may put a security
 layer on the connection that popgate can't see through.
 
@@ -20,7 +20,7 @@ MECHANISMS = frozenset(
     {b"PLAIN", b"LOGIN", b"CRAM-MD5", b"SCRAM-SHA-1", b"SCRAM-SHA-256", b"XOAUTH2", b"OAUTHBEARER"},
 )
 MAX_LINE = 12288  # octets of one line, RFC 4954 4
-MAX_ROUNDS = 10  # RULES S10: SCRAM needs 3, LOGIN 2
+MAX_ROUNDS = 10  # rule S10: SCRAM needs 3, LOGIN 2
 MAX_LOGIN = 256  # octets of a login that is kept; a longer one is cut, with a mark that no real login ends in
 
 _CONTROL = re.compile(rb"[\0-\x1f\x7f]")
@@ -82,7 +82,7 @@ class PasswordExchange:
 
     MECHANISMS: Final = frozenset({b"LOGIN", b"PLAIN"})
     MAX: Final = 255
-    """Octets of a login, and of a password (RULES G15)."""
+    """Octets of a login, and of a password (rule G15)."""
 
     __slots__ = ("_given", "_plain", "_whom", "login", "password")
 
@@ -115,7 +115,7 @@ class PasswordExchange:
 
     @property
     def plausible(self) -> bool:
-        """Whether login and password may stand in POP3 commands (RULES G15), for who says them and for nobody else: to
+        """Whether login and password may stand in POP3 commands (rule G15), for who says them and for nobody else: to
         act for another is not in a POP3 login's power."""
         if self._whom not in (b"", self.login):
             return False

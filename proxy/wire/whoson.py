@@ -35,7 +35,7 @@ MAX_REQUEST: Final = 2048
 MAX_WRITTEN: Final = 511
 """Octets of a request or reply that is written: the C programs' buffers less one."""
 MAX_NAME: Final = 255
-"""Octets of a name that is taken from a LOGIN, as of any login (RULES G15)."""
+"""Octets of a name that is taken from a LOGIN, as of any login (rule G15)."""
 MAX_NAME_WRITTEN: Final = 127
 """Octets of a name in a LOGIN that is written: the C daemon keeps 128 with their end."""
 

@@ -1,4 +1,4 @@
-"""The agent, asked by a real HAProxy: what it makes of `ready`, of a share, of `down` and of `drain` (RULES N6)."""
+"""The agent, asked by a real HAProxy: what it makes of `ready`, of a share, of `down` and of `drain` (rule N6)."""
 
 from __future__ import annotations
 

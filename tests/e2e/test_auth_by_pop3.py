@@ -1,4 +1,4 @@
-"""auth = "pop3": AUTH for an appliance that has none, with clients that we did not write (RULES G15).
+"""auth = "pop3": AUTH for an appliance that has none, with clients that we did not write (rule G15).
 
 In front of Dovecot, which checks the passwords, and Postfix, which knows no AUTH; two workers.
 """

@@ -1,4 +1,4 @@
-"""The real HAProxy in front of popgate, configured as we ship it (RULES N1, G3)."""
+"""The real HAProxy in front of popgate, configured as we ship it (rules N1, G3)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Real clients, a real Dovecot and a real Postfix: refused before the login, accepted after it, every octet in place.
 
-All clients come from 127.0.0.1, so each test has a gate of its own.  DESIGN promises 1, 2 and 5.
+All clients come from 127.0.0.1, so each test has a gate of its own.  promises 1, 2 and 5.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The gate's keys as users meet them, on two workers and one SQLite file: patience, senders, budgets, suspicion.
 
-RULES G2, G3, G6, G9, G10, G11, G13, on the real program, in front of the sample appliance.  AUTH checked by POP3:
+rules G2, G3, G6, G9, G10, G11, G13, on the real program, in front of the sample appliance.  AUTH checked by POP3:
 test_auth_by_pop3.py.
 """
 

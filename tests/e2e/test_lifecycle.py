@@ -1,6 +1,6 @@
 """Starting, draining, reloading, dying workers, restarts, upstreams that are down.
 
-DESIGN promises 3, 4, 7 and 8, RULES N5 to N7, and what bad input gets.
+promises 3, 4, 7 and 8, rules N5 to N7, and what bad input gets.
 """
 
 from __future__ import annotations

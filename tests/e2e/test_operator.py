@@ -1,6 +1,6 @@
 """popgate as its administrator meets it: processes, signals, reloads, users, the command line.
 
-RULES G1, G3, G4, N4 to N8, on the real program.  Starting, draining and reloading in the common case:
+rules G1, G3, G4, N4 to N8, on the real program.  Starting, draining and reloading in the common case:
 test_lifecycle.py.
 """
 

@@ -1,4 +1,4 @@
-"""A pool under load while everything happens to it (DESIGN promises 2, 3, 8; RULES G5, G7, N6, N7).
+"""A pool under load while everything happens to it (promises 2, 3, 8; rules G5, G7, N6, N7).
 
 The real HAProxy, Redis, Dovecot and Postfix, two nodes of two workers, configured as we ship it (support/pool.py).
 Users log in and send without a break (support/load.py) while the configuration is reloaded, a node dies, the other one

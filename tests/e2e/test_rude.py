@@ -1,6 +1,6 @@
 """Clients that behave badly, as printers, scanners and scripts do: they are served all the same.
 
-RULES P4, P5, S1, S5 and S9.
+rules P4, P5, S1, S5 and S9.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Two nodes, one Redis: shared leases as their users meet them (DESIGN promises 2 and 3, RULES G7).
+"""Two nodes, one Redis: shared leases as their users meet them (promises 2 and 3, rule G7).
 
 A login on one node opens the other before the client has its `+OK`; a Redis that is gone, hangs or comes back empty
 defers relaying, and mail can be read.  Not here: a balancer in front of the nodes.

@@ -1,4 +1,4 @@
-"""The client's address shown to real servers (RULES S12): what Postfix and Dovecot log, and whom they let relay.
+"""The client's address shown to real servers (rule S12): what Postfix and Dovecot log, and whom they let relay.
 
 The appliance relays for popgate's address, 127.0.0.1, and for no other; clients come from 127.1.0.0/16.
 """

@@ -1,6 +1,6 @@
 """popgate under what systemd does for it: sockets that outlive it, a restart that nobody notices, notification.
 
-RULES N4 to N7.  systemd itself is played by tests/support/systemd.py, and where it is installed by its own
+rules N4 to N7.  systemd itself is played by tests/support/systemd.py, and where it is installed by its own
 systemd-socket-activate.
 """
 

@@ -1,6 +1,6 @@
 """The shipped units under a real systemd (tests/support/machine.py): all that locks popgate up, and popgate works.
 
-RULES N4 to N7.  What the units say is tests/unit/test_systemd_units.py.
+rules N4 to N7.  What the units say is tests/unit/test_systemd_units.py.
 """
 
 from __future__ import annotations

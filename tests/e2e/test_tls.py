@@ -1,6 +1,6 @@
 """TLS on every listener, with clients that we did not write: STLS, STARTTLS and TLS from the first octet.
 
-RULES S11 and P6 (nothing injected behind STLS or STARTTLS), and upstream TLS of all three kinds.
+rules S11 and P6 (nothing injected behind STLS or STARTTLS), and upstream TLS of all three kinds.
 """
 
 from __future__ import annotations
@@ -259,4 +259,4 @@ def test_an_upstream_whose_certificate_is_not_trusted_gets_no_password(certifica
     ):
         pop.expect(b"-ERR [SYS/TEMP]")
         gate.process.expect("certificate is refused")
-        assert 'tls_pin = "sha256:' in gate.command("selftest").stdout  # RULES N9: the pin to paste
+        assert 'tls_pin = "sha256:' in gate.command("selftest").stdout  # rule N9: the pin to paste

@@ -1,4 +1,4 @@
-"""Many workers, one table of leases: promise 2, the login comes first (RULES G5).
+"""Many workers, one table of leases: promise 2, the login comes first (rule G5).
 
 1,000 pairs of login and sending through 4 workers on SQLite.  A pair has both connections open before it logs in, so
 that they land on whichever workers take them, and sends RCPT the instant `+OK` is read.  Every pair comes from an

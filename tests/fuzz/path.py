@@ -22,7 +22,7 @@ TOKENS += [b"<user@local.test>", b" NOTIFY=NEVER", b" ORCPT=rfc822;<v@far.test>"
 
 def one_input(data: bytes) -> None:
     if set(data) & set(b"\r\n\0"):
-        return  # lines.is_clean keeps these away (RULES S1)
+        return  # lines.is_clean keeps these away (rule S1)
     try:
         path, rest = parse(data)
     except BadPath:

@@ -1,6 +1,6 @@
 """The gate before a real Dovecot: a lease exists if and only if Dovecot logged that user in, by that name.
 
-DESIGN promises 1 and 2, RULES P1 to P6, S10.  Judged by Dovecot's log and the lease store.
+promises 1 and 2, rules P1 to P6, S10.  Judged by Dovecot's log and the lease store.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The gate before real SMTP servers, under every case of the threat list; judged by what arrived there.
 
-DESIGN promise 1, RULES S1 to S8 and G16.  The same cases must get through a careless proxy, or they prove nothing.
+promise 1, rules S1 to S8 and G16.  The same cases must get through a careless proxy, or they prove nothing.
 """
 
 from __future__ import annotations

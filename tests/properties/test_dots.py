@@ -1,4 +1,4 @@
-"""The DATA body against an octet-by-octet reference, against chunking, and against lax readers (RULES S8)."""
+"""The DATA body against an octet-by-octet reference, against chunking, and against lax readers (rule S8)."""
 
 from __future__ import annotations
 

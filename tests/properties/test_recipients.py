@@ -1,4 +1,4 @@
-"""A domain is local only if it is one that was configured (RULES G16), whatever octets are asked about."""
+"""A domain is local only if it is one that was configured (rule G16), whatever octets are asked about."""
 
 from __future__ import annotations
 

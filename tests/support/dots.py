@@ -1,4 +1,4 @@
-"""What wire/dots.py forwards in mode normalize, octet by octet: a reference, slow and plain (RULES S8)."""
+"""What wire/dots.py forwards in mode normalize, octet by octet: a reference, slow and plain (rule S8)."""
 
 from __future__ import annotations
 

@@ -13,10 +13,10 @@
 command at the server is one that the session wrote, and no message ends there but where the client's CRLF.CRLF is; what
 goes up before and behind messages has the shape of what popgate writes; nothing is said behind the end.
 
-A session may begin announced (RULES S12): then it asks for another connection when a relay verdict allows, and gets one
+A session may begin announced (rule S12): then it asks for another connection when a relay verdict allows, and gets one
 to another server of the same kind, or none while the gate defers.  Both servers are judged.
 
-With `own_auth` popgate answers AUTH itself (RULES G15), under TLS: RIGHT is the only password that opens the session,
+With `own_auth` popgate answers AUTH itself (rule G15), under TLS: RIGHT is the only password that opens the session,
 whatever the server says, and nothing of AUTH goes up.
 
 When the upstream has lied (a reply of the right form that the server never gave, while one was due), nobody can tell

@@ -1,4 +1,4 @@
-"""wire/address.py: one binary form per address (RULES G2; H9 to H15 of the threat list)."""
+"""wire/address.py: one binary form per address (rule G2; H9 to H15 of the threat list)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Behind a load balancer: listener, arrival, link and probe together (RULES N1), and peers that are no balancer."""
+"""Behind a load balancer: listener, arrival, link and probe together (rule N1), and peers that are no balancer."""
 
 from __future__ import annotations
 

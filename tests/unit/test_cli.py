@@ -1,6 +1,6 @@
-"""The command line in this process: words, exit codes, and one line for every error (DESIGN 7).
+"""The command line in this process: words, exit codes, and one line for every error.
 
-No popgate runs here: leases are those of the store (RULES N8).  With a running one: tests/e2e/test_operator.py.
+No popgate runs here: leases are those of the store (rule N8).  With a running one: tests/e2e/test_operator.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whatever is typed, piped or written into a file, a command answers in lines, never with a traceback (DESIGN 7)."""
+"""Whatever is typed, piped or written into a file, a command answers in lines, never with a traceback."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_check_warns_of_what_a_listener_can_t_have_alone(tmp_path: Path, capsys:
     assert err.startswith("warning: listener.smtp.gate.patience_waiting: does nothing, for all listeners share it; ")
 
 
-# --- loops (RULES N10)
+# --- loops (rule N10)
 
 
 @pytest.mark.parametrize("server", ["0.0.0.0", "127.0.0.1", "[::ffff:127.0.0.1]", "localhost"])

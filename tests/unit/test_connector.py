@@ -253,7 +253,7 @@ def test_no_server_at_all_fails_at_once(bench: Bench) -> None:
     assert bench.failed == 1
 
 
-# Showing the client's address (RULES S12)
+# Showing the client's address (rule S12)
 
 ANNOUNCED = Announcement((packed("192.0.2.7"), 40000), (packed("198.51.100.1"), 25))
 HEADER = b"PROXY TCP4 192.0.2.7 198.51.100.1 40000 25\r\n"
@@ -442,7 +442,7 @@ def test_a_server_that_was_shown_the_client_is_not_to_blame_for_hanging_up(bench
 
 @pytest.mark.parametrize("end", ["hangs up", "is silent"])
 def test_what_a_client_says_again_takes_no_server_down(bench: Bench, end: str) -> None:
-    """Its EHLO and MAIL, on the connection that it moves to (RULES S12): a server may hang up on who says that."""
+    """Its EHLO and MAIL, on the connection that it moves to (rule S12): a server may hang up on who says that."""
     bench.start(again=(b"EHLO x\r\n", b"MAIL FROM:<poison@s.test>\r\n"))
     up = bench.workshop.accepted(bench.server)
     up.send(b"220 hi\r\n")

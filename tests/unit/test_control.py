@@ -1,4 +1,4 @@
-"""control.py: one question, one answer, and no asker that can hold up another (RULES N8)."""
+"""control.py: one question, one answer, and no asker that can hold up another (rule N8)."""
 
 from __future__ import annotations
 

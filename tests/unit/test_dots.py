@@ -1,4 +1,4 @@
-"""wire/dots.py: the DATA body (RULES S8), row by row of the threat list A1 to A29."""
+"""wire/dots.py: the DATA body (rule S8), row by row of the threat list A1 to A29."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MAIL and RCPT from the client's argument to the upstream's line (RULES S2).  Forms in bulk: test_smtp_session.py."""
+"""MAIL and RCPT from the client's argument to the upstream's line (rule S2).  Forms in bulk: test_smtp_session.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""EHLO's reply and the parameters of MAIL and RCPT: allow-lists, each with a grammar (RULES S2, S7)."""
+"""EHLO's reply and the parameters of MAIL and RCPT: allow-lists, each with a grammar (rules S2, S7)."""
 
 from __future__ import annotations
 

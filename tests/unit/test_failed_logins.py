@@ -1,4 +1,4 @@
-"""shared_memory/failed_logins.py: failed logins within ten minutes, counted in halves, by all workers (RULES G13)."""
+"""shared_memory/failed_logins.py: failed logins within ten minutes, counted in halves, by all workers (rule G13)."""
 
 from __future__ import annotations
 

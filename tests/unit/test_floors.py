@@ -1,4 +1,4 @@
-"""The order of the floors (DESIGN 4): an import goes only to a lower floor.
+"""The order of the floors (docs/architecture.md): an import goes only to a lower floor.
 
 Read from the syntax trees, so that imports inside functions and under TYPE_CHECKING count too.
 """

@@ -36,7 +36,7 @@ def test_text_and_end(bench: Bench[Leg]) -> None:
 
 
 def test_one_read_brings_at_most_a_chunk(bench: Bench[Leg]) -> None:
-    """DESIGN promise 6: what one peer can make us hold has a bound."""
+    """promise 6: what one peer can make us hold has a bound."""
     sent = bench.peer.flood(1 << 18)
     bench.until(lambda: len(bench.owner.text) == sent)
     assert max(bench.owner.chunks) <= SMALL

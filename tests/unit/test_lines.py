@@ -1,4 +1,4 @@
-"""Command lines out of octets: only CRLF ends one, and a long one never leaves a tail (RULES S1)."""
+"""Command lines out of octets: only CRLF ends one, and a long one never leaves a tail (rule S1)."""
 
 from __future__ import annotations
 

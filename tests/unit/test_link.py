@@ -610,7 +610,7 @@ def logged_in(gate: Gate) -> tuple[Peer, Peer]:
 
 
 def test_a_client_that_never_reads_stops_the_upstream_from_being_read(pop: Gate) -> None:
-    """DESIGN promise 6: what is in flight is the kernel's buffers and one piece, whatever the upstream would send."""
+    """promise 6: what is in flight is the kernel's buffers and one piece, whatever the upstream would send."""
     client, up = logged_in(pop)
     sent = 0
     for _ in range(200):

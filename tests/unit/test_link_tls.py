@@ -1,4 +1,4 @@
-"""net/link/link.py under TLS: STLS and STARTTLS, implicit TLS, TLS towards the upstream (reference: RULES S11, P6)."""
+"""net/link/link.py under TLS: STLS and STARTTLS, implicit TLS, TLS towards the upstream (reference: rules S11, P6)."""
 
 from __future__ import annotations
 

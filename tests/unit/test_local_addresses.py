@@ -1,4 +1,4 @@
-"""net/local_addresses.py: which addresses are this machine's (RULES G3, N10)."""
+"""net/local_addresses.py: which addresses are this machine's (rules G3, N10)."""
 
 from __future__ import annotations
 

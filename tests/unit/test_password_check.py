@@ -1,4 +1,4 @@
-"""net/link/password_check.py: a password tried at a POP3 server by a connection of its own (RULES G15)."""
+"""net/link/password_check.py: a password tried at a POP3 server by a connection of its own (rule G15)."""
 
 from __future__ import annotations
 

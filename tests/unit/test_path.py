@@ -1,4 +1,4 @@
-"""Paths: one grammar, and one text written from what it took (RULES S2, G16).  More forms: test_smtp_session.py."""
+"""Paths: one grammar, and one text written from what it took (rules S2, G16).  More forms: test_smtp_session.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""patience.py: who waits, for how long, and who is looked at again when something changes (RULES G9)."""
+"""patience.py: who waits, for how long, and who is looked at again when something changes (rule G9)."""
 
 from __future__ import annotations
 

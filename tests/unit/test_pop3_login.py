@@ -1,4 +1,4 @@
-"""session/upstream/pop3_login.py: what the replies of a POP3 server say of a password (RULES G15)."""
+"""session/upstream/pop3_login.py: what the replies of a POP3 server say of a password (rule G15)."""
 
 from __future__ import annotations
 

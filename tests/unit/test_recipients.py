@@ -1,4 +1,4 @@
-"""wire/recipients.py: which recipients are local (RULES G16; C36, C66 to C72 of the threat list)."""
+"""wire/recipients.py: which recipients are local (rule G16; C36, C66 to C72 of the threat list)."""
 
 from __future__ import annotations
 

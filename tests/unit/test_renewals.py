@@ -1,4 +1,4 @@
-"""leases/renewals.py on a clock turned by hand, in front of a memory store (RULES G4)."""
+"""leases/renewals.py on a clock turned by hand, in front of a memory store (rule G4)."""
 
 from __future__ import annotations
 

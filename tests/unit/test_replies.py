@@ -1,4 +1,4 @@
-"""Replies out of what an upstream sends: strict, whole, bounded (RULES S6)."""
+"""Replies out of what an upstream sends: strict, whole, bounded (rule S6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""rotation.py: a log file that grows, is moved, is removed, can't be moved (RULES N11)."""
+"""rotation.py: a log file that grows, is moved, is removed, can't be moved (rule N11)."""
 
 from __future__ import annotations
 

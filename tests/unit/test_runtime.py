@@ -1,4 +1,4 @@
-"""runtime.py: from the configuration to services, and what a reload can't change (RULES N7)."""
+"""runtime.py: from the configuration to services, and what a reload can't change (rule N7)."""
 
 from __future__ import annotations
 

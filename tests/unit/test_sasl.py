@@ -1,4 +1,4 @@
-"""The SASL exchange as it is overheard: form, rounds, and the login without its password (RULES S10)."""
+"""The SASL exchange as it is overheard: form, rounds, and the login without its password (rule S10)."""
 
 from __future__ import annotations
 

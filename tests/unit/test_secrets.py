@@ -1,4 +1,4 @@
-"""No password stays with a session (DESIGN promise 7): not in what it says of itself, nor in anything that it holds.
+"""No password stays with a session (promise 7): not in what it says of itself, nor in anything that it holds.
 
 Everything that can be reached from a session, or from a whole link, is walked through: attributes, slots, containers.
 What the walk can't see: freed memory that was not overwritten, OpenSSL's own buffers, and the one receive buffer of

@@ -1,4 +1,4 @@
-"""senders.py: which sender addresses a login may use (RULES G10)."""
+"""senders.py: which sender addresses a login may use (rule G10)."""
 
 from __future__ import annotations
 

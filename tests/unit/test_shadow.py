@@ -1,4 +1,4 @@
-"""shadow.py: mode "shadow" only in front of servers that say that they do not relay for us (RULES G12)."""
+"""shadow.py: mode "shadow" only in front of servers that say that they do not relay for us (rule G12)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ends of data: what servers were seen, or told, to take for one, against the session (RULES S8; threats A1 to A24)."""
+"""Ends of data: what servers were seen, or told, to take for one, against the session (rule S8; threats A1 to A24)."""
 
 from __future__ import annotations
 

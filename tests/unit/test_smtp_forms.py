@@ -1,4 +1,4 @@
-"""The classical relay tests, and the forms of an address that servers were seen to read in two ways (RULES S2, G16).
+"""The classical relay tests, and the forms of an address that servers were seen to read in two ways (rules S2, G16).
 
 Rows carry the numbers of the threat list: C16 to C38 are the relay testers' forms, C39 to C75 those in which servers
 use another address than a naive reader does.

@@ -1,4 +1,4 @@
-"""session/traced.py and transcript.py: what a trace shows, and that no password is in it (DESIGN promise 7)."""
+"""session/traced.py and transcript.py: what a trace shows, and that no password is in it (promise 7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The transaction, and which recipients are local (RULES G16)."""
+"""The transaction, and which recipients are local (rule G16)."""
 
 from __future__ import annotations
 

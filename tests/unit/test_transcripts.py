@@ -1,6 +1,6 @@
 """Every transcript in tests/transcripts, whole, octet by octet and in random pieces (tests/support/play.py).
 
-A transcript that holds a RULES rule carries its number in its file name, and so in the name of its test.
+A transcript that holds a rule of docs/rules.md carries its number in its file name, and so in the name of its test.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""net/link/upstream_side.py: who is announced to the upstream, and the move to an unannounced connection (RULES S12).
+"""net/link/upstream_side.py: who is announced to the upstream, and the move to an unannounced connection (rule S12).
 
 With real sockets on both sides; the dialogues themselves are in tests/transcripts/smtp/S12-*.
 """

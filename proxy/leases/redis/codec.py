@@ -1,7 +1,7 @@
 """How leases are said to the scripts of `scripts.py`, and what they answer.
 
 Addresses are text, so that an administrator can read the keys; logins are octets; times are whole microseconds, and
-lengths of time, never instants (RULES G8), but for `granted`, which is for people.
+lengths of time, never instants (rule G8), but for `granted`, which is for people.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The live leases that this process made, so that it can bring them back into a store that lost them (RULES G7).
+"""The live leases that this process made, so that it can bring them back into a store that lost them (rule G7).
 
 Promises: at most MADE_MAX are kept (the oldest go first), and what has ended goes by itself, two looks at every grant:
 faster than what begins can come.  A lease that the store refused, or that was revoked, must not be in here: who knows

@@ -1,4 +1,4 @@
-"""What the Redis server does for the lease store: Lua scripts, each one atomic step and one round trip (RULES N8).
+"""What the Redis server does for the lease store: Lua scripts, each one atomic step and one round trip (rule N8).
 
 The keys, all in the database that the URL names:
 - `popgate:lease:ADDRESS`: a hash, SOURCE:LOGIN to five whole numbers: when the lease ends, when it was granted,
@@ -10,7 +10,7 @@ The keys, all in the database that the URL names:
 Grants are published to the channel `popgate:granted:DATABASE` (channels are not divided into databases).
 
 Promises: only the server's clock is used (TIME, which stands still within a script), and what goes in and comes out is
-a length of time, so that the clocks of the nodes don't matter (RULES G8); a lease ends at its microsecond, also where
+a length of time, so that the clocks of the nodes don't matter (rule G8); a lease ends at its microsecond, also where
 its row is still there; every key but `popgate:state` has an end of its own and vanishes when nobody asks any more.
 
 A sorted set per address was rejected: a lease is more than its end, and two keys would have to agree.  So were Redis

@@ -1,4 +1,4 @@
-"""Leases in a Redis (or Valkey) server, shared by the nodes of a pool (RULES G5, G7, G8, N8).
+"""Leases in a Redis (or Valkey) server, shared by the nodes of a pool (rules G5, G7, G8, N8).
 
 Every question is one round trip and one atomic script (`scripts.py`) on one connection, on which the questions
 that come side by side share writes and reads; no task, no thread, no lock.  Only the server's clock counts.
@@ -11,7 +11,7 @@ each worker brings back the live leases that it made, but for what was revoked s
 answered only where that is a fact.  It is none, and the answer is StoreUnavailable,
 - while anybody on this machine has leases that wait to be written,
 - for GRACE seconds after the store could not be asked: other nodes may have late ones, too,
-- for `window` after the store was emptied (RULES G7).  A worker knows that by `popgate:state`, whose id is gone or
+- for `window` after the store was emptied (rule G7).  A worker knows that by `popgate:state`, whose id is gone or
   another than the one that it knew; who never knew one makes it, and takes the store for new.
 Once a second each worker asks for that state, so that a loss, a revocation or a dead peer is noticed without traffic.
 

@@ -1,4 +1,4 @@
-"""Telling those who wait that a grant was made, by whichever node (RULES G9): one subscription a worker, while somebody
+"""Telling those who wait that a grant was made, by whichever node (rule G9): one subscription a worker, while somebody
 waits.
 
 Promises: every grant that the server carries out after the subscription is told with its address; when a subscription

@@ -1,7 +1,7 @@
 """A health check of a load balancer on its socket: a leg, a BalancerCheckSession, a time limit, and a line at level
 debug.
 
-No link: it has no upstream, no lease, no flow of mail and nothing to count but itself (RULES N1).  Implicit TLS is
+No link: it has no upstream, no lease, no flow of mail and nothing to count but itself (rule N1).  Implicit TLS is
 spoken where the listener has it, since checks then come over TLS, too.
 """
 

@@ -1,6 +1,6 @@
 """A listening socket of one worker: takes connections, applies the limits on their number, and has links made of them.
 
-All workers accept from the same inherited socket (RULES N4); at most `ACCEPTS` a turn, so that an onslaught can't
+All workers accept from the same inherited socket (rule N4); at most `ACCEPTS` a turn, so that an onslaught can't
 starve the sessions that are there.  When descriptors run out it pauses for a moment and goes on, without spinning and
 without dying.
 
@@ -8,7 +8,7 @@ Over `connections` or `connections_per_client` a client gets one line (421, -ERR
 implicit TLS it is just closed, a handshake would cost more than the connection is worth.
 
 A peer in `accept_proxy_from` is a load balancer: whose connection it is says its PROXY header
-(net/accept/proxy_header.py), and `connections_per_client` counts that address; balancers themselves are exempt (RULES
+(net/accept/proxy_header.py), and `connections_per_client` counts that address; balancers themselves are exempt (rule
 N1).
 """
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     Welcome = Callable[[Service, socket.socket, bytes, str, ProxyHeader | None], None]
 
 ACCEPTS: Final = 16
-"""Connections a turn, RULES N4."""
+"""Connections a turn, rule N4."""
 ASIDE: Final = 64
 """Descriptors of a worker that are no connection: store, log, listeners, epoll, look-ups."""
 PAUSE: Final = 0.2
@@ -107,7 +107,7 @@ class Listener:
         self._balancers = service.accept_proxy_from or None
 
     def drain(self, *, turn_away: bool = True) -> None:
-        """Stop accepting (RULES N6).  Who waits in the queue of a socket that closes now would be cut by it, and is
+        """Stop accepting (rule N6).  Who waits in the queue of a socket that closes now would be cut by it, and is
         turned away before; where the socket stays open for a successor (`turn_away` False), he waits for that one."""
         self.draining = True
         while turn_away and self._listening and self._accept():

@@ -1,6 +1,6 @@
 """A connection from a load balancer whose PROXY header has not come yet: who is the client?
 
-Peers in a listener's `accept_proxy_from` must say a header first, and nothing of ours is said before it (RULES N1).  It
+Peers in a listener's `accept_proxy_from` must say a header first, and nothing of ours is said before it (rule N1).  It
 is read exactly: what has come is looked at in the kernel's buffer (MSG_PEEK), and only what belongs to the header is
 taken out, so that the octets behind it, a ClientHello mostly, are there for the leg.  It may come in any pieces, within
 `proxy_timeout` in all.

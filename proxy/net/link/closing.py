@@ -1,4 +1,4 @@
-"""The end of a link: the last words go out, both legs close, one line in the log (RULES N11).  Functions of a link.
+"""The end of a link: the last words go out, both legs close, one line in the log (rule N11).  Functions of a link.
 
 Promises: the client's last words reach it.  Where it may have sent what we never read, a close would be a reset and
 destroy them (RFC 1122 4.2.2.13), so the client's end is waited for, `LINGER` seconds; where it has taken its leave,

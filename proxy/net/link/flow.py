@@ -1,7 +1,8 @@
 """Which side of a link may be read now, and in which way: functions of a link.
 
 Flow control is nothing more: while one side does not take what is sent to it, the side that causes it is not read
-(DESIGN 4).  The reasons are net/sockets/leg.py's, each apart; what is read in which way is the session's `streaming`.
+(docs/architecture.md).  The reasons are net/sockets/leg.py's, each apart; what is read in which way is the session's
+`streaming`.
 """
 
 from __future__ import annotations

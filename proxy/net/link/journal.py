@@ -1,4 +1,4 @@
-"""How a link's facts read in the log: the words of each (RULES N11).  Functions of values, no state.
+"""How a link's facts read in the log: the words of each (rule N11).  Functions of values, no state.
 
 The grammar of a line is log.py's; which facts there are is session/events.py's.
 """

@@ -4,8 +4,8 @@ The link carries octets; it decides nothing.  After every call of the session it
 side, sends it, and treats the events in order (`_pump`): those that concern the connections here, the others (may it
 relay, a login, facts for the log) in net/link/requests.py.  What may be read is net/link/flow.py, how it ends
 net/link/closing.py.  The session has no clock: the link arms the limits of [limits] (net/timers.py) and ends a verdict
-at the very second its lease ends, because it compares the clock each time before octets of the client are used (DESIGN
-promise 4).
+at the very second its lease ends, because it compares the clock each time before octets of the client are used
+(docs/architecture.md, promise 4).
 
 Life: client accepted → (TLS) → an upstream found (net/upstream/connector.py) → the session greets → ... → Finished →
 both legs closed, one line in the log.
@@ -190,7 +190,7 @@ class Link:
             ending.close(self)
         else:
             self.left = True
-            if self.session.wait is Wait.MESSAGE_REPLY:  # it may be delivered: into the audit trail with it (RULES N11)
+            if self.session.wait is Wait.MESSAGE_REPLY:  # it may be delivered: into the audit trail with it (rule N11)
                 self.call(lambda: self.smtp().expel(f"client lost: {why}"))
             elif isinstance(self.session, PopSession) and not self.session.streaming:  # a login may be under way (P5)
                 self.call(self.session.client_eof, why)
@@ -411,7 +411,7 @@ class Link:
         if self.final is not None or (wait is self._wait and session.step == self._step):
             return None
         self._step, self._wait = session.step, wait
-        if wait is Wait.MAILBOX:  # it may stay open: RULES G4 renews its lease for hours
+        if wait is Wait.MAILBOX:  # it may stay open: rule G4 renews its lease for hours
             return self.service.waits[wait]
         left = self._left(self.shared.deadlines.now)
         if left < 1.0 and self.deadlines is not None:

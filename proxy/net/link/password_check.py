@@ -1,4 +1,4 @@
-"""Tries a password at a POP3 upstream, for `auth = "pop3"` (RULES G15), by a connection made and closed for it.
+"""Tries a password at a POP3 upstream, for `auth = "pop3"` (rule G15), by a connection made and closed for it.
 
 `PasswordCheck`, once begun, finds a server as a link does (net/upstream/connector.py: TLS, the next server where one
 fails), then logs in (session/upstream/pop3_login.py).  It calls `then` once, with UNKNOWN where no server answers in

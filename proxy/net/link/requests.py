@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .link import Link
 
 SLOWEST: Final = 20.0
-"""Seconds that the answer to a failed login waits at most: a second for each failure over the limit (RULES G13)."""
+"""Seconds that the answer to a failed login waits at most: a second for each failure over the limit (rule G13)."""
 
 
 def answer(link: Link, event: Event) -> None:

@@ -1,4 +1,4 @@
-"""Who is announced to the upstream (RULES S12), and the search for a connection that fits; functions of a link.
+"""Who is announced to the upstream (rule S12), and the search for a connection that fits; functions of a link.
 
 A server that is shown the client's address judges that address, and refuses the very clients that have a lease.  So a
 client of SMTP that may relay when it connects gets an unannounced connection, everyone else an announced one: the

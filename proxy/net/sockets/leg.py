@@ -2,9 +2,9 @@
 
 A leg reads when the poller says so and hands octets to its link; it writes at once what the socket takes and keeps the
 rest. While a rest exists the leg is full, and the link stops reading what causes it: that is the whole flow control
-(DESIGN 4).  A leg that may come to speak TLS is a `TlsLeg` (net/sockets/tls_leg.py).
+(docs/architecture.md).  A leg that may come to speak TLS is a `TlsLeg` (net/sockets/tls_leg.py).
 
-Promises (RULES N2): a socket that is hung up or broken is read to its end or, while it may not be read, leaves the
+Promises (rule N2): a socket that is hung up or broken is read to its end or, while it may not be read, leaves the
 epoll, so that no dead peer costs a turn.  `received` is never called while reading is held.  A leg never raises for
 what a peer or the network does; it tells its link `ended` or `lost`, once.
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 LARGE: Final = 262144
 """Octets read at once while message text passes; also what the other side's peer can make us keep by not reading."""
 SMALL: Final = 16384
-"""Octets read at once in a dialogue: bounds what one client can make us hold (DESIGN promise 6)."""
+"""Octets read at once in a dialogue: bounds what one client can make us hold (promise 6)."""
 CORK: Final = socket.MSG_MORE
 """For `flush`: what is sent waits for what follows at once, and shares a packet with it."""
 LINGER: Final = 2.0

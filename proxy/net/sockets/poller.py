@@ -2,9 +2,9 @@
 
 The asyncio loop watches a single descriptor, the epoll's; `_turn` asks it which sockets are ready and calls their
 handlers. That costs a tenth less per session than one `add_reader` a socket, and makes asyncio's own loop as fast as
-uvloop (measured for this design; DESIGN 4).
+uvloop (docs/architecture.md, "Measured").
 
-Promises (RULES N2): a handler is called only for the socket that it was added for, because sockets are closed at the
+Promises (rule N2): a handler is called only for the socket that it was added for, because sockets are closed at the
 end of a turn and no number is used again inside a batch; established connections are served before handshakes, of
 which at most `HANDSHAKES` steps are made in a turn, so that a flood of handshakes can't starve mail.
 
@@ -35,7 +35,7 @@ READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
 BROKEN: Final = select.EPOLLHUP | select.EPOLLERR  # reported whether asked for or not
 
-HANDSHAKES: Final = 8  # steps a turn; one costs 0.1 to 1 ms, so a turn stays under 10 ms (RULES N2)
+HANDSHAKES: Final = 8  # steps a turn; one costs 0.1 to 1 ms, so a turn stays under 10 ms (rule N2)
 _BATCH: Final = 256  # events a turn: bounds how long the loop's timers and signals wait
 
 

@@ -1,6 +1,6 @@
 """From one leg to another within the kernel: splice(2) through a pipe, one a worker.
 
-A mailbox passes untouched (RULES P5), so between two sides in the clear it need not come into this process: that costs
+A mailbox passes untouched (rule P5), so between two sides in the clear it need not come into this process: that costs
 half of the CPU that reading and sending costs (measured: 0.26 against 0.51 s/GB).  It begins once a piece has filled
 the buffer that legs read into and gone out at once (net/link/link.py): below that there is nothing to win.  What the
 other side did not take is copied out of the pipe, and that side is slow: it is read and sent again, until another such

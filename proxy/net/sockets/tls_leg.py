@@ -4,7 +4,7 @@ Its link sees text before and after; the switch is between two octets, so that n
 come out as text of TLS.  TLS itself is net/sockets/tls_records.py, which knows no socket.
 
 Promises: a handshake waits for its turn step by step, and is not read on before, so that a flood of handshakes neither
-starves who is established nor fills memory (RULES N2).  Text that waits in TLS because reading was held is handed on
+starves who is established nor fills memory (rule N2).  Text that waits in TLS because reading was held is handed on
 when it may be; no octet of the socket has to come for that.  Tickets go with the first text: one packet less, and a
 client is not woken for them.
 """

@@ -1,4 +1,4 @@
-"""TLS between octets and octets: an `SSLObject` on two memory buffers (DESIGN 4).
+"""TLS between octets and octets: an `SSLObject` on two memory buffers (docs/architecture.md).
 
 The leg reads ciphertext from its socket in one call, `Records` takes as many records out of it as there are, and hands
 out the text of all of them at once; what is written leaves as one piece however many records it makes.  A sixteenth of

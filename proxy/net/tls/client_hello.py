@@ -1,6 +1,6 @@
 """Our side of TLS with a client: it hears the ClientHello before OpenSSL does.
 
-Promises: OpenSSL sees no octet of a client whose ALPN names another protocol than the listener's (RULES S11; the alert
+Promises: OpenSSL sees no octet of a client whose ALPN names another protocol than the listener's (rule S11; the alert
 is `no_application_protocol`), whose first message is none, or whose server name is not ASCII.  Who is welcome is
 switched to the certificate of the name it asked for, in time for the first step.
 

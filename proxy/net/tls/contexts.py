@@ -2,7 +2,7 @@
 
 Promises, clients' side (`ServerTls`, one for all listeners of a protocol):
 - A certificate is chosen by SNI; without a match the first one is shown.  Where two have one name the first counts.
-- ALPN that is offered and does not name the listener's protocol ends the handshake (RULES S11).
+- ALPN that is offered and does not name the listener's protocol ends the handshake (rule S11).
 - Tickets: made by one context that lives as long as the process and is made before the workers are forked, so that
   every worker takes them, also after a reload (N7).  A ticket of the POP3 listeners means nothing to the SMTP
   listeners: their contexts have other keys, and OpenSSL makes those keys at random.  All names of one protocol are one
@@ -27,7 +27,7 @@ certificate.  `ssl`'s own ALPN: it goes on without a match, and does not tell th
 client certificates.  `sni_callback`: paid for in every handshake, to tell what was read here anyway.  Changing the
 tickets' keys by time: `ssl` does not reach them; they live as long as the process.
 
-RFC 8446, RFC 5246, RFC 5746 (renegotiation), RFC 6066 (SNI), RFC 7301 (ALPN); RULES S11, N7, N9.
+RFC 8446, RFC 5246, RFC 5746 (renegotiation), RFC 6066 (SNI), RFC 7301 (ALPN); rules S11, N7, N9.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How the servers of an upstream are shown the client's address, where they are (RULES S12).
+"""How the servers of an upstream are shown the client's address, where they are (rule S12).
 
 Three ways: a PROXY header, the first octets of every connection, before TLS; XCLIENT, said by a speech
 (session/upstream/handshake.py); the client's own address as the source of the connection.  A connection is *announced*,

@@ -3,7 +3,7 @@
 `Upstream.addresses` gives the addresses of all servers, in the configured order; `dial` begins a connection without
 waiting for it; which server is next is net/upstream/pool.py's.  A server that is named is looked up when the first
 client wants it and then remembered for `REMEMBER` seconds; a look-up never blocks the loop.  An address at which
-popgate itself listens is left out: a loop would eat all descriptors (RULES N10).
+popgate itself listens is left out: a loop would eat all descriptors (rule N10).
 
 The dialogue before the session (STARTTLS, XCLIENT) is session/upstream/opening.py, driven by net/upstream/connector.py,
 which also tries the next address; how the client's address is shown is net/upstream/announcement.py.
@@ -153,7 +153,7 @@ class Upstream:
     def original(self, client: Endpoint, wanted: Endpoint) -> list[Address]:
         """The address of the server that a client wanted to reach; raise UpstreamUnavailable if that would be a loop.
 
-        A connection to this machine, or from it, has come here once more on a wrong way (RULES N10).
+        A connection to this machine, or from it, has come here once more on a wrong way (rule N10).
         """
         host, port = shown(wanted[0]), wanted[1]
         text = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

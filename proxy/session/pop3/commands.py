@@ -1,4 +1,4 @@
-"""What each POP3 verb does before the login: goes on to the upstream, rewritten, or is answered here (RULES P2, P6).
+"""What each POP3 verb does before the login: goes on to the upstream, rewritten, or is answered here (rules P2, P6).
 
 `command` is called with a whole line; `VERBS` is the table.  What becomes of a reply is pop3_replies.py.
 """

@@ -1,4 +1,4 @@
-"""What each POP3 reply of the upstream does before the login, and what the client gets of it (RULES P1, P3).
+"""What each POP3 reply of the upstream does before the login, and what the client gets of it (rules P1, P3).
 
 A function here takes the status line of the reply that is due (pop3.py has matched it); lists come line by line.
 """

@@ -1,6 +1,6 @@
 """The POP3 conversation of one client with one upstream, without I/O.
 
-Before the login one command at a time goes upstream, parsed and written afresh (RULES P2).  The upstream's positive
+Before the login one command at a time goes upstream, parsed and written afresh (rule P2).  The upstream's positive
 reply to PASS, APOP or the end of AUTH is the login, and nothing else is (P3).  That `+OK` is held until the lease is
 in the store (`LoggedIn`, then `lease_settled()`); what the client sent behind its password and what the upstream sent
 behind its `+OK` wait in order.  From then on both directions pass untouched (P5): the session only counts.
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["PopSession", "PopSettings"]
 
 MAX_HELD = 65536  # octets behind a held reply: nobody has asked for anything yet
-MAX_BAD_COMMANDS = 3  # RULES P6, as Dovecot before the login
+MAX_BAD_COMMANDS = 3  # rule P6, as Dovecot before the login
 _CUT = {Cut.DRAIN: texts.DRAINING, Cut.KICK: texts.KICKED, Cut.TOO_LONG: texts.TIMEOUT}
 
 
@@ -123,7 +123,7 @@ class PopSession:
             self._use_replies()
 
     def client_eof(self, lost: str = "") -> None:
-        """A client that hangs up at once has logged in all the same (RULES P5): its login is waited for.
+        """A client that hangs up at once has logged in all the same (rule P5): its login is waited for.
 
         Not so what is held back from who failed too often (G13): it would keep its place until then.
         `lost`: how its connection broke, where it did not end in order: who closes with replies unread resets it.
@@ -171,7 +171,7 @@ class PopSession:
         self.finish(why.value, b"" if self.state in (OPEN, TLS) else _CUT[why])
 
     def tls_started(self) -> None:
-        """The client speaks TLS now: a USER from before is forgotten (RULES P6)."""
+        """The client speaks TLS now: a USER from before is forgotten (rule P6)."""
         self.tls = True
         self.state = COMMANDS
         self.user = None

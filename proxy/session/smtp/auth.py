@@ -1,4 +1,4 @@
-"""AUTH (RFC 4954): passed on to the upstream, or answered here by a POP3 login (RULES G14, G15, S10).
+"""AUTH (RFC 4954): passed on to the upstream, or answered here by a POP3 login (rules G14, G15, S10).
 
 `auth` and `sasl_response` are called with whole lines.  Passed on, the exchange is overheard (wire/sasl.py) for the
 login's name, and the upstream's reply counts (replies.py).  With `auth = "pop3"` the upstream's SMTP side never
@@ -101,7 +101,7 @@ def _answer(session: SmtpSession, response: bytes | None) -> None:
         return session.inject(_CHALLENGES[challenge])
     session.exchange = None
     login = shown_login(exchange.login)
-    if not exchange.plausible:  # RULES G15: nothing is tried with it
+    if not exchange.plausible:  # rule G15: nothing is tried with it
         return session.login_failed(login, texts.AUTH_BAD)
     session.synchronising = True
     session.credentials = (exchange.login, exchange.password)

@@ -1,7 +1,7 @@
 """The usual MAIL, runs of the usual RCPT, and runs of positive replies to these (RFC 2920), without much ado.
 
 A shortcut and nothing else.  What is usual is proved by one match (wire/bulk.py); then it is sent on, written afresh,
-if it needs neither a question nor a refusal nor a move (RULES G6, S12).  For whatever is not proved `take` and
+if it needs neither a question nor a refusal nor a move (rules G6, S12).  For whatever is not proved `take` and
 `replied` do nothing, and commands.py and replies.py treat one line and one reply after the other; the octets,
 the counts and the limits are the same either way, which a property test holds (tests/properties/test_smtp_bulk.py).
 

@@ -1,4 +1,4 @@
-"""What each SMTP verb does: it goes on to the upstream, written afresh, or is answered here (RULES S2 to S6, S10).
+"""What each SMTP verb does: it goes on to the upstream, written afresh, or is answered here (rules S2 to S6, S10).
 
 `command` is called with a whole line; `VERBS` is the table.  A function here may send, inject, ask the gate or finish,
 by the methods of `SmtpSession` (smtp.py); it never waits.  What becomes of a reply is replies.py.
@@ -146,7 +146,7 @@ def judged(session: SmtpSession, transaction: Transaction, line: bytes, path: Pa
     why = verdict.why
     if verdict.outcome is Outcome.ALLOW:
         if verdict.recipients is not None and transaction.relaying >= verdict.recipients:
-            if not transaction.sender and verdict.recipients == 1:  # RULES G10
+            if not transaction.sender and verdict.recipients == 1:  # rule G10
                 return defer(
                     session, transaction, path, texts.TOO_MANY_RECIPIENTS, f"a bounce has one recipient: {why}"
                 )
@@ -166,7 +166,7 @@ def judged(session: SmtpSession, transaction: Transaction, line: bytes, path: Pa
 
 
 def defer(session: SmtpSession, transaction: Transaction, path: Path, reply: bytes, why: str) -> None:
-    """A temporary answer (RULES G7, G11, S12): told in the log, and counted as a refusal, once a transaction.
+    """A temporary answer (rules G7, G11, S12): told in the log, and counted as a refusal, once a transaction.
 
     A client that was closed before its DATA would never get rid of the recipients that were accepted.  Who sends no end
     of such recipients makes us do as much as by NOOP; who begins a transaction for each is closed as ever.
@@ -265,5 +265,5 @@ VERBS: Final[dict[bytes, Callable[[SmtpSession, bytes], None]]] = {
     b"STARTTLS": starttls,
     b"QUIT": quit_,
 }
-_SYNCHRONISING = frozenset({b"DATA", b"EHLO", b"HELO", b"AUTH", b"STARTTLS", b"QUIT"})  # RFC 2920 3.1, RULES S5
+_SYNCHRONISING = frozenset({b"DATA", b"EHLO", b"HELO", b"AUTH", b"STARTTLS", b"QUIT"})  # RFC 2920 3.1, rule S5
 _BEFORE_TLS = frozenset({b"NOOP", b"EHLO", b"STARTTLS", b"QUIT"})  # RFC 3207 4

@@ -1,4 +1,4 @@
-"""How an SMTP session ends when the upstream goes away, or when a wait is over its limit (RULES S8, S9).
+"""How an SMTP session ends when the upstream goes away, or when a wait is over its limit (rules S8, S9).
 
 Functions of the session of smtp.py, called for its methods of the same names.  What a message loses by it the client is
 told: nothing that the upstream has not answered was delivered.

@@ -1,4 +1,4 @@
-"""MAIL and RCPT, parsed and written afresh (RULES S2): from the argument of the client to the line for the upstream.
+"""MAIL and RCPT, parsed and written afresh (rule S2): from the argument of the client to the line for the upstream.
 
 Pure functions; whether the command may come now, and whether the recipient may be relayed to, is the session's
 business. A command that is not taken raises `BadCommand` with the reply for the client.

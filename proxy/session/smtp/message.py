@@ -1,4 +1,4 @@
-"""A message on its way through an SMTP session: from the 354 to the upstream's reply to it (RULES S8, S9).
+"""A message on its way through an SMTP session: from the 354 to the upstream's reply to it (rules S8, S9).
 
 Its text is watched and passed by `wire.dots.Body`.  If the upstream can't have it whole, the upstream connection ends
 without an end of data, the text is read to its end without being forwarded (`discarding`), and the client gets the
@@ -60,7 +60,7 @@ def discard(session: SmtpSession, why: str) -> None:
 
 
 def replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
-    """The final reply: a 250 is the upstream's (RULES S9)."""
+    """The final reply: a 250 is the upstream's (rule S9)."""
     transaction = owed.transaction
     assert transaction is not None
     session.wait = Wait.COMMAND
@@ -74,7 +74,7 @@ def refused_before_its_end(session: SmtpSession, reply: Reply) -> None:
     """The upstream takes no more of this message, for its size or a line's: that is the reply to it.
 
     The client reads no reply before its end of data, so it gets this one there, and the session ends.  The upstream is
-    dropped at once, since it may take what follows for commands.  No 250 can come this way (RULES S9).
+    dropped at once, since it may take what follows for commands.  No 250 can come this way (rule S9).
     """
     transaction, body = session.transaction, session.body
     assert transaction is not None

@@ -1,4 +1,4 @@
-"""A session that moves to another upstream connection in mid-transaction (RULES S12).
+"""A session that moves to another upstream connection in mid-transaction (rule S12).
 
 The upstream was shown the client's address (the connection is *announced*), because the client might not relay when it
 came; now it may.  The server would refuse its foreign recipients by that address.  So, before the first recipient of a

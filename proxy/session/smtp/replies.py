@@ -1,6 +1,6 @@
 """What each SMTP reply of the upstream does to the session, and what the client gets of it.
 
-A function here takes the reply that is due (RULES S6: smtp.py has matched it) and returns the octets for the client,
+A function here takes the reply that is due (rule S6: smtp.py has matched it) and returns the octets for the client,
 in the reply's place; `b""` where the reply answers a command of ours.
 """
 
@@ -57,7 +57,7 @@ def helo_for_ehlo_replied(session: SmtpSession, reply: Reply, owed: Owed) -> byt
 
 
 def take_offer(session: SmtpSession, reply: Reply) -> bytes:
-    """The upstream's positive reply to EHLO: what holds from now on, and the octets for the client (RULES S7)."""
+    """The upstream's positive reply to EHLO: what holds from now on, and the octets for the client (rule S7)."""
     settings, clear = session.settings, not session.tls
     closed = clear and (settings.tls_required or settings.auth == "pop3")
     session.offer, octets = settings.editor.edit(reply, settings.starttls and clear, closed)
@@ -108,7 +108,7 @@ def data_replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
         session.wait = Wait.MESSAGE
         session.body = Body(session.settings.bare_newline)
         session.transaction = owed.transaction  # also where MAIL was refused meanwhile: the message is about to come
-    else:  # reset the upstream too, so that no recipient of this transaction lives on there (RULES S4)
+    else:  # reset the upstream too, so that no recipient of this transaction lives on there (rule S4)
         session.transaction = None
         session.send(b"RSET\r\n", OUR_RSET)
     return reply.octets

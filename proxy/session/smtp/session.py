@@ -1,7 +1,7 @@
 """The SMTP conversation of one client with one upstream, without I/O.
 
 No octet of a client's command reaches the upstream: a command is parsed by a strict grammar and written afresh,
-refused, or answered here (RULES S1 to S11).  Replies keep their order by the ledger; a relay question holds the
+refused, or answered here (rules S1 to S11).  Replies keep their order by the ledger; a relay question holds the
 session until the gate has answered; a message body passes in chunks, watched by `wire.dots.Body`.
 
 One machine in several files.  Here: what it knows, how octets of either side are used, how it ends.  commands.py:
@@ -108,7 +108,7 @@ class SmtpSession:
         self.tls = tls
         self.helo = b""
         self.hello = b""  # the whole command, as it was sent on
-        self.announced = False  # set by the link: the upstream judges the client's address itself (RULES S12)
+        self.announced = False  # set by the link: the upstream judges the client's address itself (rule S12)
         self.offer: Offer = NO_OFFER
         self.serial = True  # the upstream takes one command at a time (no PIPELINING)
         self.synchronising = False  # a command that ends a pipelined group has no reply yet
@@ -121,7 +121,7 @@ class SmtpSession:
         self.exchange: Exchange | PasswordExchange | None = None
         self.credentials: tuple[bytes, bytes] | None = None  # of AUTH, until the link takes them
         self.unsaid = b""  # the reply to a failed AUTH, until the link has noted it
-        self.authenticated = False  # AUTH was answered with 235 in this session (RULES G14, G15)
+        self.authenticated = False  # AUTH was answered with 235 in this session (rules G14, G15)
         self.upstream_authenticated = False  # by the upstream
         self.login = ""
         self.transaction: Transaction | None = None
@@ -259,7 +259,7 @@ class SmtpSession:
             self._run()
 
     def verdict_lapsed(self) -> None:
-        """The lease behind the verdict has ended: the next recipient that is not local is asked about (RULES G6)."""
+        """The lease behind the verdict has ended: the next recipient that is not local is asked about (rule G6)."""
         if self.transaction is not None:
             self.transaction.verdict = None
 
@@ -371,14 +371,14 @@ class SmtpSession:
             self.expel("too many errors", texts.TOO_MANY_ERRORS)
 
     def login_failed(self, login: str, reply: bytes) -> None:
-        """AUTH has failed; the reply is said when the link has noted it (RULES G13)."""
+        """AUTH has failed; the reply is said when the link has noted it (rule G13)."""
         self.failed_logins += 1
         self.synchronising = True
         self.unsaid = reply
         self.events.append(LoginFailed(login))
 
     def violated(self, why: str) -> None:
-        """Octets where none may be (RULES S5, S11): whoever sends them did not read a reply."""
+        """Octets where none may be (rules S5, S11): whoever sends them did not read a reply."""
         quiet = self.state is TLS or self.starting_tls
         self.expel("client " + why, b"" if quiet else texts.SYNCHRONISATION)
 

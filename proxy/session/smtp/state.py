@@ -42,9 +42,9 @@ class SmtpSettings:
     """Template of the refusal, with {recipient} and {client}."""
     bare_newline: Literal["normalize", "reject"] = "normalize"
     auth: Literal["upstream", "pop3", "off"] = "upstream"
-    """Who answers AUTH; "pop3": a POP3 login at the upstream tells whether the password is right (RULES G15)."""
+    """Who answers AUTH; "pop3": a POP3 login at the upstream tells whether the password is right (rule G15)."""
     doubts_authenticated: bool = False
-    """Whether the gate is asked about authenticated clients, too (RULES G10, G13)."""
+    """Whether the gate is asked about authenticated clients, too (rules G10, G13)."""
     starttls: bool = False
     tls_required: bool = False
     ask_local: bool = False

@@ -1,6 +1,6 @@
 """What is said to an SMTP server between its greeting and the client's session (driven by session/upstream/opening.py).
 
-`introduction` says by XCLIENT who the client is (RULES S12): our own EHLO first, to see what may be named; the second
+`introduction` says by XCLIENT who the client is (rule S12): our own EHLO first, to see what may be named; the second
 greeting, the 220, is the client's.  A server that does not offer XCLIENT is not used: it would take every client for
 popgate, whom it trusts.
 

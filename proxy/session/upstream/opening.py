@@ -3,7 +3,7 @@ and behind that, to SMTP servers, a *speech* (session/upstream/handshake.py).
 
 An opening takes the upstream's greeting, keeps it for the client, asks for TLS, and reports when TLS may start.  What
 the upstream sends behind its consent in the clear ends the connection: believed after the handshake it would be an
-injected reply (RULES S11's counterpart; "NO STARTTLS" paper).  An upstream that does not offer TLS is not used without
+injected reply (rule S11's counterpart; "NO STARTTLS" paper).  An upstream that does not offer TLS is not used without
 it.
 
 Sans-IO: octets in by `upstream_bytes`, out by `to_upstream`.  Where there is nothing to be said no opening is needed.

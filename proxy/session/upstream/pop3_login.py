@@ -1,4 +1,4 @@
-"""A POP3 login that popgate makes itself, to learn whether a password is right (RULES G15).
+"""A POP3 login that popgate makes itself, to learn whether a password is right (rule G15).
 
 Sans-IO: the upstream's octets in by `upstream_bytes`, ours out in `to_upstream`, the result in `result` once there is
 one.  Greeting, USER, PASS; then the connection is closed without QUIT: no mailbox is changed, and none of these servers
