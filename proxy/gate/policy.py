@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from ..errors import StoreUnavailable
 from ..wire.address import Networks, cut
 from .senders import Senders
-from .verdict import NO_LEASE, Outcome, RelayAsked, Verdict
+from .verdict import Outcome, Reason, RelayAsked, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,11 +38,11 @@ ADMIN: Final = "admin"
 CROWD: Final = 20
 """Logins at one address from which on a warning is due where there is no limit (rule G3)."""
 
-_TRUSTED: Final = Verdict(Outcome.ALLOW, "trusted network")
-_NO_LEASE: Final = Verdict(Outcome.REFUSE, NO_LEASE)
-_SENDER: Final = Verdict(Outcome.REFUSE, "sender does not match")
-_BARRED: Final = Verdict(Outcome.REFUSE, "login may not relay")
-_SPENT: Final = Verdict(Outcome.SPENT, "budget spent")
+_TRUSTED: Final = Verdict(Outcome.ALLOW, Reason.TRUSTED)
+_NO_LEASE: Final = Verdict(Outcome.REFUSE, Reason.NO_LEASE)
+_SENDER: Final = Verdict(Outcome.REFUSE, Reason.SENDER)
+_BARRED: Final = Verdict(Outcome.REFUSE, Reason.BARRED)
+_SPENT: Final = Verdict(Outcome.OVER_QUOTA, Reason.SPENT)
 _ANYTHING: Final = RelayAsked("", "")  # on connecting there is no sender yet
 
 
@@ -157,17 +157,17 @@ class RelayPolicy:
     def verdict(self, address: bytes, sender: str, answer: Sequence[Lease] | StoreUnavailable) -> tuple[Verdict, float]:
         """What follows from the leases of an address, and for how many seconds it holds."""
         if isinstance(answer, StoreUnavailable):
-            return Verdict(Outcome.DEFER, f"store down: {answer}"), FOREVER
+            return Verdict(Outcome.DEFER, Reason.STORE_DOWN, str(answer)), FOREVER  # G7
         answer = self._counting(address, answer)
         if not answer:
             return _NO_LEASE, FOREVER
         gate, bound = self.gate, self._is_bound(address)
-        remark = ""
+        unmatched = False
         if bound or gate.sender == "log":
             matching = [lease for lease in answer if self._senders.match(lease.login, sender)]
-            if bound and not matching:
+            unmatched = not matching
+            if bound and unmatched:
                 return _SENDER, FOREVER
-            remark = "" if matching else ", sender does not match"
             answer = matching or answer
         for lease in answer:
             if (gate.max_messages and lease.messages >= gate.max_messages) or (
@@ -178,7 +178,9 @@ class RelayPolicy:
             if bound and not sender:  # a bounce has one recipient (rule G10)
                 left = 1
             key = (lease.address, lease.login, lease.source)
-            return Verdict(Outcome.ALLOW, f"lease of {lease.login}{remark}", lease.login, left, key), lease.left
+            login = lease.login
+            verdict = Verdict(Outcome.ALLOW, Reason.LEASE, login, login, left, key, unmatched=unmatched)
+            return verdict, lease.left
         return _SPENT, FOREVER
 
     def _counting(self, address: bytes, found: Sequence[Lease]) -> Sequence[Lease]:
@@ -195,10 +197,10 @@ class RelayPolicy:
         if answer is None:
             return _NO_LEASE
         if isinstance(answer, StoreUnavailable):
-            return Verdict(Outcome.DEFER, f"whoson: {answer}")
+            return Verdict(Outcome.DEFER, Reason.PEER_DOWN, str(answer))
         if self._is_barred(answer.login):
             return _NO_LEASE
-        return self._without_lease(address, answer.login, sender, f"whoson {answer.server}: {answer.login}")
+        return self._without_lease(address, answer.login, sender, Reason.PEER, f"{answer.server}: {answer.login}")
 
     def look(self, address: bytes, then: Callable[[Verdict], None]) -> None:
         """Whether it may relay just now, when it connects: for what it is shown upstream (rule S12), no decision."""
@@ -211,16 +213,16 @@ class RelayPolicy:
     def _authenticated(self, address: bytes, question: RelayAsked) -> Verdict:
         if self._is_barred(question.login):
             return _BARRED
-        return self._without_lease(address, question.login, question.sender, "authenticated")
+        return self._without_lease(address, question.login, question.sender, Reason.AUTHENTICATED)
 
-    def _without_lease(self, address: bytes, login: str, sender: str, why: str) -> Verdict:
+    def _without_lease(self, address: bytes, login: str, sender: str, reason: Reason, detail: str = "") -> Verdict:
         """Of a login that may relay, though no lease of ours says so: whether it may use this sender (rule G10)."""
         bound = self._is_bound(address)
         matches = not self.binds_sender or self._senders.match(login, sender)
         if bound and not matches:
             return _SENDER
-        remark = "" if matches else ", sender does not match"
-        return Verdict(Outcome.ALLOW, f"{why}{remark}", login, 1 if bound and not sender else None)
+        most = 1 if bound and not sender else None  # G10: a bounce has one recipient
+        return Verdict(Outcome.ALLOW, reason, detail, login, most, unmatched=not matches)
 
     def _is_bound(self, address: bytes) -> bool:
         """Whether only the login's own senders are good here (rule G10)."""
@@ -296,7 +298,7 @@ def _shadowed(verdict: Verdict) -> Verdict:
     """What mode "shadow" makes of a verdict: nothing is refused (rule G12)."""
     if verdict.outcome is Outcome.ALLOW:
         return verdict
-    return Verdict(Outcome.ALLOW, f"shadow: {verdict.why}", shadowed=True)
+    return Verdict(Outcome.ALLOW, verdict.reason, verdict.detail, shadowed=True)
 
 
 class _Judgement:
@@ -333,7 +335,7 @@ class _Judgement:
         if self.done:
             return  # an earlier look has decided
         verdict, seconds = self._policy.verdict(self._address, self._sender, answer)
-        if verdict is _NO_LEASE or verdict is _SENDER:
+        if verdict.reason in (Reason.NO_LEASE, Reason.SENDER):
             if self._asks and self._policy.others is not None:
                 self._asks = False
                 self._policy.others.ask(self._address, self._heard)

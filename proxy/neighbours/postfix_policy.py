@@ -32,7 +32,7 @@ _ANSWERS = {
     Outcome.ALLOW: Answer(postfix.OK),
     Outcome.REFUSE: Answer(postfix.DUNNO),
     Outcome.DEFER: Answer(postfix.DEFER),
-    Outcome.SPENT: Answer(postfix.DEFER),
+    Outcome.OVER_QUOTA: Answer(postfix.DEFER),
 }
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import StoreUnavailable
 from ..gate.local import is_local
-from ..gate.verdict import NO_LEASE, Outcome
+from ..gate.verdict import Outcome, Reason, Verdict
 from ..leases.base import Lease
 from ..leases.clock import Clock
 from ..leases.memory import MemoryStore
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..gate.policy import RelayPolicy
     from .leases import Answer
 
-_WORDS: Final = {Outcome.ALLOW: "allow", Outcome.REFUSE: "refuse", Outcome.DEFER: "defer", Outcome.SPENT: "defer"}
+_WORDS: Final = {Outcome.ALLOW: "allow", Outcome.REFUSE: "refuse", Outcome.DEFER: "defer", Outcome.OVER_QUOTA: "defer"}
 _UNITS: Final = ((86400, "days"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -111,10 +111,9 @@ def _judged(
     if here and (sender is not None or verdict.outcome is Outcome.ALLOW):
         reasons += _binding(gate, address, sender)
     if verdict.outcome is Outcome.ALLOW:
-        remark = verdict.why.partition(", ")[2]
-        return "allow", [*reasons, f"{remark}, which is only logged"] if remark else reasons
-    reasons.append(_said(gate, verdict.why, sender, here))
-    if verdict.why == NO_LEASE:
+        return "allow", [*reasons, f"{Reason.SENDER.value}, which is only logged"] if verdict.unmatched else reasons
+    reasons.append(_said(gate, verdict, sender, here))
+    if verdict.reason is Reason.NO_LEASE:
         reasons += _before(known) + _barred(policy, address, known)
         if config.whoson.ask:
             servers = ", ".join([str(server) for server in config.whoson.ask])
@@ -150,12 +149,13 @@ def _binding(gate: Gate, address: bytes, sender: str | None) -> list[str]:
     return ['sender = "match": the sender must match the login; ask with --sender'] if gate.sender == "match" else []
 
 
-def _said(gate: Gate, why: str, sender: str | None, here: Sequence[Lease]) -> str:
+def _said(gate: Gate, verdict: Verdict, sender: str | None, here: Sequence[Lease]) -> str:
     """The gate's own words, and behind them what only the administrator is told."""
-    if why == "sender does not match":
+    why = verdict.why
+    if verdict.reason is Reason.SENDER:
         logins = ", ".join(dict.fromkeys([lease.login for lease in here]))
         return f"{why}: {sender!r} is not {logins}, nor {logins} at a local domain, nor in sender_map"
-    if why == "budget spent":
+    if verdict.reason is Reason.SPENT:
         limits = [f"{gate.max_messages} messages"] if gate.max_messages else []
         limits += [f"{gate.max_recipients} recipients"] if gate.max_recipients else []
         return f"{why}: at most {' and '.join(limits)} in {_left(gate.window)}"

@@ -13,7 +13,7 @@ from proxy.config.schema import Gate, SenderMap
 from proxy.errors import StoreUnavailable
 from proxy.gate.patience import Patience
 from proxy.gate.policy import ADMIN, RelayPolicy
-from proxy.gate.verdict import Outcome, RelayAsked, Verdict
+from proxy.gate.verdict import Outcome, Reason, RelayAsked, Verdict
 from proxy.leases.base import Lease
 from proxy.leases.memory import MemoryStore
 from proxy.wire.address import Networks, packed
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 QUESTION = RelayAsked("a@s.test", "x@far.test")
 HOME, OTHER = packed("192.0.2.7"), packed("192.0.2.8")
+BY_LEASE = Verdict(Outcome.ALLOW, Reason.LEASE, "anna", "anna", None, (HOME, "anna", "pop3"))
 
 
 def policy(
@@ -99,7 +100,7 @@ def test_G6_the_verdict_says_for_how_long_it_holds_and_ends_at_its_second(bench:
     bench.clock.advance(1799.0)
     assert bench.judge()[1] == 1.0
     bench.clock.advance(1.0)
-    assert bench.judge()[0] == Verdict(Outcome.REFUSE, "no lease")
+    assert bench.judge()[0] == Verdict(Outcome.REFUSE, Reason.NO_LEASE)
 
 
 def test_G7_a_store_that_is_down_defers_and_never_refuses_or_allows() -> None:
@@ -107,7 +108,7 @@ def test_G7_a_store_that_is_down_defers_and_never_refuses_or_allows() -> None:
     answers: list[Verdict] = []
     policy(store).judge(HOME, QUESTION, lambda verdict, _: answers.append(verdict))
     store.questions[0][1](StoreUnavailable("busy"))
-    assert answers == [Verdict(Outcome.DEFER, "store down: busy")]
+    assert answers == [Verdict(Outcome.DEFER, Reason.STORE_DOWN, "busy")]
 
 
 def test_G7_a_grant_that_failed_says_so() -> None:
@@ -199,7 +200,7 @@ def test_G10_match_takes_the_login_s_own_senders_and_the_map_s() -> None:
     for sender in ("anna@local.test", "anna", "sales@far.test"):
         assert bench.verdict(sender).why == "lease of anna"
     for sender in ("bert@local.test", "anna@far.test", "a@s.test"):
-        assert bench.verdict(sender) == Verdict(Outcome.REFUSE, "sender does not match")
+        assert bench.verdict(sender) == Verdict(Outcome.REFUSE, Reason.SENDER)
 
 
 def test_G10_of_several_leases_the_one_whose_login_matches_counts() -> None:
@@ -241,7 +242,7 @@ def test_G10_in_shared_networks_match_always_holds(sender: str) -> None:
     for address in (HOME, OTHER):
         bench.grant("anna", address)
     assert bench.verdict("bert@far.test", HOME).outcome is Outcome.ALLOW
-    assert bench.verdict("bert@far.test", OTHER) == Verdict(Outcome.REFUSE, "sender does not match")
+    assert bench.verdict("bert@far.test", OTHER) == Verdict(Outcome.REFUSE, Reason.SENDER)
     assert bench.verdict("anna@local.test", OTHER).outcome is Outcome.ALLOW
     assert bench.verdict("", OTHER).recipients == 1
 
@@ -279,7 +280,7 @@ def test_G10_senders_of_authenticated_sessions_are_bound_too_and_the_store_is_no
 def test_G10_of_an_authenticated_session_its_own_sender_and_one_bounce_at_a_time() -> None:
     bench = Bench(sender="match")
     own = bench.judge(HOME, RelayAsked("anna@local.test", "x@far.test", True, "anna"))[0]
-    assert own == Verdict(Outcome.ALLOW, "authenticated", "anna")
+    assert own == Verdict(Outcome.ALLOW, Reason.AUTHENTICATED, login="anna")
     assert bench.judge(HOME, RelayAsked("", "x@far.test", True, "anna"))[0].recipients == 1
 
 
@@ -291,7 +292,7 @@ def test_G13_whose_login_opens_nothing_relays_by_no_authentication(login: str) -
     for name in (login, "anna"):
         question = RelayAsked("a@local.test", "x@far.test", True, name)
         gate.judge(HOME, question, lambda verdict, _: answers.append(verdict))
-    assert answers[0] == Verdict(Outcome.REFUSE, "login may not relay")
+    assert answers[0] == Verdict(Outcome.REFUSE, Reason.BARRED)
     assert answers[1].outcome is Outcome.ALLOW
 
 
@@ -310,11 +311,11 @@ def test_G11_messages_of_a_lease_end_with_its_budget_and_begin_with_the_next_win
         verdict = bench.verdict()
         assert verdict.outcome is Outcome.ALLOW
         bench.policy.charge(verdict, 1)
-    assert bench.verdict() == Verdict(Outcome.SPENT, "budget spent")
+    assert bench.verdict() == Verdict(Outcome.OVER_QUOTA, Reason.SPENT)
     bench.grant()
-    assert bench.verdict().outcome is Outcome.SPENT, "a new login is no new budget"
+    assert bench.verdict().outcome is Outcome.OVER_QUOTA, "a new login is no new budget"
     bench.clock.advance(1799.0)
-    assert bench.verdict().outcome is Outcome.SPENT
+    assert bench.verdict().outcome is Outcome.OVER_QUOTA
     bench.clock.advance(1.0)
     bench.grant()
     assert bench.verdict().outcome is Outcome.ALLOW
@@ -327,7 +328,7 @@ def test_G11_the_verdict_says_how_many_recipients_are_left() -> None:
     bench.policy.charge(bench.verdict(), 3)
     assert bench.verdict().recipients == 2
     bench.policy.charge(bench.verdict(), 2)
-    assert bench.verdict().outcome is Outcome.SPENT
+    assert bench.verdict().outcome is Outcome.OVER_QUOTA
 
 
 def test_G11_a_budget_is_a_lease_s_and_the_next_lease_of_the_address_takes_over() -> None:
@@ -339,7 +340,7 @@ def test_G11_a_budget_is_a_lease_s_and_the_next_lease_of_the_address_takes_over(
     bench.policy.charge(bench.verdict(), 1)
     assert bench.verdict().login == "anna"
     bench.policy.charge(bench.verdict(), 1)
-    assert bench.verdict().outcome is Outcome.SPENT
+    assert bench.verdict().outcome is Outcome.OVER_QUOTA
     bench.grant("anna", OTHER)
     assert bench.verdict(address=OTHER).outcome is Outcome.ALLOW
 
@@ -349,17 +350,17 @@ def test_G11_a_sender_s_own_lease_is_spent_and_another_s_does_not_help() -> None
     bench.grant("anna")
     bench.grant("bert")
     bench.policy.charge(bench.verdict("anna@local.test"), 1)
-    assert bench.verdict("anna@local.test").outcome is Outcome.SPENT
+    assert bench.verdict("anna@local.test").outcome is Outcome.OVER_QUOTA
     assert bench.verdict("bert@local.test").outcome is Outcome.ALLOW
 
 
 def test_G11_where_there_is_no_budget_nothing_is_written() -> None:
     store = SlowStore()
     for rules in ({}, {"sender": "match"}):
-        policy(store, **rules).charge(Verdict(Outcome.ALLOW, "x", "anna", None, (HOME, "anna", "pop3")), 3)
-    policy(store, max_messages=1).charge(Verdict(Outcome.ALLOW, "trusted network"), 3)
+        policy(store, **rules).charge(BY_LEASE, 3)
+    policy(store, max_messages=1).charge(Verdict(Outcome.ALLOW, Reason.TRUSTED), 3)
     assert (store.charges, store.renewals) == ([], [])
-    policy(store, max_recipients=9).charge(Verdict(Outcome.ALLOW, "x", "anna", None, (HOME, "anna", "pop3")), 3)
+    policy(store, max_recipients=9).charge(BY_LEASE, 3)
     assert store.charges == [(HOME, "anna", "pop3", 1, 3, 1800.0)]
 
 
@@ -371,7 +372,7 @@ def test_G4_renew_on_use_starts_the_window_anew_for_the_lease_that_was_used() ->
     bench.policy.charge(bench.verdict(), 1)
     assert [lease.left for lease in bench.leases()] == [1800.0, 800.0]
     bench.clock.advance(1800.0)
-    bench.policy.charge(Verdict(Outcome.ALLOW, "x", "anna", None, (HOME, "anna", "pop3")), 1)
+    bench.policy.charge(BY_LEASE, 1)
     assert bench.leases() == [], "an update, never an insert"
 
 
@@ -520,7 +521,7 @@ def test_G9_the_refusal_comes_when_the_patience_is_over_and_once() -> None:
     gate.patience.tick()
     assert len(gate.store.questions) == 1
     gate.answer()
-    assert gate.verdicts[0] == [Verdict(Outcome.REFUSE, "no lease")]
+    assert gate.verdicts[0] == [Verdict(Outcome.REFUSE, Reason.NO_LEASE)]
     gate.clock.advance(3.0)
     gate.patience.tick()
     assert (len(gate.verdicts[0]), len(gate.patience), gate.store.questions) == (1, 0, [])
@@ -576,7 +577,7 @@ def test_G9_the_sixth_of_an_address_is_refused_at_once() -> None:
         gate.ask()
         gate.answer()
     assert [len(answers) for answers in gate.verdicts] == [0, 0, 0, 0, 0, 1]
-    assert gate.verdicts[5] == [Verdict(Outcome.REFUSE, "no lease")]
+    assert gate.verdicts[5] == [Verdict(Outcome.REFUSE, Reason.NO_LEASE)]
 
 
 def test_G9_a_sender_that_does_not_match_waits_for_its_own_login() -> None:
@@ -595,7 +596,7 @@ def test_G9_a_spent_budget_does_not_wait() -> None:
     gate.ask()
     _, then = gate.store.questions.pop(0)
     then([replace(lease("anna"), messages=1)])
-    assert gate.verdicts[0] == [Verdict(Outcome.SPENT, "budget spent")]
+    assert gate.verdicts[0] == [Verdict(Outcome.OVER_QUOTA, Reason.SPENT)]
 
 
 def test_G2_who_waits_by_ipv6_waits_for_its_network() -> None:
@@ -618,7 +619,7 @@ def test_G9_nobody_waits_where_it_is_off_or_where_only_a_look_is_taken(rules: di
     else:
         gate.policy.look(HOME, answers.append)
     gate.answer()
-    assert answers == [Verdict(Outcome.REFUSE, "no lease")]
+    assert answers == [Verdict(Outcome.REFUSE, Reason.NO_LEASE)]
     assert gate.store.watcher is None
 
 
@@ -630,7 +631,7 @@ def test_G12_what_ends_shadow_ends_it_for_living_sessions_too() -> None:
         gate.judge(HOME, QUESTION, lambda verdict, _: answers.append(verdict))
         gate.enforce()
     assert answers[0].shadowed
-    assert answers[1] == Verdict(Outcome.REFUSE, "no lease")
+    assert answers[1] == Verdict(Outcome.REFUSE, Reason.NO_LEASE)
 
 
 # Addresses of nobody
@@ -665,7 +666,7 @@ def test_G3_what_is_never_leased_from_now_on_has_no_lease_of_before_but_the_admi
     answers: list[Verdict] = []
     gate = policy(bench.store, never=["192.0.2.7"])
     gate.judge(HOME, QUESTION, lambda verdict, _: answers.append(verdict))
-    assert answers == [Verdict(Outcome.REFUSE, "no lease")]
+    assert answers == [Verdict(Outcome.REFUSE, Reason.NO_LEASE)]
     bench.store.grant(HOME, "(admin)", ADMIN, 60.0, lambda _: None)
     gate.judge(HOME, QUESTION, lambda verdict, _: answers.append(verdict))
     assert answers[1].why == "lease of (admin)"
