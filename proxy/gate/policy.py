@@ -111,7 +111,7 @@ class RelayPolicy:
 
     # Who may relay
 
-    def standing(self, address: bytes) -> Verdict | None:
+    def preauthorised(self, address: bytes) -> Verdict | None:
         """The verdict that a client is born with, or None: it will be asked for when it matters."""
         return _TRUSTED if address in self._trusted else None
 
@@ -135,8 +135,8 @@ class RelayPolicy:
             then(self._authenticated(address, question), FOREVER)
             return None
         # Behind a balancer, or on our own machine, what others know of the address is true of nobody (rule G3).
-        asks = asks and self.others is not None and not self.nobodys(address)
-        judgement = _Judgement(self, self.place(address), address, question.sender, then, waits, asks)
+        asks = asks and self.others is not None and not self.unattributable_reason(address)
+        judgement = _Judgement(self, self.lease_key(address), address, question.sender, then, waits, asks)
         judgement.look(False)
         return None if judgement.done else judgement.call_off
 
@@ -188,7 +188,7 @@ class RelayPolicy:
         from before it was configured so (G3, G13).  What the administrator gave counts."""
         if not found:
             return found
-        if self.nobodys(address):
+        if self.unattributable_reason(address):
             return [lease for lease in found if lease.source == ADMIN]
         return [lease for lease in found if lease.source == ADMIN or not self._is_barred(lease.login)]
 
@@ -202,11 +202,11 @@ class RelayPolicy:
             return _NO_LEASE
         return self._without_lease(address, answer.login, sender, Reason.PEER, f"{answer.server}: {answer.login}")
 
-    def look(self, address: bytes, then: Callable[[Verdict], None]) -> None:
+    def judge_at_connect(self, address: bytes, then: Callable[[Verdict], None]) -> None:
         """Whether it may relay just now, when it connects: for what it is shown upstream (rule S12), no decision."""
-        standing = self.standing(address)
-        if standing is not None:
-            then(standing)
+        preauthorised = self.preauthorised(address)
+        if preauthorised is not None:
+            then(preauthorised)
         else:
             self.judge(address, _ANYTHING, lambda verdict, _: then(verdict), waits=False, asks=False)
 
@@ -239,20 +239,20 @@ class RelayPolicy:
 
     # Who gets a lease
 
-    def place(self, address: bytes) -> bytes:
+    def lease_key(self, address: bytes) -> bytes:
         """What a lease is for: the address, of IPv6 the network by `ipv6_prefix` (rule G2)."""
         return cut(address, self.gate.ipv6_prefix)
 
     def key(self, address: bytes, login: str) -> Key:
         """The lease that a POP login makes."""
-        return self.place(address), login, POP3
+        return self.lease_key(address), login, POP3
 
-    def unleasable(self, address: bytes, login: str, failures: int) -> str:
+    def no_lease_reason(self, address: bytes, login: str, failures: int) -> str:
         """Why this login makes no lease; empty when it does (rules G3, G13).
 
         `failures`: logins that failed from its `place` within the last ten minutes (shared_memory/failed_logins.py).
         """
-        if why := self.nobodys(address):
+        if why := self.unattributable_reason(address):
             return why
         if self._is_barred(login):
             return "no_relay_logins"
@@ -260,7 +260,7 @@ class RelayPolicy:
             return "failed logins before it"
         return ""
 
-    def nobodys(self, address: bytes) -> str:
+    def unattributable_reason(self, address: bytes) -> str:
         """Why the address stands for no one client, so that no login from it makes a lease; empty when it does (G3)."""
         if address in self._never_lease:
             return "never_lease"
@@ -291,7 +291,7 @@ class RelayPolicy:
             then(answer)
 
         limit = self.gate.max_logins_per_address
-        self.store.grant(self.place(address), login, source, self.window, granted, limit)
+        self.store.grant(self.lease_key(address), login, source, self.window, granted, limit)
 
 
 def _shadowed(verdict: Verdict) -> Verdict:
@@ -362,7 +362,7 @@ class _Judgement:
     def _wait(self) -> bool:
         """Wait, if there is patience and room; whether it does."""
         patience = self._policy.patience
-        if self._waiting is None and patience is not None and not self._policy.nobodys(self._address):
+        if self._waiting is None and patience is not None and not self._policy.unattributable_reason(self._address):
             self._waiting = patience.enter(self._place, self._policy.gate.patience, self.look)
             if self._waiting is not None and patience.news != self._news:
                 self.look(False)  # a lease may have come since we asked

@@ -73,7 +73,7 @@ class PolicyService:
             self._log.line("info" if outcome is Outcome.ALLOW else "debug", self.name, "judged", *words)
             then(_ANSWERS[outcome])
 
-        if standing := self._policy.standing(client):
-            judged(standing, FOREVER)
+        if preauthorised := self._policy.preauthorised(client):
+            judged(preauthorised, FOREVER)
         else:
             self._policy.judge(client, question, judged, waits=False)

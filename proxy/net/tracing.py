@@ -64,7 +64,7 @@ def new_session(service: Service, traces: Traces, address: bytes, shown: str, id
     settings, tls = service.settings, service.implicit_tls
     observer = _transcript(service, traces, shown, id_) if address in traces.clients else None
     if isinstance(settings, SmtpSettings):
-        preauthorised = service.policy.standing(address)
+        preauthorised = service.policy.preauthorised(address)
         return SmtpSession(settings, shown, tls=tls, preauthorised=preauthorised, observer=observer)
     return PopSession(settings, tls=tls, observer=observer)
 

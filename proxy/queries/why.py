@@ -48,13 +48,15 @@ class Explanation:
 def places(config: Config, address: bytes) -> list[str]:
     """What leases of this address are for, by any gate (rule G2)."""
     gates = {listener.gate for listener in config.listeners.values()} | {config.gate}
-    return sorted({shown(_policy(config, gate).place(address)) for gate in gates})
+    return sorted({shown(_policy(config, gate).lease_key(address)) for gate in gates})
 
 
-def unleasable(config: Config, address: bytes) -> str:
+def no_lease_reason(config: Config, address: bytes) -> str:
     """Why, by some gate, no login from there makes a lease (rule G3); empty where it does."""
     gates = {listener.gate for listener in config.listeners.values()} | {config.gate}
-    return next(iter(sorted(filter(None, [_policy(config, gate).nobodys(address) for gate in gates]))), "")
+    return next(
+        iter(sorted(filter(None, [_policy(config, gate).unattributable_reason(address) for gate in gates]))), ""
+    )
 
 
 def explain(
@@ -97,14 +99,14 @@ def _judged(
     config: Config, gate: Gate, address: bytes, sender: str | None, known: Answer | str
 ) -> tuple[str, list[str]]:
     policy = _policy(config, gate)
-    standing = policy.standing(address)
-    if standing is not None:
-        return _WORDS[standing.outcome], [f"{standing.why}: the address is in trusted_networks"]
+    preauthorised = policy.preauthorised(address)
+    if preauthorised is not None:
+        return _WORDS[preauthorised.outcome], [f"{preauthorised.why}: the address is in trusted_networks"]
     if isinstance(known, str):
         return "unknown", [known]
     if sender is None:
         policy = _policy(config, replace(gate, sender="any", shared_networks=()))
-    here = _leases(known, policy.place(address))
+    here = _leases(known, policy.lease_key(address))
     answer = StoreUnavailable(known["down"]) if "down" in known else here
     verdict, _ = policy.verdict(address, sender or "", answer)
     reasons = [_held(lease) for lease in here]
@@ -182,7 +184,7 @@ def _before(known: Answer) -> list[str]:
 def _barred(policy: RelayPolicy, address: bytes, known: Answer) -> list[str]:
     """Why the next login would not help."""
     failures = known["failures"]
-    barred = policy.unleasable(address, "", failures)
+    barred = policy.no_lease_reason(address, "", failures)
     told = [f"a login from this address makes no lease: {barred}"] if barred else []
     return told + ([f"{failures} failed logins within ten minutes"] if failures else [])
 

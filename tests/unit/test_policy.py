@@ -130,39 +130,41 @@ def test_G1_a_login_is_entered_with_its_source_and_window() -> None:
 def test_a_trusted_network_is_a_standing_verdict_and_asks_nobody() -> None:
     store = SlowStore()
     gate = policy(store, trusted=["192.0.2.0/29", "2001:db8::/32"])
-    verdict = gate.standing(HOME)
+    verdict = gate.preauthorised(HOME)
     assert verdict is not None
     assert verdict.outcome is Outcome.ALLOW
-    assert gate.standing(packed("2001:db8::1")) is not None
-    assert gate.standing(OTHER) is None
+    assert gate.preauthorised(packed("2001:db8::1")) is not None
+    assert gate.preauthorised(OTHER) is None
     assert store.questions == []
 
 
 def test_G2_a_mapped_address_is_the_ipv4_network_s() -> None:
     gate = policy(SlowStore(), trusted=["192.0.2.0/24"], never=["198.51.100.0/24"])
-    assert gate.standing(packed("::ffff:192.0.2.9")) is not None
-    assert gate.unleasable(packed("::ffff:198.51.100.1"), "anna", 0) == "never_lease"
+    assert gate.preauthorised(packed("::ffff:192.0.2.9")) is not None
+    assert gate.no_lease_reason(packed("::ffff:198.51.100.1"), "anna", 0) == "never_lease"
 
 
 def test_G2_link_local_addresses_make_no_lease() -> None:
     gate = policy(SlowStore())
-    assert [gate.unleasable(packed(text), "anna", 0) for text in ("fe80::1", "febf::1")] == ["link-local address"] * 2
-    assert [gate.unleasable(packed(text), "anna", 0) for text in ("fec0::1", "2001:db8::1")] == ["", ""]
+    assert [gate.no_lease_reason(packed(text), "anna", 0) for text in ("fe80::1", "febf::1")] == [
+        "link-local address"
+    ] * 2
+    assert [gate.no_lease_reason(packed(text), "anna", 0) for text in ("fec0::1", "2001:db8::1")] == ["", ""]
 
 
 def test_G3_no_lease_for_never_lease_and_our_own_addresses() -> None:
     gate = policy(SlowStore(), never=["198.51.100.0/24"], own=lambda address: address == OTHER)
-    assert gate.unleasable(packed("198.51.100.255"), "anna", 0) == "never_lease"
-    assert gate.unleasable(OTHER, "anna", 0) == "own address"
-    assert gate.unleasable(HOME, "anna", 0) == ""
+    assert gate.no_lease_reason(packed("198.51.100.255"), "anna", 0) == "never_lease"
+    assert gate.no_lease_reason(OTHER, "anna", 0) == "own address"
+    assert gate.no_lease_reason(HOME, "anna", 0) == ""
 
 
 def test_G3_no_lease_for_the_address_of_a_load_balancer() -> None:
     balancers = Networks(["198.51.100.0/28", "2001:db8::/64"])
     gate = RelayPolicy(Gate(), SlowStore(), is_own=lambda _: False, balancers=balancers)
     for balancer in ("198.51.100.15", "::ffff:198.51.100.1", "2001:db8::5"):
-        assert "load balancer" in gate.unleasable(packed(balancer), "anna", 0)
-    assert gate.unleasable(packed("198.51.100.16"), "anna", 0) == ""
+        assert "load balancer" in gate.no_lease_reason(packed(balancer), "anna", 0)
+    assert gate.no_lease_reason(packed("198.51.100.16"), "anna", 0) == ""
 
 
 def test_no_verdict_is_an_accident_of_a_missing_answer() -> None:
@@ -297,8 +299,8 @@ def test_G13_whose_login_opens_nothing_relays_by_no_authentication(login: str) -
 
 
 def test_G13_a_login_that_can_t_be_read_may_be_one_that_opens_nothing() -> None:
-    assert policy(SlowStore(), no_relay_logins=("scanner",)).unleasable(HOME, "?LOGIN", 0) == "no_relay_logins"
-    assert policy(SlowStore()).unleasable(HOME, "?LOGIN", 0) == ""
+    assert policy(SlowStore(), no_relay_logins=("scanner",)).no_lease_reason(HOME, "?LOGIN", 0) == "no_relay_logins"
+    assert policy(SlowStore()).no_lease_reason(HOME, "?LOGIN", 0) == ""
 
 
 # Budgets
@@ -401,24 +403,24 @@ def test_G2_by_default_an_ipv6_lease_is_for_one_address() -> None:
 def test_G13_no_relay_logins_get_no_lease() -> None:
     gate = policy(SlowStore(), no_relay_logins=("Scanner", "old@local.test"))
     for login in ("scanner", "SCANNER", "old@local.test"):
-        assert gate.unleasable(HOME, login, 0) == "no_relay_logins"
-    assert gate.unleasable(HOME, "scanner2", 0) == ""
+        assert gate.no_lease_reason(HOME, login, 0) == "no_relay_logins"
+    assert gate.no_lease_reason(HOME, "scanner2", 0) == ""
 
 
 @pytest.mark.parametrize("login", ["scanner ", " scanner", "scanner x", "scanner@local.test", "old", "OLD@LOCAL.TEST"])
 def test_G13_nor_by_another_way_of_writing_them_that_servers_take(login: str) -> None:
     gate = policy(SlowStore(), no_relay_logins=("scanner", "old@local.test"))
-    assert gate.unleasable(HOME, login, 0) == "no_relay_logins"
+    assert gate.no_lease_reason(HOME, login, 0) == "no_relay_logins"
     for other in ("scanner@far.test", "older", "@local.test", "x scanner"):
-        assert gate.unleasable(HOME, other, 0) == ""
+        assert gate.no_lease_reason(HOME, other, 0) == ""
 
 
 def test_G13_a_success_behind_too_many_failures_gets_no_lease() -> None:
     gate = policy(SlowStore(), lease_after_failures=3)
-    assert [gate.unleasable(HOME, "anna", failures) for failures in (0, 2, 3, 99)] == [
+    assert [gate.no_lease_reason(HOME, "anna", failures) for failures in (0, 2, 3, 99)] == [
         "", "", "failed logins before it", "failed logins before it"
     ]  # fmt: skip
-    assert policy(SlowStore()).unleasable(HOME, "anna", 10_000) == ""
+    assert policy(SlowStore()).no_lease_reason(HOME, "anna", 10_000) == ""
 
 
 def test_G3_max_logins_per_address_makes_no_lease_for_one_too_many() -> None:
@@ -617,7 +619,7 @@ def test_G9_nobody_waits_where_it_is_off_or_where_only_a_look_is_taken(rules: di
     if rules:
         gate.policy.judge(HOME, QUESTION, lambda verdict, _: answers.append(verdict))
     else:
-        gate.policy.look(HOME, answers.append)
+        gate.policy.judge_at_connect(HOME, answers.append)
     gate.answer()
     assert answers == [Verdict(Outcome.REFUSE, Reason.NO_LEASE)]
     assert gate.store.watcher is None

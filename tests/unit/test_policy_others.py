@@ -123,7 +123,7 @@ def test_G3_nobody_is_asked_about_an_address_that_is_no_client_s(bench: Bench) -
 
 def test_S12_nobody_is_asked_at_connect(bench: Bench) -> None:
     seen: list[Verdict] = []
-    bench.policy.look(HOME, seen.append)
+    bench.policy.judge_at_connect(HOME, seen.append)
     assert seen[0].outcome is Outcome.REFUSE
     assert bench.others.asked == []
 
