@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import load
 from ..errors import PopgateError
-from ..queries.why import explain, places, no_lease_reason
+from ..queries.why import explain, no_lease_reason, places
 from ..wire.address import packed
 from . import parser, tables
 from .lookup import ask
