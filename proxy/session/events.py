@@ -2,8 +2,8 @@
 
 A *question* is answered by `Session.answer(question, result)`, and the session holds until then: `LoggedIn`,
 `LoginFailed`, `PasswordGiven`, `RelayAsked` (gate/verdict.py), `UnannouncedAsked`, `TlsAsked`.  A *fact* is for the
-log: `Refused`, `Relayed`.  `ClientDone`, `UpstreamAborted` and `Finished` end connections.  No event carries a
-password.
+log: `Refused`, `Relayed`, `ParametersDropped`.  `ClientDone`, `UpstreamAborted` and `Finished` end connections.  No
+event carries a password.
 """
 
 from __future__ import annotations
@@ -61,6 +61,14 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class ParametersDropped:
+    """Malformed parameters of a command were left out, and the command went on without them."""
+
+    command: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Relayed:
     """A message with at least one recipient that is not local has its final reply, or will get none: the audit trail
     (rule N11)."""
@@ -107,4 +115,4 @@ class Finished:
 
 
 Question: TypeAlias = LoggedIn | LoginFailed | PasswordGiven | RelayAsked | UnannouncedAsked | TlsAsked
-Event: TypeAlias = Question | Refused | Relayed | ClientDone | UpstreamAborted | Finished
+Event: TypeAlias = Question | Refused | Relayed | ParametersDropped | ClientDone | UpstreamAborted | Finished

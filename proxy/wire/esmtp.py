@@ -6,13 +6,16 @@ a grammar of its own, each only when the upstream offered its extension, each on
 decoded, searched for control octets and encoded again, so that `+0D+0A` can't end a command in a server that decodes
 early.
 
+A malformed value of a parameter that only advises the server (SIZE, RET, ENVID, NOTIFY, ORCPT, AUTH) is corrected where
+it can be read in one way, and left out where not: it is no reason to lose a message.
+
 Numbers are matched as ASCII digits: `int()` also takes signs, underscores and the digits of other scripts.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .sasl import MECHANISMS
 
@@ -25,8 +28,11 @@ _MAX_REMEMBERED = (
 )
 
 _KEYWORD = re.compile(rb"[A-Za-z0-9][A-Za-z0-9-]*")
-_XTEXT = re.compile(rb"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
-_XCHAR = re.compile(rb"\+([0-9A-F]{2})")
+_XTEXT = re.compile(rb"(?:[!-*,-~]|\+[0-9A-Fa-f]{2})*")  # RFC 3461 4, and lower case and `=`, as clients write it
+_XCHAR = re.compile(rb"\+([0-9A-Fa-f]{2})")
+_ADVICE: Final = frozenset({b"SIZE", b"RET", b"ENVID", b"NOTIFY", b"ORCPT", b"AUTH"})
+"""Parameters without which a message means the same."""
+_AFTER_HELO = re.compile(rb" (?:SIZE|BODY)(?:=(?:[0-9]*|7BIT|8BITMIME))?(?= |\Z)", re.IGNORECASE)
 _CONTROL = re.compile(rb"[\0-\x1f\x7f]")
 _TO_ENCODE = re.compile(rb"[^!#-\x27*\-.-;?-\[\]-~]")  # RFC 3461 4's, and `" ( ) , < > \`: no bracket outside the path
 _NOTIFY = re.compile(rb"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY)){0,2}", re.IGNORECASE)
@@ -34,7 +40,11 @@ _ORCPT = re.compile(rb"([A-Za-z0-9-]{1,40});(.+)", re.DOTALL)
 
 
 class BadParameter(ValueError):
-    """A parameter that is unknown, not offered, given twice or malformed: 555 5.5.4."""
+    """A parameter that is unknown, not offered, given twice, or malformed and no advice: 555 5.5.4."""
+
+
+class Malformed(BadParameter):
+    """A value that is no value of its parameter."""
 
 
 class Offer(NamedTuple):
@@ -116,16 +126,23 @@ class EhloEditor:
         return found
 
 
-def mail_parameters(text: bytes, offered: frozenset[bytes], authenticated: bool, own_auth: bool = False) -> bytes:
-    """Rewrite the parameters of MAIL; `text` begins with a space or is empty, and so is what is returned.
+def mail_parameters(
+    text: bytes, offered: frozenset[bytes], authenticated: bool, own_auth: bool = False, helo: bool = False
+) -> tuple[bytes, tuple[bytes, ...]]:
+    """Rewrite the parameters of MAIL; `text` begins with a space or is empty, and so is what is returned, with the
+    names of those that were left out.
 
-    `authenticated`: by the upstream, in this session; `own_auth`: AUTH is popgate's, the upstream may not know AUTH=.
-    Raise BadParameter.
+    `authenticated`: by the upstream, in this session; `own_auth`: AUTH is popgate's, the upstream may not know AUTH=;
+    `helo`: the client has said HELO, and says SIZE or BODY all the same: they are left out.  Raise BadParameter.
     """
+    if helo:
+        text = _AFTER_HELO.sub(b"", text)
+        if not text:
+            return b"", ()
     return _rewritten(text, offered, _MAIL, authenticated, own_auth)
 
 
-def rcpt_parameters(text: bytes, offered: frozenset[bytes]) -> bytes:
+def rcpt_parameters(text: bytes, offered: frozenset[bytes]) -> tuple[bytes, tuple[bytes, ...]]:
     """Rewrite the parameters of RCPT, as `mail_parameters` does."""
     return _rewritten(text, offered, _RCPT, False)
 
@@ -137,10 +154,11 @@ def asks_smtputf8(parameters: bytes) -> bool:
 
 def _rewritten(
     text: bytes, offered: frozenset[bytes], known: dict[bytes, bytes], authenticated: bool, own_auth: bool = False
-) -> bytes:
+) -> tuple[bytes, tuple[bytes, ...]]:
     if text[:1] != b" ":
         raise BadParameter("something is glued to the address")
     written: dict[bytes, bytes] = {}
+    dropped: list[bytes] = []
     for word in text.split(b" "):
         if not word:
             continue
@@ -148,7 +166,12 @@ def _rewritten(
         keyword = keyword.upper()
         if known.get(keyword) not in offered or keyword in written:
             raise BadParameter("not offered, or given twice")
-        written[keyword] = keyword + equals + _value(keyword, value, bool(equals))
+        try:
+            written[keyword] = keyword + equals + _value(keyword, value, bool(equals))
+        except Malformed:
+            if keyword not in _ADVICE:
+                raise
+            dropped.append(keyword)
     if written.get(b"BODY") == b"BODY=7BIT":
         # It says no more than its absence (RFC 6152 3); but Sendmail, told so, clears the eighth bit before it looks
         # for the end of data, and finds one in \x8d\x8a.\x8d\x8a.
@@ -157,13 +180,13 @@ def _rewritten(
         written.pop(b"AUTH", None)
     elif not authenticated and b"AUTH" in written:
         written[b"AUTH"] = b"AUTH=<>"  # only a session that the upstream authenticated may name an identity (rule S2)
-    return b"".join([b" " + word for word in written.values()])
+    return b"".join([b" " + word for word in written.values()]), tuple(dropped)
 
 
 def _value(keyword: bytes, value: bytes, given: bool) -> bytes:
     """The value of a known parameter in normal form."""
     if given == (keyword == b"SMTPUTF8"):
-        raise BadParameter("a value where none belongs, or none where one does")
+        raise Malformed("a value where none belongs, or none where one does")
     upper = value.upper()
     if (
         (keyword == b"SMTPUTF8")
@@ -179,13 +202,14 @@ def _value(keyword: bytes, value: bytes, given: bool) -> bytes:
         match = _ORCPT.fullmatch(value)
         if match is not None:
             return match[1] + b";" + _xtext(match[2])
-    raise BadParameter("malformed value")
+    raise Malformed("malformed value")
 
 
 def _xtext(value: bytes) -> bytes:
-    """Decode and encode again (RFC 3461 4); raise BadParameter for control octets and what is no xtext."""
+    """Decode and encode again (RFC 3461 4); raise Malformed for what is no xtext, BadParameter for control octets:
+    no client has those by mistake."""
     if not _XTEXT.fullmatch(value):
-        raise BadParameter("not xtext")
+        raise Malformed("not xtext")
     plain = _XCHAR.sub(lambda match: bytes([int(match[1], 16)]), value)
     if _CONTROL.search(plain):
         raise BadParameter("a control octet in xtext")

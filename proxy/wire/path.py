@@ -5,10 +5,14 @@ and the one text that is sent on.  The text is written from the parts, so that a
 account for can't reach the upstream (rule S2), and server and gate can't read two addresses out of one (reference:
 the recipients that Postfix, Exim and Sendmail were seen to read differently).
 
-The grammar is RFC 5321 4.1.2 (RFC 6531 3.3 for UTF-8) with these kindnesses to old clients: a space after the colon, a
-dot-string address without brackets, a trailing dot behind the domain, an underscore in a label.  A quoted local part
-is unescaped and written quoted again only if its content needs it (rule G16).  Not taken: comments, white space
-inside, several addresses, doubled brackets, brackets within quotes.
+The grammar is RFC 5321 4.1.2 (RFC 6531 3.3 for UTF-8), and what real senders write beside it and nobody can read in two
+ways: blanks before and behind the brackets, and between them and the address; doubled brackets; an address without
+brackets, with a domain or without; dots at the ends of a local part and side by side in it; a trailing dot behind the
+domain; an underscore in a label.  A quoted local part is unescaped and written quoted again only if its content needs
+it (rule G16).  Not taken: comments, white space within an address, several addresses, brackets within quotes.
+
+A local part may have more than RFC 5321's 64 octets: VERP, SRS and the confirmations of list managers do, and the RFC
+asks for no such limit where that is possible (4.5.3.1).  Postfix and Exim take as much as a line holds.
 
 Whether a domain is local is told by wire/recipients.py; parameters behind the path are wire/esmtp.py.
 """
@@ -18,11 +22,13 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-MAX_LOCAL = 64  # octets, RFC 5321 4.5.3.1.1
+MAX_LOCAL = 256  # octets: RFC 5321 4.5.3.1.3 has as many for a whole path
 MAX_DOMAIN = 255  # octets, RFC 5321 4.5.3.1.2
 
 _ATEXT = rb"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~\x80-\xff]"
-_DOT_STRING = rb"%b+(?:\.%b+)*" % (_ATEXT, _ATEXT)
+_ATOMS = rb"%b+(?:\.%b+)*" % (_ATEXT, _ATEXT)
+_DOT_STRING = rb"\.*%b(?:%b|\.)*" % (_ATEXT, _ATEXT)  # dots anywhere: real mailboxes of large providers have them
+_BLANK = rb"[ \t]*"
 _QUOTED = rb'"(?:[ !#-\[\]-~\x80-\xff]|\\[ -~])*"'
 _LET_DIG = rb"[A-Za-z0-9_\x80-\xff]"
 _LABEL = rb"%b(?:[A-Za-z0-9_\x80-\xff-]*%b)?" % (_LET_DIG, _LET_DIG)
@@ -30,13 +36,15 @@ _DOMAIN = rb"%b(?:\.%b)*" % (_LABEL, _LABEL)
 _LITERAL = rb"\[[A-Za-z0-9.:-]+\]"  # RFC 5321's dcontent has < > @ , too, which nobody needs and a lax server may read
 _ROUTE = rb"@%b(?:,@%b)*:" % (_DOMAIN, _DOMAIN)
 
-_PLAIN = re.compile(rb"<(%b)@(%b)>" % (_DOT_STRING, _DOMAIN))
+_PLAIN = re.compile(rb"<(%b)@(%b)>" % (_ATOMS, _DOMAIN))
 _ANY = re.compile(
-    rb"<(?P<route>%b)?(?P<local>%b|%b)(?:@(?:(?P<domain>%b)\.?|(?P<literal>%b)))?>"
-    % (_ROUTE, _DOT_STRING, _QUOTED, _DOMAIN, _LITERAL)
+    rb"(?P<double><)?<%b(?P<route>%b)?(?P<local>%b|%b)(?:@(?:(?P<domain>%b)\.?|(?P<literal>%b)))?%b>(?(double)>)"
+    % (_BLANK, _ROUTE, _DOT_STRING, _QUOTED, _DOMAIN, _LITERAL, _BLANK)
 )
-_BARE = re.compile(rb"(%b)@(%b)\.?(?= |\Z)" % (_DOT_STRING, _DOMAIN))
-_ATOMS = re.compile(_DOT_STRING)
+_BARE = re.compile(rb"(?P<local>%b)(?:@(?P<domain>%b)\.?)?(?=[ \t]+[A-Za-z0-9]|[ \t]*\Z)" % (_DOT_STRING, _DOMAIN))
+_NOTHING = re.compile(rb"<%b>" % _BLANK)
+_STRICT = re.compile(_ATOMS)
+_LOOSE = re.compile(_DOT_STRING)
 _ESCAPE = re.compile(rb'(["\\])')
 
 
@@ -61,7 +69,7 @@ class BadPath(ValueError):
 
 
 def parse(argument: bytes) -> tuple[Path, bytes]:
-    """Return the path at the head of `argument` and what stands behind it (parameters, with their leading space).
+    """Return the path at the head of `argument` and what stands behind it (parameters, with their leading blank).
 
     Raise BadPath for anything that the grammar does not take.
     """
@@ -70,12 +78,13 @@ def parse(argument: bytes) -> tuple[Path, bytes]:
         local, domain = match[1], match[2]
         if len(local) <= MAX_LOCAL and len(domain) <= MAX_DOMAIN:
             return Path(argument[1 : match.end() - 1], local, domain), argument[match.end() :]
-    return _parse_any(argument[1:] if argument[:1] == b" " else argument)
+    return _parse_any(argument.lstrip(b" \t"))
 
 
 def _parse_any(argument: bytes) -> tuple[Path, bytes]:
-    if argument[:2] == b"<>":
-        return NULL, argument[2:]
+    match = _NOTHING.match(argument)
+    if match is not None:
+        return NULL, argument[match.end() :]
     match = _ANY.match(argument)
     if match is not None:
         domain = match["domain"] or b""
@@ -84,7 +93,7 @@ def _parse_any(argument: bytes) -> tuple[Path, bytes]:
         match = _BARE.match(argument)
         if match is None:
             raise BadPath("not an address")
-        path = _written(match[1], match[2], b"", False)
+        path = _written(match["local"], match["domain"] or b"", b"", False)
     return path, argument[match.end() :]
 
 
@@ -95,9 +104,9 @@ def _written(local: bytes, domain: bytes, literal: bytes, routed: bool) -> Path:
         raise BadPath("a bracket inside")
     if not content or len(local) > MAX_LOCAL or len(domain) > MAX_DOMAIN or len(literal) > MAX_DOMAIN:
         raise BadPath("a part is empty or too long")
-    if _ATOMS.fullmatch(content):
+    if _STRICT.fullmatch(content):
         local = content
-    else:
+    elif local[:1] == b'"' or not _LOOSE.fullmatch(content):  # else it has odd dots, and stays as it came
         local = b'"%b"' % _ESCAPE.sub(rb"\\\1", content)
     host = domain or literal
     return Path(local + b"@" + host if host else local, content, domain, routed or bool(literal))

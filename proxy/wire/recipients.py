@@ -75,7 +75,9 @@ def is_routing(local: bytes) -> bool:
     """
     if not local.isascii():
         local = unicodedata.normalize("NFKC", local.decode("utf-8", "replace")).encode()
-    return len(local.translate(None, _ROUTING)) != len(local) or local.lstrip(b" ").startswith((b"/", b"|"))
+    if len(local.translate(None, _ROUTING)) != len(local) or local.lstrip(b" ").startswith((b"/", b"|")):
+        return True
+    return b"/" in local and b".." in local.split(b"/")  # ../x: a path to who knows where
 
 
 def _read(domain: bytes) -> bytes | None:

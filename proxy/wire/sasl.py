@@ -24,18 +24,42 @@ MAX_ROUNDS = 10  # rule S10: SCRAM needs 3, LOGIN 2
 MAX_LOGIN = 256  # octets of a login that is kept; a longer one is cut, with a mark that no real login ends in
 
 _CONTROL = re.compile(rb"[\0-\x1f\x7f]")
-_BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+_BASE64 = re.compile(rb"([A-Za-z0-9+/]*)(={0,2})")
+_BLANKS = b" \t"
 
 
-def is_base64(text: bytes) -> bool:
-    """Whether `text` is base64 in full groups (an empty line is: a response of no octets)."""
-    return _BASE64.fullmatch(text) is not None
+def decoded(response: bytes) -> bytes | None:
+    """What a line of AUTH says; None where it is no base64.
+
+    `=` and an empty line say nothing.  Small firmwares send blanks around a response, and leave its padding out: both
+    can be read in one way only, and what goes on is written afresh.
+    """
+    match = _BASE64.fullmatch(response.strip(_BLANKS))
+    if match is None:
+        return None
+    digits, padding = match[1], len(match[2])
+    missing = -len(digits) % 4
+    if missing == 3 or (padding not in (0, missing) and (digits or padding != 1)):
+        return None
+    return binascii.a2b_base64(digits + b"=" * missing)
+
+
+def encoded(octets: bytes) -> bytes:
+    """A line of AUTH that says this."""
+    return binascii.b2a_base64(octets, newline=False) or b"="
 
 
 def shown_login(name: bytes) -> str:
     """A login as text, its octets kept whatever they are (surrogate escapes), at most MAX_LOGIN of them."""
     cut = name if len(name) <= MAX_LOGIN else name[: MAX_LOGIN - 3] + b"..."
     return cut.decode("utf-8", "surrogateescape")
+
+
+def split_auth(argument: bytes) -> tuple[bytes, bytes]:
+    """The mechanism, in upper case, and the initial response in the argument of AUTH; blanks between them and behind
+    are what some clients write."""
+    mechanism, *rest = argument.replace(b"\t", b" ").split(b" ", 1)
+    return mechanism.upper(), rest[0].strip(_BLANKS) if rest else b""
 
 
 class Exchange:
@@ -54,14 +78,15 @@ class Exchange:
     def response(self, line: bytes) -> bytes:
         """Take a line of the client (the initial response too); return the line to send on.
 
-        What is no base64, `=` or `*`, and every line after MAX_ROUNDS, is replaced by `*`: the upstream then ends the
-        exchange.
+        It is written afresh in canonical base64; an empty line stays empty.  What is no base64, `=` or `*`, and every
+        line after MAX_ROUNDS, is replaced by `*`: the upstream then ends the exchange.
         """
         self._rounds += 1
-        if self._rounds > MAX_ROUNDS or (line != b"=" and not is_base64(line)):  # `*` among them
+        octets = decoded(line)
+        if self._rounds > MAX_ROUNDS or octets is None:  # `*` among them
             self.cancelled = True
             return b"*"
-        name = _LOGINS[self._mechanism](b"" if line == b"=" else binascii.a2b_base64(line))
+        name = _LOGINS[self._mechanism](octets)
         if self._rounds == 1:
             if name and not _CONTROL.search(name):  # a client that mixed mechanisms up shows its password there
                 self.login = shown_login(name)
@@ -69,7 +94,7 @@ class Exchange:
             # The server asks for the name again: it passed over the first response, and so who logs in is not the one
             # who was named there (LOGIN has no initial response in its draft, CRAM-MD5 none in RFC 2195).
             self.login = self._unread
-        return line
+        return encoded(octets) if line.strip(_BLANKS) else b""
 
 
 class BadResponse(ValueError):
@@ -97,14 +122,15 @@ class PasswordExchange:
         end.  Raise BadResponse."""
         if response is None:
             return b"" if self._plain else b"Username:"
-        if response != b"=" and not is_base64(response):  # `*` among them
+        octets = decoded(response)
+        if octets is None:  # `*` among them
             raise BadResponse
-        octets = b"" if response == b"=" else binascii.a2b_base64(response)
         if self._plain:
             parts = octets.split(b"\0")
             if len(parts) != 3:
                 raise BadResponse
             self._whom, self.login, self.password = parts
+            self.login = self.login or self._whom  # some libraries put the name there alone
             return None
         self._given += 1
         if self._given == 1:
@@ -120,7 +146,7 @@ class PasswordExchange:
         if self._whom not in (b"", self.login):
             return False
         both = (self.login, self.password)
-        return all(0 < len(one) <= self.MAX and not _CONTROL.search(one) for one in both) and b" " not in self.login
+        return all(0 < len(one) <= self.MAX and not _CONTROL.search(one) for one in both)
 
 
 def _plain(response: bytes) -> bytes:

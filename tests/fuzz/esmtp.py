@@ -47,13 +47,13 @@ def one_input(data: bytes) -> None:
         _ehlo(text)
         return
     try:
-        written = rcpt_parameters(text, ALL) if kind == 2 else mail_parameters(text, ALL, kind == 1)
+        written = (rcpt_parameters(text, ALL) if kind == 2 else mail_parameters(text, ALL, kind == 1))[0]
     except BadParameter:
         return
     demand((_RCPT if kind == 2 else _MAIL).fullmatch(written), "not of ours", written)
     demand(not set(written.replace(b"AUTH=<>", b"")) & set(b'<>"(),\\') or b"NOTIFY=" in written, "brackets", written)
     if written:
-        again = rcpt_parameters(written, ALL) if kind == 2 else mail_parameters(written, ALL, kind == 1)
+        again = (rcpt_parameters(written, ALL) if kind == 2 else mail_parameters(written, ALL, kind == 1))[0]
         demand(again == written, "written otherwise a second time", written, again)
 
 

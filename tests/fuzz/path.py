@@ -35,7 +35,7 @@ def one_input(data: bytes) -> None:
         demand(again == path._replace(routed=False) and not left, "read back as something else", path, again)
     for smtputf8 in (False, True):
         try:
-            line, written = rcpt_command(b"TO:" + data, OFFERED, smtputf8)
+            line, written, _ = rcpt_command(b"TO:" + data, OFFERED, smtputf8)
         except BadCommand:
             continue
         demand(line.count(b"\r") == line.count(b"\n") == 1 and line.endswith(b"\r\n"), "more than a line", line)

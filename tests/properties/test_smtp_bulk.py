@@ -48,7 +48,7 @@ def test_S2_a_usual_sender_is_one_for_the_grammar(path: bytes, parameters: bytes
     match = usual.SENDER.match(b"MAIL FROM:<" + path + b">" + parameters + end + behind)
     if match is None:
         return
-    line, sender, smtputf8 = mail_command(match[0][len(b"MAIL ") : -2], OFFERED, False)
+    line, sender, smtputf8, _ = mail_command(match[0][len(b"MAIL ") : -2], OFFERED, False)
     assert b"MAIL FROM:<%b>%b\r\n" % (match["path"], match["parameters"]) == line == match[0]
     assert (match["path"], False) == (sender, smtputf8)
     assert (match["size"] or b"") + (match["body"] or b"") == match["parameters"]
@@ -67,7 +67,7 @@ def test_S2_G16_a_usual_run_of_recipients_is_one_for_the_grammar(
     assert usual.recipients(found) == run[0] == b"".join(lines[: len(found)])
     local = DOMAINS.covers(run["domain"], False)
     for path, line in zip(found, lines, strict=False):
-        written, read = rcpt_command(line[len(b"RCPT ") : -2], frozenset(), False)
+        written, read, _ = rcpt_command(line[len(b"RCPT ") : -2], frozenset(), False)
         assert (written, read.text) == (line, path)
         assert not is_routing(read.local)
         assert is_local(read, False, DOMAINS) is local

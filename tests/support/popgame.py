@@ -39,7 +39,8 @@ KNOWN = [
     *[b"PASS good\nQUIT", b"PASS \rx", b"USER anna\nPASS good", b"USER anna\0", b"PASS good\0x", b"x" * 9000],
 ]
 _WRITTEN = re.compile(
-    rb"(?:(?:CAPA|UTF8|LANG|NOOP|QUIT)|(?:USER|PASS|APOP|AUTH|LANG) ?[\x20-\x7e\x80-\xff]*|\*|[A-Za-z0-9+/]*={0,2})\r\n"
+    rb"(?:(?:CAPA|UTF8|LANG|NOOP|QUIT)|(?:USER|APOP|AUTH|LANG) ?[\x20-\x7e\x80-\xff]*"
+    rb"|PASS [\t\x20-\x7e\x80-\xff]*|\*|[A-Za-z0-9+/]*={0,2})\r\n"
 )
 _REPLY = re.compile(rb"(?:\+OK|-ERR|\+)(?: [^\r\n\0]*)?")
 

@@ -13,7 +13,7 @@ OFFERED = frozenset({b"SIZE", b"8BITMIME", b"SMTPUTF8", b"DSN", b"AUTH"})
 
 
 def test_S2_mail() -> None:
-    line, sender, smtputf8 = mail_command(b"from: <a@s.test> size=1 smtputf8", OFFERED, False)
+    line, sender, smtputf8, _ = mail_command(b"from: <a@s.test> size=1 smtputf8", OFFERED, False)
     assert line == b"MAIL FROM:<a@s.test> SIZE=1 SMTPUTF8\r\n"
     assert sender == b"a@s.test"
     assert smtputf8
@@ -22,7 +22,7 @@ def test_S2_mail() -> None:
 
 
 def test_S2_rcpt() -> None:
-    line, path = rcpt_command(b"tO:a@s.test notify=never", OFFERED, False)
+    line, path, _ = rcpt_command(b"tO:a@s.test notify=never", OFFERED, False)
     assert line == b"RCPT TO:<a@s.test> NOTIFY=NEVER\r\n"
     assert path.domain == b"s.test"
 

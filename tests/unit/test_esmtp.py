@@ -95,11 +95,11 @@ def test_what_the_editor_remembers_is_bounded() -> None:
     ],
 )
 def test_S2_parameters_of_MAIL(text: bytes, written: bytes) -> None:
-    assert mail_parameters(text, ALL, authenticated=False) == written
+    assert mail_parameters(text, ALL, authenticated=False) == (written, ())
 
 
 def test_S2_an_identity_is_passed_only_behind_the_upstreams_235() -> None:
-    assert mail_parameters(b" AUTH=e+3Dmc2@example.com", ALL, authenticated=True) == b" AUTH=e+3Dmc2@example.com"
+    assert mail_parameters(b" AUTH=e+3Dmc2@example.com", ALL, authenticated=True)[0] == b" AUTH=e+3Dmc2@example.com"
     with pytest.raises(BadParameter):
         mail_parameters(b" AUTH=a+0Ab", ALL, authenticated=False)
 
@@ -115,50 +115,74 @@ def test_S2_an_identity_is_passed_only_behind_the_upstreams_235() -> None:
     ],
 )
 def test_S2_parameters_of_RCPT(text: bytes, written: bytes) -> None:
-    assert rcpt_parameters(text, ALL) == written
+    assert rcpt_parameters(text, ALL) == (written, ())
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        *[b"SIZE=1", b" SIZE", b" SIZE=", b" SIZE=-1", b" SIZE=+1", b" SIZE=1_0", b" SIZE= 1", b" SIZE=\xd9\xa3"],
-        *[b" SIZE=" + b"1" * 21, b" SIZE=1 SIZE=1", b" SIZE=1 size=1", b" BODY=BINARYMIME", b" BODY=", b" BODY"],
-        *[b" RET=ALL", b" ENVID=", b" ENVID=a=b", b" ENVID=a+", b" ENVID=a+4", b" ENVID=a+4g", b" ENVID=a+0a"],
-        *[
-            b" ENVID=a+00",
-            b" ENVID=a+0D+0A",
-            b" ENVID=a+1F",
-            b" ENVID=a+7F",
-            b" ENVID=\xff",
-            b" SMTPUTF8=",
-            b" SMTPUTF8=1",
-        ],
-        *[b" AUTH=", b" AUTH", b" FOO", b" FOO=BAR", b" =", b" =1", b" NOTIFY=NEVER", b" XFOO=1", b" BODY=7BIT\tX"],
+        *[b"SIZE=1", b" SIZE=1 SIZE=1", b" SIZE=1 size=1", b" BODY=BINARYMIME", b" BODY=", b" BODY", b" BODY=7BIT\tX"],
+        *[b" ENVID=a+00", b" ENVID=a+0D+0A", b" ENVID=a+1F", b" ENVID=a+7F", b" ENVID=a+0a", b" AUTH=a+0d"],
+        *[b" SMTPUTF8=", b" SMTPUTF8=1", b" FOO", b" FOO=BAR", b" =", b" =1", b" NOTIFY=NEVER", b" XFOO=1"],
     ],
 )
 def test_S2_no_parameter_of_MAIL(text: bytes) -> None:
+    """Unknown, of another command, given twice; what changes the message; and control octets, which no client has by
+    mistake."""
     with pytest.raises(BadParameter):
         mail_parameters(text, ALL, authenticated=True)
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        *[
-            b" NOTIFY=",
-            b" NOTIFY",
-            b" NOTIFY=NEVER,DELAY",
-            b" NOTIFY=SUCCESS,",
-            b" NOTIFY=X",
-            b" NOTIFY=NEVER NOTIFY=NEVER",
-        ],
-        *[b" ORCPT=rfc822", b" ORCPT=;a", b" ORCPT=rfc822;", b" ORCPT=rfc822;a+0D+0ARCPT", b" ORCPT=rf c;a"],
-        *[b" ORCPT=" + b"a" * 41 + b";a", b" ORCPT=rfc822;a=b", b" SIZE=1", b" SMTPUTF8"],
-    ],
+    "text", [b" NOTIFY=NEVER NOTIFY=NEVER", b" ORCPT=rfc822;a+0D+0ARCPT", b" SIZE=1", b" SMTPUTF8", b" ORCPT=rf c;a"]
 )
 def test_S2_no_parameter_of_RCPT(text: bytes) -> None:
     with pytest.raises(BadParameter):
         rcpt_parameters(text, ALL)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *[b" SIZE", b" SIZE=", b" SIZE=-1", b" SIZE=+1", b" SIZE=1_0", b" SIZE=\xd9\xa3", b" SIZE=" + b"1" * 21],
+        *[b" RET=ALL", b" ENVID=", b" ENVID=a+", b" ENVID=a+4", b" ENVID=a+4g", b" ENVID=\xff", b" AUTH=", b" AUTH"],
+    ],
+)
+def test_S2_a_malformed_hint_of_MAIL_is_left_out(text: bytes) -> None:
+    name = text[1:].partition(b"=")[0]
+    assert mail_parameters(text + b" BODY=8BITMIME", ALL, authenticated=True) == (b" BODY=8BITMIME", (name,))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *[b" NOTIFY=", b" NOTIFY", b" NOTIFY=NEVER,DELAY", b" NOTIFY=SUCCESS,", b" NOTIFY=X"],
+        *[b" ORCPT=rfc822", b" ORCPT=;a", b" ORCPT=rfc822;", b" ORCPT=" + b"a" * 41 + b";a", b" ORCPT=rfc822;a+2"],
+    ],
+)
+def test_S2_a_malformed_hint_of_RCPT_is_left_out(text: bytes) -> None:
+    assert rcpt_parameters(text, ALL) == (b"", (text[1:].partition(b"=")[0],))
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        (b" ORCPT=rfc822;a+2bb@x", b" ORCPT=rfc822;a+2Bb@x"),
+        (b" ORCPT=rfc822;b=x@y", b" ORCPT=rfc822;b+3Dx@y"),
+    ],
+)
+def test_S2_xtext_as_clients_write_it_is_corrected(text: bytes, written: bytes) -> None:
+    assert rcpt_parameters(text, ALL) == (written, ())
+    assert mail_parameters(text.replace(b"ORCPT=rfc822;", b"AUTH="), ALL, authenticated=True)[0] == (
+        written.replace(b"ORCPT=rfc822;", b"AUTH=")
+    )
+
+
+@pytest.mark.parametrize("text", [b" SIZE=100", b" BODY=8BITMIME", b" size=1 body=7bit", b" SIZE= BODY=8BITMIME"])
+def test_S2_after_HELO_size_and_body_are_left_out(text: bytes) -> None:
+    assert mail_parameters(text, frozenset(), authenticated=False, helo=True) == (b"", ())
+    with pytest.raises(BadParameter):
+        mail_parameters(b" BODY=BINARYMIME", frozenset(), authenticated=False, helo=True)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +197,7 @@ def test_S2_no_parameter_of_RCPT(text: bytes) -> None:
     ],
 )
 def test_S2_only_what_the_upstream_offers(text: bytes, needed: bytes) -> None:
-    assert mail_parameters(text, frozenset({needed}), authenticated=False)
+    assert mail_parameters(text, frozenset({needed}), authenticated=False)[0]
     with pytest.raises(BadParameter):
         mail_parameters(text, ALL - {needed}, authenticated=False)
 

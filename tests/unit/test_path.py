@@ -43,6 +43,32 @@ def test_S2_what_is_taken(argument: bytes, path: Path) -> None:
         assert parse(argument + b"X") == (path, b"X")  # whether something may be glued is the caller's question
 
 
+@pytest.mark.parametrize(
+    ("argument", "text"),
+    [
+        *[(form, b"a@b") for form in (b"  <a@b>", b"\t<a@b>", b" \t <a@b>", b"< a@b>", b"<a@b >", b"<\ta@b\t>")],
+        *[(form, b"a@b") for form in (b"<<a@b>>", b"<< a@b >>", b" <<a@b>>", b"  a@b")],
+        (b"scanner", b"scanner"),
+        (b" scanner", b"scanner"),
+        (b"<.a@b>", b".a@b"),
+        (b"<a.@b>", b"a.@b"),
+        (b"<a..b@c>", b"a..b@c"),
+        (b"x.y.@c", b"x.y.@c"),
+        (b'<"a..b"@c>', b'"a..b"@c'),  # quoted as the RFC asks: it stays so
+        (b"<" + b"bounces+" + b"0" * 120 + b"@em.test>", b"bounces+" + b"0" * 120 + b"@em.test"),
+        (b"<SRS0=AbCd=XY=" + b"x" * 80 + b"@f.test>", b"SRS0=AbCd=XY=" + b"x" * 80 + b"@f.test"),
+    ],
+)
+def test_S2_forms_that_real_senders_write(argument: bytes, text: bytes) -> None:
+    assert parse(argument)[0].text == text
+    assert parse(argument + b" X=1")[1].lstrip() == b"X=1"
+
+
+@pytest.mark.parametrize("argument", [b"<>", b" <>", b"< >", b"\t<\t>"])
+def test_S2_the_null_path_and_blanks(argument: bytes) -> None:
+    assert parse(argument + b" SIZE=1") == (NULL, b" SIZE=1")
+
+
 def test_S2_the_null_path() -> None:
     assert parse(b"<> SIZE=1") == (NULL, b" SIZE=1")
     assert parse(b" <>")[0] is NULL
@@ -51,9 +77,19 @@ def test_S2_the_null_path() -> None:
 @pytest.mark.parametrize(
     "argument",
     [
-        *[b"", b" ", b"<", b">", b"<a", b"a", b"a>", b"<a@>", b"<@b>", b"<@>", b"a@b>", b"  <a@b>", b"\t<a@b>"],
-        *[b"<a@b<c@d>>", b"<<a@b>>", b"< a@b>", b"<a@b >", b"<a @b>", b"<a@ b>", b"<a@b,c@d>", b"<a@b;>", b"<g:a@b;>"],
-        *[b"<a@b(c)>", b"<a(c)@b>", b"<(c)a@b>", b"<a@b@c>", b"<.a@b>", b"<a.@b>", b"<a..b@c>", b"<a@.b>", b"<a@b..>"],
+        *[b"", b" ", b"<", b">", b"<a", b"a>", b"<a@>", b"<@b>", b"<@>", b"a@b>", b"<..@b>", b"<...>"],
+        *[
+            b"<a@b<c@d>>",
+            b"<<a@b>",
+            b"<<a@b> >",
+            b"<<<a@b>>>",
+            b"<a @b>",
+            b"<a@ b>",
+            b"<a@b,c@d>",
+            b"<a@b;>",
+            b"<g:a@b;>",
+        ],
+        *[b"<a@b(c)>", b"<a(c)@b>", b"<(c)a@b>", b"<a@b@c>", b"<a@.b>", b"<a@b..>"],
         *[
             b"<a@-b>",
             b"<a@b->",
@@ -76,7 +112,7 @@ def test_S2_the_null_path() -> None:
             b"<@a,b:c@d>",
         ],
         *[b"<a\x00@b>", b"<a\x7f@b>", b"<a@b\x7f>", b"<a\x01@b>", b'<"\x01"@b>', b'<"\x7f"@b>', b'<"\\\x7f"@b>'],
-        *[b"Joe <a@b>", b'"Joe" <a@b>', b"a@b,c@d", b"a@b;", b"a@b\t", b'"a"@b', b"a@[1.2.3.4]"],
+        *[b"Joe <a@b>", b'"Joe" <a@b>', b"a@b,c@d", b"a@b;", b'"a"@b', b"a@[1.2.3.4]"],
     ],
 )
 def test_S2_what_is_not_taken(argument: bytes) -> None:

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from proxy.wire.sasl import MAX_LOGIN, MAX_ROUNDS, MECHANISMS, Exchange, is_base64, shown_login
+from proxy.wire.sasl import MAX_LOGIN, MAX_ROUNDS, MECHANISMS, Exchange, decoded, shown_login, split_auth
 
 
 def encoded(text: bytes) -> bytes:
@@ -101,7 +101,7 @@ def test_S10_lines_that_pass(line: bytes) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b"A", b"AA", b"AAA", b"AA=", b"A===", b"====", b"==", b"AA AA", b" AAAA", b"AA\nA", b"**", b"A\0AA", b"-_-_"],
+    [b"A", b"AA=", b"A===", b"====", b"==", b"AA AA", b"AAAAA", b"=AAA", b"AA\nA", b"**", b"A\0AA", b"-_-_"],
 )
 def test_S10_what_is_no_base64_becomes_a_cancellation(line: bytes) -> None:
     exchange = Exchange(b"LOGIN")
@@ -122,10 +122,38 @@ def test_S10_the_allow_list() -> None:
         assert Exchange(mechanism).response(b"AAAA") == b"AAAA"
 
 
-def test_is_base64() -> None:
-    assert is_base64(b"")
-    assert is_base64(b"QUIT")  # which is why a line in an exchange is data, whatever it looks like
-    assert not is_base64(b"QUI")
+@pytest.mark.parametrize(
+    ("line", "octets"),
+    [
+        (b"", b""),
+        (b"=", b""),
+        (b"QUIT", b"A\x42\x13"),  # which is why a line in an exchange is data, whatever it looks like
+        (b"YW5uYQ", b"anna"),
+        (b"YW5uYQ==", b"anna"),
+        (b"  YW5uYQ== \t", b"anna"),
+        (b"YW5uYR==", b"anna"),  # bits that nobody reads
+        (b"YW5uYWI", b"annab"),
+    ],
+)
+def test_S10_a_response_is_decoded_and_written_afresh(line: bytes, octets: bytes) -> None:
+    assert decoded(line) == octets
+    assert decoded(encoded(octets)) == octets
+    assert Exchange(b"LOGIN").response(line) == (encoded(octets) or line)
+
+
+@pytest.mark.parametrize(
+    ("argument", "parts"),
+    [
+        (b"PLAIN", (b"PLAIN", b"")),
+        (b"plain AAAA", (b"PLAIN", b"AAAA")),
+        (b"PLAIN  AAAA", (b"PLAIN", b"AAAA")),
+        (b"PLAIN\tAAAA\t", (b"PLAIN", b"AAAA")),
+        (b"PLAIN AA AA", (b"PLAIN", b"AA AA")),
+        (b"", (b"", b"")),
+    ],
+)
+def test_S10_the_argument_of_AUTH(argument: bytes, parts: tuple[bytes, bytes]) -> None:
+    assert split_auth(argument) == parts
 
 
 def test_a_login_is_cut_and_keeps_odd_octets() -> None:

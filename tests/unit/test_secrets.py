@@ -146,7 +146,7 @@ OWN_AUTHS = {
     "plain-later": [("C", b"AUTH PLAIN\r\n"), ("C", PLAIN + b"\r\n")],
     "login": [("C", b"AUTH LOGIN\r\n"), ("C", b"YW5uYQ==\r\n"), ("C", CODED + b"\r\n")],
     "login-with-name": [("C", b"AUTH LOGIN YW5uYQ==\r\n"), ("C", CODED + b"\r\n")],
-    "implausible": [("C", b"AUTH PLAIN " + base64.b64encode(b"\0an na\0" + SECRET) + b"\r\n")],
+    "implausible": [("C", b"AUTH PLAIN " + base64.b64encode(b"\0an\tna\0" + SECRET) + b"\r\n")],
     "another's": [("C", b"AUTH PLAIN " + base64.b64encode(b"bert\0anna\0" + SECRET) + b"\r\n")],
     "no-plain": [("C", b"AUTH PLAIN " + base64.b64encode(b"anna\0" + SECRET) + b"\r\n")],
     "cancelled": [("C", b"AUTH LOGIN YW5uYQ==\r\n"), ("C", b"*\r\n")],

@@ -14,7 +14,7 @@ from ...gate.policy import CROWD, FOREVER
 from ...gate.verdict import Password, RelayAsked
 from ...leases.base import login_octets
 from ...metrics import LEASES_GRANTED, LOGINS, RELAYS, UNLEASED
-from ...session.events import LoggedIn, LoginFailed, PasswordGiven, Refused, Relayed
+from ...session.events import LoggedIn, LoginFailed, ParametersDropped, PasswordGiven, Refused, Relayed
 from ...session.upstream.pop3_login import PopLogin
 from . import journal as account
 from . import tallies
@@ -47,6 +47,8 @@ def answer(link: Link, event: Event) -> None:
         case Refused():
             tallies.refused(link, event)
             link.say("info", "refused", *account.refused(event))
+        case ParametersDropped():
+            link.say("info", "parameters-dropped", ("command", event.command), ("names", ",".join(event.names)))
         case Relayed():
             link.figures[RELAYS["allowed"]] += 1
             link.say("info", "relayed", *account.relayed(event))

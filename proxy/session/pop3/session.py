@@ -27,7 +27,7 @@ from ...wire.pop3 import (
     status,
 )
 from ...wire.sasl import MAX_LINE as MAX_SASL_LINE
-from ...wire.sasl import MECHANISMS, Exchange, shown_login
+from ...wire.sasl import MECHANISMS, Exchange, shown_login, split_auth
 from ..contract import Cut, Wait
 from ..events import Finished, LoggedIn, LoginFailed, TlsAsked
 from ..mailbox import MAX_HELD, Mailbox
@@ -231,8 +231,10 @@ class PopSession:
             self._refused.upstream_left = True
         elif self._state is GREETING:
             self.upstream_failed()
-        elif self._awaited.verb == "QUIT":
+        elif self._awaited is QUIT:
             self._finish("quit", clean=True)
+        elif self._state is COMMANDS and self._awaited in (PASS, APOP, AUTH):
+            self._finish("upstream left")  # behind its -ERR to a login: the client has had its answer
         else:
             self._finish("upstream left", texts.LOST)
 
@@ -344,12 +346,16 @@ class PopSession:
         self._commands += 1
         if line is TOO_LONG or len(line) > MAX_LINE:
             return self._error(texts.LINE_TOO_LONG)
-        if has_control(line):  # P2: a server may take it for the end of the line
-            return self._finish("client sent a control octet", texts.BAD_OCTETS)
         word, _, argument = line.partition(b" ")
         verb = VERBS.get(word.upper())
+        raw = verb is not None and verb.raw
+        # P2: a server may take a control octet for the end of the line; in a password a TAB is a character.
+        if has_control(line.replace(b"\t", b"") if verb is _PASS_VERB else line):
+            return self._finish("client sent a control octet", texts.BAD_OCTETS)
         if verb is None:
             return self._error(texts.UNKNOWN)
+        if not raw:
+            argument = argument.strip(b" ")
         if self._settings.tls_required and not self._tls and verb.logs_in:
             return self._error(texts.TLS_REQUIRED)
         return verb.action(self, argument)
@@ -391,12 +397,11 @@ class PopSession:
         return self._send(APOP, b"APOP %b %b\r\n" % (name, digest))
 
     def _auth(self, argument: bytes) -> None:
-        mechanism, _, initial = argument.partition(b" ")
-        mechanism = mechanism.upper()
+        mechanism, initial = split_auth(argument)
         if not mechanism:  # the old form that asks for a list: Outlook Express does, and goes on with USER
             return self._say(texts.SYNTAX)
-        if mechanism not in MECHANISMS:  # S10
-            return self._error(texts.BAD_MECHANISM)
+        if mechanism not in MECHANISMS:  # S10; programs try one after the other before they fall back to USER
+            return self._say(texts.BAD_MECHANISM)
         exchange = self._exchange = Exchange(mechanism)
         if initial:
             initial = exchange.response(initial)
@@ -594,6 +599,8 @@ class Verb(NamedTuple):
     """Whether it is a step of a login: not in the clear where TLS is required."""
     secret: bool = False
     """Whether its argument may hold a password, and must not be shown."""
+    raw: bool = False
+    """Whether blanks belong to its argument, wherever they stand."""
 
 
 class Awaited(NamedTuple):
@@ -620,8 +627,8 @@ QUIT: Final = Awaited("QUIT", PopSession._quit_replied)
 VERBS: Final[dict[bytes, Verb]] = {
     b"CAPA": Verb(PopSession._capa),
     b"STLS": Verb(PopSession._stls),
-    b"USER": Verb(PopSession._user_command, logs_in=True),
-    b"PASS": Verb(PopSession._pass, logs_in=True, secret=True),
+    b"USER": Verb(PopSession._user_command, logs_in=True, raw=True),
+    b"PASS": Verb(PopSession._pass, logs_in=True, secret=True, raw=True),
     b"APOP": Verb(PopSession._apop, logs_in=True, secret=True),
     b"AUTH": Verb(PopSession._auth, logs_in=True, secret=True),
     b"UTF8": Verb(PopSession._utf8),
@@ -630,3 +637,4 @@ VERBS: Final[dict[bytes, Verb]] = {
     b"QUIT": Verb(PopSession._quit),
 }
 """What a client may say before its login (P2); anything else is unknown."""
+_PASS_VERB: Final = VERBS[b"PASS"]

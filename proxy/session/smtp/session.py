@@ -30,11 +30,12 @@ from ...wire.address import literal
 from ...wire.esmtp import NO_OFFER
 from ...wire.lines import TOO_LONG, is_clean
 from ...wire.replies import Reply, fold
-from ...wire.sasl import MAX_LINE, BadResponse, Exchange, PasswordExchange, shown_login
+from ...wire.sasl import MAX_LINE, MECHANISMS, BadResponse, Exchange, PasswordExchange, shown_login, split_auth
 from ..contract import Cut, Wait
 from ..events import (
     Finished,
     LoginFailed,
+    ParametersDropped,
     PasswordGiven,
     Refused,
     Relayed,
@@ -73,6 +74,8 @@ RCPT_LIMIT: Final = 1012
 NO_REPLY: Final = "none"
 """In the place of the upstream's final reply, in the audit trail."""
 
+_BLANKS: Final = b" \t"
+_BLANK = re.compile(rb"[ \t]+")
 _HELO = re.compile(rb"[!-~]{1,255}")
 _HTTP = frozenset(
     {b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT", b"DELETE", b"PATCH", b"TRACE", b"HOST:", b"PRI"},
@@ -129,7 +132,7 @@ class SmtpSession:
 
     __slots__ = (
         "_announced", "_auth", "_blocked", "_client", "_client_left", "_closing", "_hello", "_message",
-        "_preauthorised", "_settings", "_state", "_tls", "_transaction", "_verdict", "counts", "pipeline",
+        "_offered", "_preauthorised", "_settings", "_state", "_tls", "_transaction", "_verdict", "counts", "pipeline",
     )  # fmt: skip
 
     def __init__(
@@ -156,6 +159,8 @@ class SmtpSession:
         self._announced = False
         """Whether the upstream was shown the client's address, and judges it itself (rule S12)."""
         self._hello = NOTHING_SAID
+        self._offered: Reply | None = None
+        """The upstream's positive reply to the last EHLO or HELO that it took on this connection."""
         self._auth: Auth | None = None
         """Made at the first AUTH."""
         self._transaction: Transaction | None = None
@@ -409,7 +414,11 @@ class SmtpSession:
                 return self._error(texts.LINE_TOO_LONG)
             if not is_clean(line):  # S1: a server may take it for the end of the line
                 return self._error(texts.BAD_OCTETS)
-            name, _, argument = line.rstrip(b" ").partition(b" ")
+            # S2: blanks before and behind an argument can't be read in two ways, and devices send them.
+            name, argument = line.rstrip(_BLANKS), b""
+            blank = _BLANK.search(name)
+            if blank is not None:
+                name, argument = name[: blank.start()], name[blank.end() :]
             name = name.upper()
             verb = VERBS.get(name)
             if len(line) + 2 > LIMIT and len(line) + 2 > (LIMIT if verb is None else verb.limit) and name not in _HTTP:
@@ -454,11 +463,17 @@ class SmtpSession:
         if not hello.name and self._tls and settings.starttls:
             return self._error(texts.EHLO_FIRST)  # S11: what was said before STARTTLS does not count
         try:
-            line, sender, smtputf8 = mail_command(
-                argument, hello.offer.keywords, self._upstream_authenticated(), settings.auth == "pop3"
+            line, sender, smtputf8, dropped = mail_command(
+                argument,
+                hello.offer.keywords,
+                self._upstream_authenticated(),
+                own_auth=settings.auth == "pop3",
+                helo=hello.line.startswith(b"HELO"),
             )
         except BadCommand as bad:
             return self._error(bad.reply)
+        if dropped:
+            self._parameters_dropped("MAIL", dropped)
         return self._begin_transaction(line, sender, smtputf8)
 
     def _begin_transaction(self, line: bytes, sender: bytes, smtputf8: bool) -> None:
@@ -471,14 +486,20 @@ class SmtpSession:
         if transaction is None:
             return self._error(texts.MAIL_FIRST)
         try:
-            line, path = rcpt_command(argument, self._hello.offer.keywords, transaction.smtputf8)
+            line, path, dropped = rcpt_command(argument, self._hello.offer.keywords, transaction.smtputf8)
         except BadCommand as bad:
             return self._error(bad.reply)
+        if dropped:
+            self._parameters_dropped("RCPT", dropped)
         if transaction.room < 1:
             return self.pipeline.reply(texts.TOO_MANY_RECIPIENTS)
         if not settings.ask_local and is_local(path, transaction.smtputf8, settings.local_domains):
             return self._forward_recipient(transaction, line, path, foreign=False)
         return self._foreign_recipient(transaction, line, path)
+
+    def _parameters_dropped(self, command: str, names: tuple[bytes, ...]) -> None:
+        """S2: a malformed parameter costs nobody a message."""
+        self.pipeline.events.append(ParametersDropped(command, tuple([name.decode("ascii") for name in names])))
 
     def _data(self, argument: bytes) -> None:
         transaction = self._transaction
@@ -537,10 +558,13 @@ class SmtpSession:
 
     def _auth_command(self, argument: bytes) -> None:
         """The AUTH command, with or without an initial response."""
-        settings, offered = self._settings, self._hello.offer.mechanisms
-        mechanism, _, initial = argument.partition(b" ")
-        mechanism = mechanism.upper()
+        settings = self._settings
+        mechanism, initial = split_auth(argument)
         by_pop3 = settings.auth == "pop3"
+        offered = self._hello.offer.mechanisms
+        if self._hello.line.startswith(b"HELO") and settings.auth != "off":
+            # What is offered is a property of the server and of TLS, not of the word with which a client came.
+            offered = PasswordExchange.MECHANISMS if by_pop3 else MECHANISMS
         if by_pop3 and not self._tls and settings.starttls:
             return self._error(texts.AUTH_NEEDS_TLS)
         if settings.auth == "off" or not offered:
@@ -746,6 +770,7 @@ class SmtpSession:
             pipeline.replies.clear()
             self._hello = Hello(self._hello.name, self._hello.line, NO_OFFER)
             pipeline.set_serial(True)
+            self._offered = Reply(250, offer) if offer else None
             if offer:
                 self._take_offer(Reply(250, offer))
             # G6: the gate is asked again if the lease has ended in the meantime
@@ -886,6 +911,8 @@ class SmtpSession:
         return b""
 
     def _ehlo_replied(self, reply: Reply, expected: Expected) -> bytes:
+        if reply.code == 503 and self._offered is not None:
+            return self._introduced_again(self._offered, helo=False)
         if reply.code in NO_EHLO:  # S7: a server older than ESMTP; TLS and PIPELINING are ours to offer all the same
             self.pipeline.send(b"HELO %b\r\n" % self._hello.name, _HELO_FOR_EHLO)
             return b""
@@ -893,7 +920,22 @@ class SmtpSession:
 
     def _helo_for_ehlo_replied(self, reply: Reply, expected: Expected) -> bytes:
         self.pipeline.resume()
-        return self._take_offer(reply) if reply.code == 250 else reply.octets
+        if reply.code != 250:
+            return reply.octets
+        self._offered = reply
+        return self._take_offer(reply)
+
+    def _introduced_again(self, offered: Reply, *, helo: bool) -> bytes:
+        """S7: some servers take one EHLO a connection, and popgate's client says another behind STARTTLS.  It gets what
+        was offered for the first one, and RSET does what else its EHLO would have done."""
+        pipeline = self.pipeline
+        pipeline.resume()
+        pipeline.send(b"RSET\r\n", _OWN_RSET)
+        if not helo:
+            return self._take_offer(offered)
+        self._hello = Hello(self._hello.name, self._hello.line, NO_OFFER)
+        pipeline.set_serial(True)
+        return b"250 %b\r\n" % offered.texts()[0]
 
     def _take_offer(self, reply: Reply) -> bytes:
         """The upstream's positive reply to EHLO: what holds from now on, and the octets for the client (S7)."""
@@ -905,6 +947,10 @@ class SmtpSession:
         return octets
 
     def _helo_replied(self, reply: Reply, expected: Expected) -> bytes:
+        if reply.code == 503 and self._offered is not None:
+            return self._introduced_again(self._offered, helo=True)
+        if reply.code == 250:
+            self._offered = self._offered or reply
         self.pipeline.resume()
         self._hello = Hello(self._hello.name, self._hello.line, NO_OFFER)
         self.pipeline.set_serial(True)
