@@ -14,7 +14,6 @@ microseconds; warnings and errors go at once.  A batch is one write, so that the
 from __future__ import annotations
 
 import json
-import mmap
 import re
 import time
 from functools import lru_cache
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 from loguru import logger
 
 from . import sinks
+from .shared_memory.rows import rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -93,9 +93,8 @@ class WarningThrottle:
     """
 
     def __init__(self) -> None:
-        memory = memoryview(mmap.mmap(-1, 2 * 8 * MAX_SAID))
-        self._whats = memory[: 8 * MAX_SAID].cast("q")  # hashes, under a secret of this process and those it forks
-        self._times = memory[8 * MAX_SAID :].cast("d")
+        [self._whats] = rows("q", MAX_SAID, 1)  # hashes, under a secret of this process and those it forks
+        [self._times] = rows("d", MAX_SAID, 1)
 
     def is_new(self, what: Hashable, now: float) -> bool:
         """Whether it was not asked about within the last hour."""

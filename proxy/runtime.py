@@ -30,7 +30,7 @@ from .net.upstream.upstream import ORIGINAL, Server, Upstream
 from .session.events import Wait
 from .session.pop3.session import PopSettings
 from .session.smtp.session import SmtpSettings
-from .shared_memory.server_health import Scoreboard, keys_of
+from .shared_memory.server_health import ServerHealth, keys_of
 from .sinks import DEVICE, SYSLOG, SYSLOG_BSD
 from .wire.address import Networks
 from .wire.esmtp import EhloEditor
@@ -46,9 +46,10 @@ if TYPE_CHECKING:
     from .config.redis_url import RedisUrl
     from .gate.patience import Patience
     from .gate.policy import PeerDirectory
-    from .leases.base import LeaseStore, UnwrittenLeases
+    from .leases.base import LeaseStore
     from .metrics import LookUps
     from .neighbours.query_server import QueryHandler
+    from .shared_memory.unwritten_leases import UnwrittenLeases
 
 Bound = frozenset[tuple[str, int]]
 """Addresses and ports at which popgate listens."""
@@ -131,7 +132,7 @@ def rehearse(config: Config, clock: Clock, tls: Mapping[str, ServerTls], bound: 
 
 
 def server_keys(config: Config) -> list[str]:
-    """All that a Scoreboard must have enlisted for `build_services`."""
+    """All that a ServerHealth must have enlisted for `build_services`."""
     found: list[str] = []
     for name, upstream in config.upstreams.items():
         own, servers = keys_of(name, servers_of(upstream))
@@ -167,7 +168,7 @@ def build_services(
     worker has these.  Without `pools`, only to see that it can be done.
     """
     if pools is None:
-        board = Scoreboard(1)
+        board = ServerHealth(1)
         board.enlist(server_keys(config))
         pools = Pools(board.row(0), Clock().now)
     problems: list[str] = []

@@ -35,7 +35,6 @@ from .config.schema import LOG_LEVELS
 from .errors import ConfigError
 from .leases.clock import Clock
 from .log import reopen
-from .metrics import Board
 from .node import sessions
 from .node import status as conditions
 from .node.activation import inherited
@@ -55,7 +54,8 @@ from .node.workers import Children, WorkerProcess
 from .runtime import check_successor, log_of, make_tls, rehearse, reload_tls, server_keys, spoofing_keys
 from .shadow import judged
 from .shared_memory.connections import ConnectionCounters
-from .shared_memory.failed_logins import Failures
+from .shared_memory.failed_logins import FailedLogins
+from .shared_memory.figures import NodeFigures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,8 +106,8 @@ class Supervisor:
             self._config = config = judged(config, self._log)
             self._census = ConnectionCounters(config.processes)
             self._census.servers.enlist(server_keys(config))
-            self._failures = Failures(config.processes, self._node_clock.now)
-            self._board = Board(config.processes, {one.name: one.protocol for one in config.listeners.values()})
+            self._failures = FailedLogins(config.processes, self._node_clock.now)
+            self._board = NodeFigures(config.processes, {one.name: one.protocol for one in config.listeners.values()})
             self._selector = undo.enter_context(selectors.DefaultSelector())
             self._control = ControlServer(config.admin.control, self._selector, self._controlled)
             self._agent = AgentServer(agent, self._selector, self._agent_words, clock) if agent else None

@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from ..metrics import Board, Family
+    from ..metrics import Family
+    from ..shared_memory.figures import NodeFigures
     from .facts import Answer
 
 
-def exposition(board: Board, status: Answer, leases: Answer) -> bytes:
+def exposition(board: NodeFigures, status: Answer, leases: Answer) -> bytes:
     """All of it, in the text format."""
     return generate_latest(_Read([*_counted(board), *_told(status), *_leases(leases)]))
 
@@ -43,7 +44,7 @@ class _Read(Collector):
         return self._families
 
 
-def _counted(board: Board) -> Iterator[Metric]:
+def _counted(board: NodeFigures) -> Iterator[Metric]:
     for family in FAMILIES:
         if family.name:
             yield _family(board, family)
@@ -51,7 +52,7 @@ def _counted(board: Board) -> Iterator[Metric]:
     yield _gauge("popgate_store_up", "Whether the lease store answers, as all workers saw it last.", not down)
 
 
-def _family(board: Board, family: Family) -> Metric:
+def _family(board: NodeFigures, family: Family) -> Metric:
     names: list[str] = []
     owners: Iterable[tuple[str, list[str]]] = [(NODE, [])]
     if family.by_listener:
@@ -68,7 +69,7 @@ def _family(board: Board, family: Family) -> Metric:
     return made
 
 
-def _histogram(board: Board, family: Family, names: list[str], owners: Iterable[tuple[str, list[str]]]) -> Metric:
+def _histogram(board: NodeFigures, family: Family, names: list[str], owners: Iterable[tuple[str, list[str]]]) -> Metric:
     made = HistogramMetricFamily(family.name, family.text, labels=names)
     bounds = [*map(str, family.bounds), "+Inf"]
     for owner, labels in owners:

@@ -15,7 +15,7 @@ from ..metrics import LOGINS, RELAYS, SESSIONS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..metrics import Board
+    from ..shared_memory.figures import NodeFigures
 
 EVERY: Final = 60.0
 """Seconds of a row."""
@@ -38,7 +38,7 @@ SERIES: Final = {
 class History:
     """Call `tick` now and then, a few times in `EVERY` at least."""
 
-    def __init__(self, board: Board, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, board: NodeFigures, clock: Callable[[], float] = time.time) -> None:
         """`clock`: epoch seconds, so that minutes are the wall clock's."""
         self._board, self._clock = board, clock
         self._rows: deque[tuple[int, list[int]]] = deque(maxlen=ROWS)

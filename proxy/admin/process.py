@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from ..config import Config
     from ..log import Log
-    from ..metrics import Board
     from ..node.channel import Message
     from ..node.sockets import ListeningSocket
     from ..shared_memory.connections import ConnectionCounters
+    from ..shared_memory.figures import NodeFigures
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class AdminContext:
     config: Config
     sock: socket.socket
     """Listening."""
-    board: Board
+    board: NodeFigures
     counters: ConnectionCounters
     token: str
     """Who knows it may act."""

@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
     from ..config import Config
     from ..log import Log
-    from ..metrics import Board
     from ..shared_memory.connections import ConnectionCounters
+    from ..shared_memory.figures import NodeFigures
     from .door import Door
     from .facts import Answer, Facts
 
@@ -88,7 +88,7 @@ class Site:
     """The answers of one process."""
 
     def __init__(
-        self, config: Config, board: Board, counters: ConnectionCounters, facts: Facts, log: Log, token: str
+        self, config: Config, board: NodeFigures, counters: ConnectionCounters, facts: Facts, log: Log, token: str
     ) -> None:
         self.config, self.log = config, log
         self.door: Door | None = None

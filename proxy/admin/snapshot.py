@@ -16,8 +16,8 @@ from .facts import ill, unready
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..metrics import Board
     from ..shared_memory.connections import ConnectionCounters
+    from ..shared_memory.figures import NodeFigures
     from .facts import Answer, Facts
     from .history import History
 
@@ -28,7 +28,7 @@ SOON: Final = 14.0
 class Snapshots:
     """Takes them."""
 
-    def __init__(self, board: Board, counters: ConnectionCounters, facts: Facts, history: History) -> None:
+    def __init__(self, board: NodeFigures, counters: ConnectionCounters, facts: Facts, history: History) -> None:
         self._board, self._census = board, counters
         self._facts, self._history = facts, history
 

@@ -50,25 +50,6 @@ class Lease:
     recipients: int = 0
 
 
-class UnwrittenLeases:
-    """How many leases clients believe to have that are not in the store yet: it can't be written now (rule G7).
-
-    While there are any, "no lease" is no fact: the recipient is deferred, also by the other workers of the machine,
-    which share one figure (shared_memory/connections.py); this class serves one process alone.
-    """
-
-    def __init__(self) -> None:
-        self._count = 0
-
-    def note(self, count: int) -> None:
-        """This process owes the store so many."""
-        self._count = count
-
-    def total(self) -> int:
-        """All processes together."""
-        return self._count
-
-
 @dataclass(frozen=True, slots=True)
 class Term:
     """A lease to be written (or, for a renewal, the new end of one).

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
 
-    from .base import Key, Lease, Term, UnwrittenLeases
+    from ..shared_memory.unwritten_leases import UnwrittenLeases
+    from .base import Key, Lease, Term
     from .clock import Clock
 
     Landed = Callable[[StoreUnavailable | None], None]
@@ -37,7 +38,7 @@ class WriteRetryQueue:
         """`write(grants, renewals, landed)` asks the store for them: a grant not over a lease that reaches further, a
         renewal as ever; `landed` learns what came of it.  `unwritten`: of all processes that use the store here."""
         self._clock = clock
-        self._arrears = unwritten
+        self._unwritten = unwritten
         self._write = write
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -59,7 +60,7 @@ class WriteRetryQueue:
 
     def nothing(self) -> Sequence[Lease] | StoreUnavailable:
         """The answer where the store knows no lease."""
-        return StoreUnavailable("leases wait to be written") if self._arrears.total() else []
+        return StoreUnavailable("leases wait to be written") if self._unwritten.total() else []
 
     def grant_failed(self, term: Term) -> None:
         self._keep(self.grants, [term])
@@ -142,7 +143,7 @@ class WriteRetryQueue:
             self._timer = self._loop.call_later(RETRY, self.retry)
 
     def _note(self) -> None:
-        self._arrears.note(len(self.grants) + len(self.renewals) + self._overdue + self._retrying)
+        self._unwritten.note(len(self.grants) + len(self.renewals) + self._overdue + self._retrying)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -24,9 +24,10 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import StoreUnavailable
+from ..shared_memory.unwritten_leases import UnwrittenLeases
 from . import history
 from . import usage_report as observations
-from .base import Lease, Term, UnwrittenLeases, check_revocation, login_octets
+from .base import Lease, Term, check_revocation, login_octets
 from .file import StoreBusy
 from .in_flight import InFlightRequests
 from .in_flight_usage import InFlightUsage

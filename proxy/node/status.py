@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..config.schema import Upstream
     from ..log import Log
-    from ..metrics import Board
     from ..net.tls.contexts import ServerTls
     from ..net.upstream.upstream import Server
-    from ..shared_memory.server_health import Scoreboard
+    from ..shared_memory.figures import NodeFigures
+    from ..shared_memory.server_health import ServerHealth
     from .channel import Message
 
 
-def status(config: Config, board: Scoreboard, now: float) -> list[Message]:
+def status(config: Config, board: ServerHealth, now: float) -> list[Message]:
     """One object a server, in the order of the configuration.  `now`: leases/clock.py."""
     found: list[Message] = []
     for upstream, server, slot in _servers(config, board):
@@ -48,7 +48,7 @@ def status(config: Config, board: Scoreboard, now: float) -> list[Message]:
     return found
 
 
-def healthy(config: Config, board: Scoreboard, now: float) -> bool:
+def healthy(config: Config, board: ServerHealth, now: float) -> bool:
     """Whether any server of any upstream that a listener has may be tried."""
     used = {listener.upstream for listener in config.listeners.values()}
     return any(
@@ -64,7 +64,7 @@ def certificates(tls: Iterable[ServerTls]) -> list[Message]:
     return [{"path": str(path), "names": list(one.names), "expires": one.not_after} for path, one in shown.items()]
 
 
-def store(config: Config, board: Board) -> Message:
+def store(config: Config, board: NodeFigures) -> Message:
     """ "down" where a worker's last question to the store got no answer (store_watch.py)."""
     return {"url": masked(config.store.url), "state": "down" if board.total(STORE_DOWN, NODE) else "up"}
 
@@ -92,7 +92,7 @@ def warn(config: Config, tls: Iterable[ServerTls], log: Log) -> None:
             log.line("warning", "popgate", "key-closed", ("path", str(key)), ("why", why))
 
 
-def _servers(config: Config, board: Scoreboard) -> Iterator[tuple[Upstream, Server, int]]:
+def _servers(config: Config, board: ServerHealth) -> Iterator[tuple[Upstream, Server, int]]:
     for name, upstream in config.upstreams.items():
         servers = servers_of(upstream)
         _, keys = keys_of(name, servers)

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ..config import Config
-    from ..metrics import Board
     from ..net.tls.contexts import ServerTls
     from ..runtime import Bound
     from ..shared_memory.connections import ConnectionCounters
-    from ..shared_memory.failed_logins import Failures
+    from ..shared_memory.failed_logins import FailedLogins
+    from ..shared_memory.figures import NodeFigures
     from .service_sockets import ServiceSocket
     from .sockets import ListeningSocket
 
@@ -30,6 +30,6 @@ class WorkerContext:
     bound: Bound
     tls: Mapping[str, ServerTls]
     counters: ConnectionCounters
-    failures: Failures
-    board: Board
+    failures: FailedLogins
+    board: NodeFigures
     channel: socket.socket

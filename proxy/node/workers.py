@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..log import Log
-    from ..metrics import Board
     from ..shared_memory.connections import ConnectionCounters
+    from ..shared_memory.figures import NodeFigures
     from .worker_context import WorkerContext
 
 PAUSES: Final = (0.1, 30.0)
@@ -61,7 +61,7 @@ class Children:
         log: Log,
         clock: Callable[[], float],
         *,
-        board: Board,
+        board: NodeFigures,
         context: Callable[[int, socket.socket], WorkerContext],
         let_go: Callable[[], None],
         work: Callable[[WorkerContext], int],

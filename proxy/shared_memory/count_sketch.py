@@ -4,14 +4,13 @@ Each worker writes only its own slot, so nothing is locked; a sum over the slots
 address, a login) are hashed with a secret into `CELLS` counters, twice, and the smaller sum counts: two things that
 meet in one cell can make a count too high, never too low, and one would have to meet a crowd in both rows to be taken
 for it.  No dictionary grows with what an attacker sends.
-
-Made by the supervisor before it forks; a dead worker's slot is cleared by the supervisor.
 """
 
 from __future__ import annotations
 
-import mmap
 from typing import Final
+
+from .rows import rows
 
 CELLS: Final = 32768
 """Counters in a row, two octets each: 10,000 things fill a third."""
@@ -23,9 +22,7 @@ class CountMinSketch:
     """One number for each thing, and one slot for each worker."""
 
     def __init__(self, workers: int) -> None:
-        size = _ROWS * CELLS * 2
-        memory = memoryview(mmap.mmap(-1, size * workers))
-        self._slots = [memory[size * number : size * (number + 1)].cast("H") for number in range(workers)]
+        self._slots = rows("H", _ROWS * CELLS, workers)
 
     def add(self, worker: int, thing: bytes) -> None:
         """One more."""
@@ -51,7 +48,7 @@ class CountMinSketch:
         return self._count(*_where(thing))
 
     def forget(self, worker: int) -> None:
-        """A worker has died, or counts anew."""
+        """A worker has died, or counts from nothing again."""
         cells = self._slots[worker].cast("B")
         cells[:] = bytes(len(cells))
 

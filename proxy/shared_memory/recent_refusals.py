@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import heapq
 import json
-import mmap
 import struct
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
+
+from .rows import rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,12 +31,11 @@ _HEAD: Final = struct.Struct("=QI")  # number of the writing, octets of the text
 _TRIES: Final = 100
 
 
-class Refusals:
+class RecentRefusals:
     """The node's; `row(n)` is worker n's."""
 
     def __init__(self, workers: int) -> None:
-        memory = memoryview(mmap.mmap(-1, _SIZE * workers))
-        self._parts = [memory[_SIZE * number : _SIZE * (number + 1)] for number in range(workers)]
+        self._parts = rows("B", _SIZE, workers)
 
     def row(self, worker: int) -> RefusalRow:
         return RefusalRow(self._parts[worker])
@@ -49,7 +49,7 @@ class Refusals:
 class RefusalRow:
     """Those of one worker."""
 
-    def __init__(self, part: memoryview, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, part: memoryview[int], clock: Callable[[], float] = time.time) -> None:
         """`clock`: epoch seconds."""
         self._part, self._clock = part, clock
         self._last = deque(_read(part), maxlen=KEPT)  # of the worker that died before this one
@@ -73,11 +73,11 @@ class RefusalRow:
         _HEAD.pack_into(self._part, 0, number + 1, len(text))
 
 
-def _read(part: memoryview) -> list[dict[str, Any]]:
+def _read(part: memoryview[int]) -> list[dict[str, Any]]:
     for _ in range(_TRIES):
         number, length = _HEAD.unpack_from(part)
         text = bytes(part[_HEAD.size : _HEAD.size + length])
         if number % 2 == 0 and _HEAD.unpack_from(part)[0] == number:
             found: list[dict[str, Any]] = json.loads(text) if text else []
             return found
-    return []  # its worker was killed while it wrote; the next one writes anew
+    return []  # its worker was killed while it wrote; the next one writes again

@@ -10,9 +10,9 @@ import pytest
 
 from proxy.errors import StoreUnavailable
 from proxy.leases import in_flight as module
-from proxy.leases.base import UnwrittenLeases
 from proxy.leases.in_flight import InFlightRequests, Question
 from proxy.leases.retry_queue import WriteRetryQueue
+from proxy.shared_memory.unwritten_leases import UnwrittenLeases
 from tests.support.clocks import LOOPS, PATIENCE, FakeClock
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from proxy import certificates
 from proxy.config import Config, Store
 from proxy.errors import StoreUnavailable
 from proxy.leases import retry_queue as late_module
-from proxy.leases.base import Lease, Term, UnwrittenLeases
+from proxy.leases.base import Lease, Term
 from proxy.leases.clock import Clock
 from proxy.leases.redis import scripts as redis_scripts
 from proxy.leases.redis import store as module
@@ -26,6 +26,7 @@ from proxy.leases.redis.store import RedisStore
 from proxy.runtime import open_store
 from proxy.selftest import shared
 from proxy.selftest.findings import Findings
+from proxy.shared_memory.unwritten_leases import UnwrittenLeases
 from tests.support.clocks import LOOPS, PATIENCE, FakeClock, answer
 from tests.support.configuration import loaded
 from tests.support.needs import need

@@ -10,8 +10,9 @@ import pytest
 
 from proxy.errors import StoreUnavailable
 from proxy.leases import retry_queue as module
-from proxy.leases.base import Term, UnwrittenLeases
+from proxy.leases.base import Term
 from proxy.leases.retry_queue import WriteRetryQueue
+from proxy.shared_memory.unwritten_leases import UnwrittenLeases
 from tests.support.clocks import FakeClock
 
 if TYPE_CHECKING:

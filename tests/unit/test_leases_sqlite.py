@@ -25,7 +25,7 @@ from proxy.leases import retry_queue as late_module
 from proxy.leases import sqlite as sqlite_module
 from proxy.leases import watch as watch_module
 from proxy.leases import writer as writer_module
-from proxy.leases.base import Lease, Term, UnwrittenLeases
+from proxy.leases.base import Lease, Term
 from proxy.leases.clock import Clock
 from proxy.leases.file import StoreBusy
 from proxy.leases.sqlite import SqliteStore
@@ -36,6 +36,8 @@ from tests.support.clocks import LOOPS, PATIENCE, FakeClock, answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from proxy.shared_memory.unwritten_leases import UnwrittenLeases
 
 ROOT = Path(proxy.__file__).parents[1]
 HOME = b"\xc0\x00\x02\x01"

@@ -28,8 +28,9 @@ from typing import TYPE_CHECKING, Any, Final
 import hiredis
 
 from ...errors import StoreUnavailable
+from ...shared_memory.unwritten_leases import UnwrittenLeases
 from ...wire.address import shown
-from ..base import Key, Lease, Term, UnwrittenLeases, check_revocation, in_order
+from ..base import Key, Lease, Term, check_revocation, in_order
 from ..in_flight import InFlightRequests, Question
 from ..retry_queue import WriteRetryQueue
 from . import codec as words
