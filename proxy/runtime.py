@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .config.schema import CLIENT
+from .config.endpoint import CLIENT
+from .config.keys import unreloadable
+from .config.schema import SINGLE
 from .errors import ConfigError
 from .gate.policy import RelayPolicy
 from .leases.clock import Clock
@@ -345,33 +347,15 @@ def check_successor(
 
 def needs_restart(old: Config, new: Config) -> list[str]:
     """What of `new` a reload can't bring about, by name."""
-    found = [
-        key
-        for key, before, after in (
-            ("workers", old.processes, new.processes),
-            ("user", old.user, new.user),
-            ("store.url", old.store.url, new.store.url),
-            ("store.timeout", old.store.timeout, new.store.timeout),
-            ("store.history", old.store.history, new.store.history),
-            ("whoson.listen", old.whoson.listen, new.whoson.listen),
-            ("postfix.policy", old.postfix.policy, new.postfix.policy),
-            ("admin.control", old.admin.control, new.admin.control),
-            ("admin.agent", old.admin.agent, new.admin.agent),
-            ("admin.http", old.admin.http, new.admin.http),
-        )
-        if before != after
-    ]
+    found = [key for key in unreloadable("", old, new) if key != "workers" or old.processes != new.processes]
+    for name in ("store", *SINGLE):
+        found += unreloadable(f"{name}.", getattr(old, name), getattr(new, name))
     for name in sorted(old.listeners.keys() | new.listeners.keys()):
         before, after = old.listeners.get(name), new.listeners.get(name)
         if before is None or after is None:
             found.append(f"listener.{name}")
         else:
-            if before.bind != after.bind:
-                found.append(f"listener.{name}.bind")
-            if before.protocol != after.protocol:
-                found.append(f"listener.{name}.protocol")
-            if before.transparent != after.transparent:
-                found.append(f"listener.{name}.transparent")
+            found += unreloadable(f"listener.{name}.", before, after)
     if not spoofing_keys(old):
         found += spoofing_keys(new)[:1]
     had = {listener.protocol for listener in old.listeners.values() if listener.tls != "off"}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ..config import Config
-    from ..config.schema import Endpoint
+    from ..config.endpoint import Endpoint
 
 _MODES: Final = {WHOSON: 0o660, POSTFIX: 0o666}
 """Of unix sockets: a LOGIN opens the gate, while Postfix only learns for whom it is open."""

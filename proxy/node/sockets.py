@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..config import Config
-    from ..config.schema import Endpoint, Listener
+    from ..config.endpoint import Endpoint
+    from ..config.schema import Listener
     from .activation import Inherited
 
 BACKLOG: Final = 4096

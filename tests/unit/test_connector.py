@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxy.config.schema import CLIENT
+from proxy.config.endpoint import CLIENT
 from proxy.net.tls.contexts import upstream_context
 from proxy.net.upstream.announcement import Announcement, Showing
 from proxy.net.upstream.connector import Connector
