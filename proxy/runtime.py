@@ -19,7 +19,7 @@ from .gate.policy import RelayPolicy
 from .leases.clock import Clock
 from .leases.memory import MemoryStore
 from .leases.sqlite import SqliteStore
-from .log import Log, open_log
+from .log import node_log
 from .neighbours.postfix_policy import PolicyService
 from .neighbours.whoson_client import WhosonClient
 from .neighbours.whoson_server import WhosonServer
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from .gate.patience import Patience
     from .gate.policy import PeerDirectory
     from .leases.base import LeaseStore
+    from .log import Log
     from .metrics import LookUps
     from .neighbours.query_server import QueryHandler
     from .shared_memory.unwritten_leases import UnwrittenLeases
@@ -320,9 +321,16 @@ def upstreams_of(services: Mapping[str, Service]) -> Iterator[Upstream]:
 
 
 def log_of(config: Config) -> Log:
-    """The log as configured; raise ConfigError where it can't be written."""
+    """A log as configured; raise ConfigError where it can't be written."""
+    log = node_log()
+    point_log(log, config)
+    return log
+
+
+def point_log(log: Log, config: Config) -> None:
+    """Have the log written as configured; raise ConfigError where it can't be, having changed nothing."""
     try:
-        return open_log(config.log.level, config.log.format, config.log.file)
+        log.point(config.log.level, config.log.format, config.log.file)
     except OSError as error:
         problem = f"can't write {config.log.file}: {error.strerror}; check its folder"
         if config.log.file in (SYSLOG, SYSLOG_BSD):

@@ -80,7 +80,7 @@ class QueryHandler(Protocol):
 class QueryServer(Protocol):
     """What the worker knows of either kind."""
 
-    def adopt(self, answerer: QueryHandler, log: Log) -> None:
+    def adopt(self, answerer: QueryHandler) -> None:
         """Answer by a new configuration from the next request on."""
 
     def close(self) -> None:
@@ -101,14 +101,14 @@ class _TurnedAway:
     """Counts whom a door did not let in, and says so at most once an hour for each reason."""
 
     def __init__(self, log: Log) -> None:
-        self.log = log
+        self._log = log
         self._counts: Counter[str] = Counter()
 
     def note(self, name: str, peer: Peer, why: str) -> None:
         self._counts[why] += 1
-        if self.log.first_this_hour((name, why)):
+        if self._log.first_this_hour((name, why)):
             words = (("client", "unix" if peer is None else shown(peer)), ("why", why), ("count", self._counts[why]))
-            self.log.line("warning", name, "turned-away", *words)
+            self._log.line("warning", name, "turned-away", *words)
             del self._counts[why]
 
 
@@ -121,8 +121,8 @@ class DatagramDoor:
         self._open = True
         poller.add(sock.fileno(), READ, self._ready)
 
-    def adopt(self, answerer: QueryHandler, log: Log) -> None:
-        self._answerer, self._turned_away.log = answerer, log
+    def adopt(self, answerer: QueryHandler) -> None:
+        self._answerer = answerer
 
     def close(self) -> None:
         if self._open:
@@ -168,8 +168,8 @@ class StreamDoor:
         self._listening = False
         self._listen()
 
-    def adopt(self, answerer: QueryHandler, log: Log) -> None:
-        self._answerer, self._turned_away.log = answerer, log
+    def adopt(self, answerer: QueryHandler) -> None:
+        self._answerer = answerer
 
     def close(self) -> None:
         self._open = False

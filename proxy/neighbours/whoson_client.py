@@ -52,7 +52,7 @@ class WhosonClient:
     def __init__(self, ask: Sequence[Endpoint], tell: Sequence[Endpoint], timeout: float, log: Log) -> None:
         """`timeout`: seconds that a question may take."""
         self._ask, self._tell = tuple(ask), tuple(tell)
-        self._timeout, self.log = timeout, log
+        self._timeout, self._log = timeout, log
         self._tasks: set[asyncio.Task[None]] = set()
 
     def ask(self, address: bytes, then: Callable[[PeerLogin | StoreUnavailable | None], None]) -> None:
@@ -104,9 +104,9 @@ class WhosonClient:
             self._say(server, whoson.LOGIN, text)
 
     def _say(self, server: Endpoint, verb: str, why: str) -> None:
-        if self.log.first_this_hour(("whoson", server, verb)):
+        if self._log.first_this_hour(("whoson", server, verb)):
             words = (("server", str(server)), ("verb", verb), ("why", why))
-            self.log.line("warning", "whoson", "unanswered", *words)
+            self._log.line("warning", "whoson", "unanswered", *words)
 
 
 async def exchange(server: Endpoint, octets: bytes, seconds: float) -> Outcome:

@@ -26,10 +26,10 @@ class WorkerContext:
     number: int
     config: Config
     sockets: Sequence[ListeningSocket]
-    doorways: Sequence[ServiceSocket]
+    service_sockets: Sequence[ServiceSocket]
     bound: Bound
     tls: Mapping[str, ServerTls]
     counters: ConnectionCounters
     failures: FailedLogins
-    board: NodeFigures
+    figures: NodeFigures
     channel: socket.socket

@@ -225,7 +225,7 @@ def test_a_reload_answers_anew_also_on_connections_that_are_there(tcp: Bench) ->
     peer.send(b"one\n\n")
     tcp.reply(peer, b"one by 127.0.0.1\n")
     new = Fake()
-    tcp.shop.run(lambda: tcp.door.adopt(new, tcp.shop.log))
+    tcp.shop.run(lambda: tcp.door.adopt(new))
     peer.send(b"two\n\n")
     tcp.reply(peer, b"two by 127.0.0.1\n")
     assert new.asked == [[b"two"]]

@@ -173,13 +173,13 @@ def test_a_log_level_holds_until_the_next_reload(office: Office) -> None:
     client = office.ask({"do": "log-level", "level": "debug"})
     assert said(office, client) == [{"done": "log level debug, until the next reload or restart"}]
     assert office.heard(0) == [{"order": "log-level", "level": "debug"}]
-    assert office.supervisor._config.log.level == "debug", "for a worker that is started later"
+    assert office.supervisor.config.log.level == "debug", "for a worker that is started later"
     client.close()
     client = office.ask({"do": "reload"})
     for number in (0, 1):
         worker_says(office, number, {"tag": office.heard(number)[-1]["tag"], "answer": {}})
     assert said(office, client) == [{"done": "reloaded"}]
-    assert office.supervisor._config.log.level == "info"
+    assert office.supervisor.config.log.level == "info"
     client.close()
     client = office.ask({"do": "log-level", "level": "loud"})
     assert "debug, info" in said(office, client)[0]["error"]
