@@ -25,8 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import StoreUnavailable
 from ..shared_memory.unwritten_leases import UnwrittenLeases
-from . import history
-from . import usage_report as observations
+from . import history, usage_report
 from .base import Lease, Term, check_revocation, login_octets
 from .file import StoreBusy
 from .in_flight import InFlightRequests
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 
     from .clock import Clock
     from .history import Tenancy
-    from .retry_queue import Landed
+    from .retry_queue import Completed
     from .table import LeaseTable
     from .usage_report import Observation
 
@@ -68,29 +67,37 @@ class SqliteStore:
         self._clock = clock
         self._timeout = timeout
         self.kept = kept
+        """Seconds of history; 0: none is written."""
         self._loop: asyncio.AbstractEventLoop
-        self._writer: Writer | None = None
-        self._reader: LeaseTable | None = None
+        self._writer: Writer | None = None  # while it is open
+        self._reader: LeaseTable | None = None  # the loop's own; None: all look-ups go to the thread
         # Any: one list carries questions with different kinds of answers, each for its own `then`.
-        self._gathered: list[Question[Any]] = []
+        self._gathered: list[Question[Any]] = []  # for the thread
         self._timer: asyncio.TimerHandle | None = None  # runs while there are some
         self._handed_over = -math.inf  # loop time; the clock may begin at the boot, a moment ago
         self._answers: deque[tuple[Question[Any], Any]] = deque()  # filled by the thread, emptied by the loop
-        self._late = WriteRetryQueue(clock, unwritten or UnwrittenLeases(), self._write_late)
-        self._pending = InFlightRequests(timeout, self._late)
+        self.retries = WriteRetryQueue(clock, unwritten or UnwrittenLeases(), self._write_late)
+        """Grants and renewals that the file could not take."""
+        self.in_flight = InFlightRequests(timeout, self.retries)
+        """Questions under way."""
         self._watch = Watch(self._changes)
-        self._charged = InFlightUsage()
+        self._usage = InFlightUsage()  # charges under way
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether look-ups are made in the loop: the thread has opened the file for it."""
+        return self._reader is not None
 
     @property
     def late(self) -> int:
         """Grants that wait for the store to come back; for the metrics."""
-        return len(self._late.grants)
+        return len(self.retries.grants)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         assert self._writer is None
         self._loop = loop
-        self._late.start(loop)
-        self._pending.start(loop)
+        self.retries.start(loop)
+        self.in_flight.start(loop)
         # The thread waits for locks no longer than its askers do.
         self._writer = Writer(self._path, self._clock, self._timeout, self._from_thread, self._new_reader, self.kept)
 
@@ -120,24 +127,24 @@ class SqliteStore:
     ) -> None:
         term = Term.starting(self._clock, address, login, source, window, limit)
 
-        def landed(answer: int | StoreUnavailable) -> None:
+        def completed(answer: int | StoreUnavailable) -> None:
             if isinstance(answer, StoreUnavailable):
-                self._late.grant_failed(term)
+                self.retries.grant_failed(term)
                 return
             if not limit or answer <= limit:
                 self._watch.granted(self._loop, address)
-            self._late.granted(term.key)
+            self.retries.granted(term.key)
 
-        self._ask(Question(lambda table: table.write(term), then, writes=True, landed=landed))
+        self._ask(Question(lambda table: table.write(term), then, writes=True, completed=completed))
 
     def renew(self, batch: Sequence[tuple[bytes, str, str, float]]) -> None:
         terms = [Term.starting(self._clock, *renewal) for renewal in batch]
 
-        def landed(answer: StoreUnavailable | None) -> None:
+        def completed(answer: StoreUnavailable | None) -> None:
             if answer is not None:
-                self._late.renewals_failed(terms)
+                self.retries.renewals_failed(terms)
 
-        self._ask(Question(lambda table: table.renew(terms), None, writes=True, landed=landed))
+        self._ask(Question(lambda table: table.renew(terms), None, writes=True, completed=completed))
 
     def charge(self, address: bytes, login: str, source: str, messages: int, recipients: int, span: float) -> None:
         def work(table: LeaseTable) -> None:
@@ -145,8 +152,8 @@ class SqliteStore:
 
         login_octets(login)  # raised here, and not in the thread
         key = (address, login, source)
-        self._charged.add(key, messages, recipients, self._read(address))
-        self._ask(Question(work, None, writes=True, landed=lambda _answer: self._charged.landed(key)))
+        self._usage.add(key, messages, recipients, self._read(address))
+        self._ask(Question(work, None, writes=True, completed=lambda _answer: self._usage.completed(key)))
         self._hand_over()  # at once: the client's next message may come by another worker
 
     def watch(self, changed: Callable[[bytes | None], None] | None) -> None:
@@ -158,13 +165,13 @@ class SqliteStore:
     def revoke(self, address: bytes | None, login: str | None, then: Callable[[int | StoreUnavailable], None]) -> None:
         check_revocation(address, login)
 
-        self._late.revoking()
+        self.retries.revoking()
         self._ask(
             Question(
                 lambda table: table.revoke(address, login),
                 then,
                 writes=True,
-                landed=lambda _answer: self._late.revoked(address, login),
+                completed=lambda _answer: self.retries.revoked(address, login),
             )
         )
 
@@ -189,20 +196,20 @@ class SqliteStore:
             self._ask(Question(lambda table: table.observe(batch), None, writes=True))
 
     def observed(self, since: float, then: Callable[[list[Observation] | StoreUnavailable], None]) -> None:
-        """What clients needed at `since` (epoch seconds) or later; `observations.seen`."""
-        self._ask(Question(lambda table: observations.seen(table, since), then, writes=False))
+        """What clients needed at `since` (epoch seconds) or later; `usage_report.seen`."""
+        self._ask(Question(lambda table: usage_report.seen(table, since), then, writes=False))
 
     def unleased(
         self, address: bytes, limit: int, then: Callable[[list[Observation] | StoreUnavailable], None]
     ) -> None:
-        """Logins from there that made no lease; `observations.unleased`."""
-        self._ask(Question(lambda table: observations.unleased(table, address, limit), then, writes=False))
+        """Logins from there that made no lease; `usage_report.unleased`."""
+        self._ask(Question(lambda table: usage_report.unleased(table, address, limit), then, writes=False))
 
     def close(self) -> None:
         """Waits for the thread to write what it was asked to: usually a moment, at most about three timeouts."""
         if self._writer is None:
             return
-        self._late.close()
+        self.retries.close()
         self._watch.end()
         self._hand_over()
         writer, self._writer = self._writer, None
@@ -211,7 +218,7 @@ class SqliteStore:
             self._reader = None
         writer.close(3 * self._timeout)
         self._deliver()
-        self._pending.close()
+        self.in_flight.close()
 
     # The loop's own reader, and what the loop knows beside it
 
@@ -225,17 +232,17 @@ class SqliteStore:
     def _found(self, answer: Sequence[Lease] | StoreUnavailable) -> Sequence[Lease] | StoreUnavailable:
         if isinstance(answer, StoreUnavailable):
             return answer
-        return self._charged.shown(answer) or self._late.nothing()
+        return self._usage.shown(answer) or self.retries.nothing()
 
     # Towards the thread
 
     def _ask(self, question: Question[Any]) -> None:
         if self._writer is None:
             question.refuse("the store is closed")
-        elif self._pending.full:
+        elif self.in_flight.full:
             question.refuse("too many questions are waiting")
         else:
-            self._pending.add(question)
+            self.in_flight.add(question)
             self._gathered.append(question)
             if self._timer is None:
                 wait = self._handed_over + GATHERING - self._loop.time()
@@ -255,7 +262,7 @@ class SqliteStore:
             for question in gathered:
                 self._writer.ask(question)
 
-    def _write_late(self, grants: list[Term], renewals: list[Term], landed: Landed) -> None:
+    def _write_late(self, grants: list[Term], renewals: list[Term], completed: Completed) -> None:
         def work(table: LeaseTable) -> None:
             for term in grants:
                 table.write_late(term)
@@ -264,9 +271,9 @@ class SqliteStore:
         def done(answer: StoreUnavailable | None) -> None:
             if answer is None:
                 self._watch.granted(self._loop, None)
-            landed(answer)
+            completed(answer)
 
-        self._ask(Question(work, None, writes=True, landed=done))
+        self._ask(Question(work, None, writes=True, completed=done))
 
     def _reader_broke(self) -> None:
         if self._reader is not None and self._writer is not None:
@@ -312,7 +319,7 @@ class SqliteStore:
     def _deliver(self) -> None:
         try:
             while self._answers:
-                self._pending.deliver(*self._answers.popleft())
+                self.in_flight.deliver(*self._answers.popleft())
         finally:
             if self._answers:  # a `then` raised: that is the loop's to report, and the others get their answers
                 self._loop.call_soon(self._deliver)

@@ -19,7 +19,7 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import StoreUnavailable
-from . import in_flight as pending
+from . import in_flight
 from .file import StoreBusy
 from .table import LeaseTable
 
@@ -37,7 +37,7 @@ _PURGE_EVERY = 60.0  # s
 _PURGE_MAX = 1000  # rows per turn; about 5 ms under the lock
 
 
-class Question(pending.Question[T]):
+class Question(in_flight.Question[T]):
     """One question on its way through the thread, which only does `work`."""
 
     __slots__ = ("work",)
@@ -48,9 +48,9 @@ class Question(pending.Question[T]):
         then: Callable[[T | StoreUnavailable], None] | None,
         *,
         writes: bool,
-        landed: Callable[[T | StoreUnavailable], None] | None = None,
+        completed: Callable[[T | StoreUnavailable], None] | None = None,
     ) -> None:
-        super().__init__(then, writes=writes, landed=landed)
+        super().__init__(then, writes=writes, completed=completed)
         self.work = work
 
 

@@ -95,7 +95,7 @@ class Worker:
     def settled(self) -> None:
         """Wait until the loop has a reader of its own: the thread opens it after the writer."""
         self.logins()
-        self.until(lambda: self.store._reader is not None)
+        self.until(lambda: self.store.is_ready)
 
 
 Start = Any  # Callable with a default argument; see `start`
@@ -469,7 +469,7 @@ def test_G7_the_newest_of_several_late_grants_of_one_login_counts(
     assert isinstance(worker.grant(HOME, "al", 100.0), StoreUnavailable)
     clock.advance(10)
     assert isinstance(worker.grant(HOME, "al", 100.0), StoreUnavailable)
-    worker.until(lambda: worker.store._pending.asked == 0)
+    worker.until(lambda: worker.store.in_flight.asked == 0)
     assert worker.store.late == 1
     holder.execute("ROLLBACK")
     assert worker.grant(OFFICE, "bo") is None
@@ -499,7 +499,7 @@ def test_G7_late_grants_have_a_bound(start: Start, monkeypatch: pytest.MonkeyPat
     worker.store.close()
     for number in range(5):
         assert isinstance(worker.grant(HOME, str(number)), StoreUnavailable)
-    assert [key[1] for key in worker.store._late.grants] == ["2", "3", "4"]
+    assert [key[1] for key in worker.store.retries.grants] == ["2", "3", "4"]
 
 
 @pytest.mark.parametrize("ended_first", [True, False])
@@ -923,9 +923,9 @@ async def main():
     store = SqliteStore(sys.argv[1], Clock())
     store.start(asyncio.get_running_loop())
     for number in itertools.count():
-        landed = asyncio.get_running_loop().create_future()
-        store.grant(number.to_bytes(4, "big"), "al", "pop3", 1800.0, landed.set_result)
-        assert await landed == 1
+        completed = asyncio.get_running_loop().create_future()
+        store.grant(number.to_bytes(4, "big"), "al", "pop3", 1800.0, completed.set_result)
+        assert await completed == 1
         print(number, flush=True)
 
 asyncio.run(main())
