@@ -137,7 +137,7 @@ class Log:
         """Write to `file` (sinks.py) from now on, in this form, what is of this level at least.
 
         Raise OSError when it can't be opened, having changed nothing.  Called again after a fork and by a reload;
-        whoever has this log goes on with it.
+        all that have this log go on with it.
         """
         self.flush()
         self._configure(level, form, sinks.point(file))

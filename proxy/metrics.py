@@ -58,7 +58,7 @@ class Histogram:
         self._bounds, self._first, self._sum = family.bounds, family.first, family.first + family.cells - 1
 
     def note(self, figures: Figures, seconds: float) -> None:
-        """One more that took so long."""
+        """One more that took this long."""
         figures[self._first + bisect_left(self._bounds, seconds)] += 1
         figures[self._sum] += int(seconds * SECOND) if seconds > 0 else 0
 

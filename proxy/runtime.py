@@ -167,7 +167,7 @@ def build_services(
 ) -> dict[str, Service]:
     """One Service a listener, by name; raise ConfigError with every problem.
 
-    `patience`, `others`: where refusals wait, and whom they ask; `look_ups`: times what the store is asked; only a
+    `patience`, `others`: where refusals wait, and what they ask; `look_ups`: times what the store is asked; only a
     worker has these.  Without `pools`, only to see that it can be done.
     """
     if pools is None:

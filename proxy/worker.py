@@ -378,7 +378,7 @@ class Worker:
         if self._drain_until is None:
             for listener, one in zip(self._listeners, self._context.sockets, strict=True):
                 listener.drain(turn_away=not one.kept)
-                one.sock.close()  # with the last copy the port is free, for a popgate that is started meanwhile
+                one.sock.close()  # with the last copy the port is free, for a popgate that is started in the meantime
             for service, open_ in zip(self._context.service_sockets, self._query_servers, strict=True):
                 open_.close()
                 service.sock.close()

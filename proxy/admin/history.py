@@ -1,7 +1,7 @@
 """What happened in each of the last minutes, a day of them, kept by the process of the status page.
 
 A minute is the difference between two readings of the node's counters (metrics.py), which never go back.  What was
-before this process began is not known, and what it has is lost with it: who wants more has Prometheus.
+before this process began is not known, and what it has is lost with it: for more there is Prometheus.
 """
 
 from __future__ import annotations

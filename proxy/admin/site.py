@@ -7,12 +7,12 @@
     POST /revoke     {"address": A} or {"login": L}: ends leases
     POST /drain      {}: finishes what is under way, and stops
     GET /metrics     the node's figures for Prometheus
-    GET /healthz     200 while the loops of all workers beat, else 503: for who would restart popgate
-    GET /readyz      200 while it is of use, else 503 (no worker, no mail server, draining): for who would send clients
+    GET /healthz     200 while the loops of all workers beat, else 503: for what would restart popgate
+    GET /readyz      200 while it is of use, else 503 (no worker, no mail server, draining): for what would send clients
 
-Who may look sees all; who acts shows the token (`popgate status --token`) as `Authorization: Bearer`, which no form and
-no link of another site can do.  Nothing is logged of what is looked at.  A bug ends in a 500 and a line in the log,
-without what the request said.
+Whoever may look sees all; whoever acts shows the token (`popgate status --token`) as `Authorization: Bearer`, which no
+form and no link of another site can do.  Nothing is logged of what is looked at.  A bug ends in a 500 and a line in the
+log, without what the request said.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ class LeaseStore(Protocol):
         then: Callable[[int | StoreUnavailable], None],
         limit: int = 0,
     ) -> None:
-        """Start the lease anew: `window` seconds from now, whatever it had (rule G4); what was charged to it stays.
+        """Start the lease again: `window` seconds from now, whatever it had (rule G4); what was charged to it stays.
 
         Answers, once it is in the store, how many logins hold the address with live leases, this one included.  With a
         `limit` above 0 nothing is made for a login that would be one too many (it has no live lease there yet): then
@@ -119,7 +119,7 @@ class LeaseStore(Protocol):
     def charge(self, address: bytes, login: str, source: str, messages: int, recipients: int, span: float) -> None:
         """Add to what a live lease has used (rule G11).  No answer; nothing happens to a lease that is not there.
 
-        Counting starts anew with the first charge after `span` seconds have gone by since a count began.  A count ends
+        Counting starts again with the first charge after `span` seconds have gone by since a count began.  A count ends
         with its span or its row, not with a new login.
         """
 

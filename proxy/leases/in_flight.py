@@ -110,7 +110,7 @@ class InFlightRequests:
                 self._unanswered.popleft()
 
     def close(self) -> None:
-        """Answer what is still unanswered; what is delivered after this changes nothing for who asked."""
+        """Answer what is still unanswered; what is delivered after this changes nothing for the one that asked."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

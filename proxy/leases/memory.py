@@ -30,7 +30,7 @@ _SLACK = 1024  # outdated heap items that are not worth a rebuild
 
 @dataclass(slots=True)
 class Used:
-    """What was charged to a lease, and when counting starts anew."""
+    """What was charged to a lease, and when counting starts again."""
 
     messages: int
     recipients: int

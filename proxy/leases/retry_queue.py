@@ -1,9 +1,10 @@
 """What a store could not be told yet: grants and renewals that wait for it to come back (rule G7).
 
 Promises: at most LATE_MAX grants and as many renewals are kept, the newest per lease; each is asked for again every
-RETRY seconds until it is in the store or has ended, with the end that it would have had; what was revoked meanwhile
-does not come back.  Until all of them are in the store "no lease" is no fact for anybody on this machine: `nothing`
-says so.  A write whose asker was told "no answer in time" counts among them: nobody knows whether it is in the store.
+RETRY seconds until it is in the store or has ended, with the end that it would have had; what was revoked in the
+meantime does not come back.  Until all of them are in the store "no lease" is no fact for anybody on this machine:
+`nothing` says so.  A write whose asker was told "no answer in time" counts among them: nobody knows whether it is in
+the store.
 
 Shared by the stores that can be down (`sqlite.py`, `redis/`).  What late ones a closed store still held is lost.
 """
@@ -102,7 +103,7 @@ class WriteRetryQueue:
         self._note()
 
     def retry(self) -> None:
-        """Ask again for everything that is late and has not ended meanwhile."""
+        """Ask again for everything that is late and has not ended in the meantime."""
         if self._revocations:
             return  # it calls again
         self._stop_timer()
@@ -122,7 +123,7 @@ class WriteRetryQueue:
         def completed(answer: StoreUnavailable | None) -> None:
             self._attempts = [other for other in self._attempts if other is not attempt]
             if answer is not None:
-                # What has become late meanwhile is newer, and wins.
+                # What has become late in the meantime is newer, and wins.
                 for waiting, older in zip((self.grants, self.renewals), attempt, strict=True):
                     newer = list(waiting.values())
                     waiting.clear()

@@ -9,8 +9,8 @@ Promises: every question is answered exactly once, within `timeout` seconds also
 have had (`retry_queue.py`).  A grant that was answered "unavailable" may still be written: the client was let in to
 read its mail, so the lease is due, and until it is written no worker says "no lease" to anybody (a locked file or a
 full disk can still be read, and knows nothing of it).  A late grant is bound to its limit when it is written, and among
-late ones the first come is served first.  A charge that failed is lost: who may relay by a lease that can be read, in a
-store that can't be written, relays uncounted.  Nothing here raises into the loop for a store that is down.
+late ones the first come is served first.  A charge that failed is lost: a client that may relay by a lease that can be
+read, in a store that can't be written, relays uncounted.  Nothing here raises into the loop for a store that is down.
 
 What a kill or a power cut may lose is said in `file.py`; what late grants a closed store still held is lost.
 Not here: what `StoreUnavailable` means for a recipient (451, `gate/policy.py`) or for a held `+OK`.
@@ -46,8 +46,9 @@ if TYPE_CHECKING:
     from .usage_report import Observation
 
 GATHERING: Final = 0.01
-"""Seconds from one hand-over to the thread to the next: who asks meanwhile shares a commit, who comes alone waits for
-nothing.  Where a worker has a hundred logins a second, waking the thread for each would cost more than the grants."""
+"""Seconds from one hand-over to the thread to the next: what is asked in the meantime shares a commit, what comes alone
+waits for nothing.  Where a worker has a hundred logins a second, waking the thread for each would cost more than the
+grants."""
 
 
 class SqliteStore:

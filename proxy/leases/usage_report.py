@@ -69,7 +69,7 @@ DELETE FROM observation WHERE ({_KEY}) IN (SELECT {_KEY} FROM observation ORDER 
 
 @dataclass(slots=True)
 class Observation:
-    """A client needed something, so many times."""
+    """A client needed something, this many times."""
 
     address: bytes
     login: str

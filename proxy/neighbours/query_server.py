@@ -1,4 +1,4 @@
-"""Where other servers ask popgate: a bound socket of one worker, and who may use it.
+"""Where other servers ask popgate: a bound socket of one worker, and which peers may use it.
 
 A `StreamDoor` (TCP or unix) takes connections with any number of requests each, a `DatagramDoor` (UDP) one request a
 packet.  What requests mean is the `QueryHandler`'s: neighbours/whoson_server.py, neighbours/postfix_policy.py.  All
@@ -64,7 +64,7 @@ class QueryHandler(Protocol):
     limit: int
     """Octets of a request."""
     denial: bytes
-    """Said to those who are not welcome."""
+    """Said to peers that are not allowed."""
     overlong: bytes
     """Said to a request of more than `limit` octets."""
     marks: bytes
@@ -98,7 +98,7 @@ def door(sock: socket.socket, answerer: QueryHandler, poller: Poller, log: Log) 
 
 
 class _TurnedAway:
-    """Counts whom a door did not let in, and says so at most once an hour for each reason."""
+    """Counts the peers that were turned away, and says so at most once an hour for each reason."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -251,7 +251,7 @@ class StreamDoor:
             found = stanzas.feed(data)
         for lines in found:
             answer = await self._answer(lines, peer)
-            if writer.is_closing():  # it was reset meanwhile; uvloop's transports raise what is no OSError
+            if writer.is_closing():  # it was reset in the meantime; uvloop's transports raise what is no OSError
                 return False
             writer.write(answer.octets)
             await writer.drain()
@@ -261,7 +261,7 @@ class StreamDoor:
 
     async def _answer(self, lines: Sequence[bytes], peer: Peer) -> Answer:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        # It may be too late for the answer: `shut` has cancelled who waits for it.
+        # It may be too late for the answer: `shut` has cancelled what waits for it.
         self._answerer.answer(lines, peer, lambda answer: None if future.done() else future.set_result(answer))
         return await future
 

@@ -62,7 +62,7 @@ class AgentServer:
         selector.register(self._sock, selectors.EVENT_READ, self._accept)
 
     def tick(self) -> None:
-        """Forget who stays too long; call about once a second."""
+        """Forget askers that stay too long; call about once a second."""
         now = self._clock()
         for sock in [sock for sock, until in self._askers.items() if until <= now]:
             self._drop(sock)

@@ -1,6 +1,6 @@
 """The control socket: how `popgate status`, `leases`, `reload`, `drain` reach the running popgate.
 
-A unix socket, mode 0600: who may open it is who may administrate.  One line of JSON asks, one line answers, then it is
+A unix socket, mode 0600: whoever may open it may administrate.  One line of JSON asks, one line answers, then it is
 closed; the answer to `popgate trace` is a stream of lines, until either end hangs up. `ControlServer` is the
 supervisor's end, under its selector; it never waits for an asker, and forgets those that don't ask or don't read within
 `PATIENCE`.  `ask` and `follow` are the command line's end.
@@ -95,7 +95,7 @@ class ControlServer:
         return True
 
     def tick(self) -> None:
-        """Forget who takes too long; call about once a second."""
+        """Forget askers that take too long; call about once a second."""
         now = self._clock()
         for asker in [asker for asker in self._askers if asker.until <= now]:
             self._drop(asker)

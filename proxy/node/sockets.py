@@ -36,7 +36,8 @@ class ListeningSocket:
     listener: str
     sock: socket.socket
     kept: bool = False
-    """Whether systemd keeps it open when we end: then those who wait in its queue are our successor's (rule N6)."""
+    """Whether systemd keeps it open when we end: then the clients that wait in its queue are our successor's (rule
+    N6)."""
 
     def address(self) -> tuple[str, int]:
         """Host and port, as the kernel has them."""
@@ -81,7 +82,7 @@ def bind_all(config: Config, given: Sequence[Inherited] = ()) -> list[ListeningS
 
 
 def listening(name: str, endpoint: Endpoint) -> ListeningSocket:
-    """Listen for somebody who is no listener (`name`: its key); raise ConfigError where that can't be."""
+    """Listen for something that is no listener (`name`: its key); raise ConfigError where that can't be."""
     try:
         return ListeningSocket(name, _listening(endpoint))
     except OSError as error:

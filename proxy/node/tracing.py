@@ -1,7 +1,7 @@
 """`popgate trace`: who follows which client's sessions, in the supervisor, between the workers and the terminals.
 
 The workers are told all traced addresses at once, again and again, so that one that was restarted knows them too; a
-trace ends with its asker (control.py).  Lines come from the workers in batches; each goes to all who follow that
+trace ends with its asker (control.py).  Lines come from the workers in batches; each goes to all that follow that
 client.  A terminal that does not read loses lines, and is told how many (`MAX_UNREAD` octets may wait for it).
 
 What a worker says is checked, as it talks to the world: strings and numbers, nothing else, pass.

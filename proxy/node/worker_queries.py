@@ -1,4 +1,5 @@
-"""Questions of the command line, and orders, that workers answer: which worker has which, and who waits for the answer.
+"""Questions of the command line, and orders, that workers answer: which worker has which, and what waits for the
+answer.
 
 A question goes to one worker, one that seems alive, or to all of them.  It is given up when a worker dies or is silent
 for `STALLED` seconds; an answer that comes later is nobody's.  What the questions mean is ../queries/ and

@@ -188,7 +188,7 @@ class Workers:
         self._lost(worker)
 
     def reap(self, another: Callable[[int, int], None]) -> None:
-        """Bury who has died; after SIGCHLD.  `another(pid, status)` for who was no worker."""
+        """Reap processes that have ended; after SIGCHLD.  `another(pid, status)`: one that was no worker."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -262,7 +262,7 @@ def ignore_signals() -> None:
 
 
 def pause(last: float, lived: float) -> float:
-    """Seconds until who has died is started again; `last`: the pause before, `lived`: seconds since then."""
+    """Seconds until a process that has died is started again; `last`: the pause before, `lived`: seconds since then."""
     return PAUSES[0] if lived > STEADY else min(max(last * 2, PAUSES[0]), PAUSES[1])
 
 

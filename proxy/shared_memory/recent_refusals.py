@@ -2,9 +2,9 @@
 
 A worker keeps its own last `KEPT` in a list, and with its figures (metrics.py) shows them ten times a second, if there
 are new ones, as JSON in a part of the memory that only it writes.  A number before the text is odd while it is written,
-and another one behind each writing: who reads between two writings reads again.
+and another one behind each writing: a reader between two writings reads again.
 
-Values are what peers chose: cut here, to be escaped by who shows them.
+Values are what peers chose: cut here, to be escaped where they are shown.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Memory that the processes of a node share: rows of numbers, made before the supervisor forks (rule N5).
 
-Who uses it gives each worker a row, or a cell, that this worker alone writes, so nothing is locked; what is the node's
+Its users give each worker a row, or a cell, that this worker alone writes, so nothing is locked; what is the node's
 is a sum, or a latest time, over the rows.  A dead worker's rows are cleared by the supervisor.
 """
 

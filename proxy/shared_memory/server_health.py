@@ -1,4 +1,4 @@
-"""What the node knows of the servers behind it, in memory that its workers share: connections, health, who waits.
+"""What the node knows of the servers behind it, in memory that its workers share: connections, health, waiting clients.
 
 Each worker writes only its own row, so nothing is locked; sums and latest times over the rows are the node's figures.
 A server is down when its last failure is later than its last success, whoever saw them: so a probe of one worker and a

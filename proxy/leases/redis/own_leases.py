@@ -29,7 +29,7 @@ class Revocation:
     """One that a store tells of."""
 
     store: bytes
-    """The id of its life, from one loss to the next; with a loss the count begins anew."""
+    """The id of its life, from one loss to the next; with a loss the count begins again."""
     number: int
     """1 is the first of that life."""
     at: float
@@ -61,7 +61,7 @@ class OwnLeases:
         return len(self._terms)
 
     def remember(self, term: Term, store: bytes, count: int) -> None:
-        """It is in that store, which had counted so many revocations by then."""
+        """It is in that store, which had counted this many revocations by then."""
         self._terms.pop(term.key, None)
         self._terms[term.key] = replace(term, limit=0, counted=(store, count))
         now = self._clock.now()

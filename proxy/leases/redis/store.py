@@ -6,17 +6,17 @@ that come side by side share writes and reads; no task, no thread, no lock.  Onl
 Promises: every question is answered exactly once, within `timeout` seconds (`leases/in_flight.py`; `all` asks in steps,
 each of which has that time); grants and renewals that the server could not take are written when it is back
 (`leases/retry_queue.py`); the connection comes back by itself (`connection.py`).  No lease is lost while a node lives
-that made it: whenever the connection has been made anew, and whenever the store is found to be another one than before,
-each worker brings back the live leases that it made, but for what was revoked since (`own_leases.py`).  "No lease" is
-answered only where that is a fact.  It is none, and the answer is StoreUnavailable,
+that made it: whenever the connection has been made again, and whenever the store is found to be another one than
+before, each worker brings back the live leases that it made, but for what was revoked since (`own_leases.py`).  "No
+lease" is answered only where that is a fact.  It is none, and the answer is StoreUnavailable,
 - while anybody on this machine has leases that wait to be written,
 - for GRACE seconds after the store could not be asked: other nodes may have late ones, too,
 - for `window` after the store was emptied (rule G7).  A worker knows that by `popgate:state`, whose id is gone or
-  another than the one that it knew; who never knew one makes it, and takes the store for new.
+  another than the one that it knew; one that never knew one makes it, and takes the store for new.
 Once a second each worker asks for that state, so that a loss, a revocation or a dead peer is noticed without traffic.
 
 Limits: a charge that the server did not take is forgotten.  A node that is cut off alone can't tell the others what it
-could not write.  A store that forgets nodes and leases at one moment, as a whole pool that starts anew with an empty
+could not write.  A store that forgets nodes and leases at one moment, as a whole pool that starts again with an empty
 server, is a first start.
 """
 
@@ -270,7 +270,7 @@ class RedisStore:
         self._watch.came(self._connection)
         held_back, self._held_back = self._held_back, []
         for script, arguments, question in held_back:
-            if question.then is None and question.completed is not None:  # has become late, and is reckoned anew
+            if question.then is None and question.completed is not None:  # has become late, and is reckoned again
                 self.in_flight.deliver(question, StoreUnavailable("no connection in time"))
             else:
                 self._send(script, arguments, question)
@@ -289,7 +289,7 @@ class RedisStore:
             self.in_flight.deliver(question, StoreUnavailable(why))
 
     def _in_doubt(self) -> None:
-        """The store could not be asked: others may have made leases meanwhile that they could not write."""
+        """The store could not be asked: others may have made leases in the meantime that they could not write."""
         if self._loop is not None:
             self._sure_from = self._loop.time() + GRACE
 
@@ -368,7 +368,7 @@ class RedisStore:
 
     def _bring(self, batches: Batches, made: Callable[[Term, bytes, int], None] | None, completed: Completed) -> None:
         """One batch after the other, into the store as we know it now; `completed` once: at the first that fails, or at
-        the end, which is no success if something may have been revoked meanwhile."""
+        the end, which is no success if something may have been revoked in the meantime."""
         store, heard = self._known, self.revocations
         doubt: StoreUnavailable | None = None
 
