@@ -280,10 +280,10 @@ def build_others(config: Config, log: Log) -> WhosonClient | None:
     return WhosonClient(whoson.ask, whoson.tell, config.store.timeout, log)
 
 
-def build_answerers(
+def build_query_handlers(
     config: Config, store: LeaseStore, log: Log, others: PeerDirectory | None
 ) -> dict[str, QueryHandler]:
-    """Who answers other servers, by the name of the socket."""
+    """What answers other servers, by the name of the socket."""
     policy, whoson = policy_of(config, config.gate, store, others=others), config.whoson
     return {
         WHOSON: WhosonServer(policy, Networks(whoson.allow), Networks(whoson.allow_login), log),

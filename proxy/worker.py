@@ -25,7 +25,7 @@ from .leases.renewals import Renewals
 from .leases.sqlite import SqliteStore
 from .leases.usage_report import UsageRecorder
 from .metrics import NODE, WAITING, LookUps
-from .neighbours.query_server import door
+from .neighbours.query_server import query_server
 from .neighbours.reminders import Reminders
 from .net.accept.balancer_check import BalancerCheck
 from .net.accept.listener import Listener
@@ -42,8 +42,8 @@ from .node.workers import ignore_signals
 from .queries import address as known
 from .queries.leases import ask, noted
 from .runtime import (
-    build_answerers,
     build_others,
+    build_query_handlers,
     build_services,
     log_of,
     open_store,
@@ -147,9 +147,9 @@ class Worker:
         if self._prober is not None:
             self._prober.watch(upstreams_of(services))
         self._listeners = [self._listen(one.sock, services[one.listener]) for one in context.sockets]
-        answerers = build_answerers(config, self._store, self._log, others)
+        handlers = build_query_handlers(config, self._store, self._log, others)
         self._query_servers = [
-            door(one.sock, answerers[one.name], self._poller, self._log) for one in context.service_sockets
+            query_server(one.sock, handlers[one.name], self._poller, self._log) for one in context.service_sockets
         ]
         self._frames = Frames()
         self._store.start(loop)
@@ -167,8 +167,8 @@ class Worker:
             return await self._done
         finally:
             self._loop.remove_reader(self._context.channel.fileno())
-            for open_ in self._query_servers:
-                await open_.shut()
+            for server in self._query_servers:
+                await server.shut()
             self._hand_over_notes()
             self._figures.publish()
             if self._prober is not None:
@@ -368,9 +368,9 @@ class Worker:
         limits = config.limits
         for one, listener in zip(context.sockets, self._listeners, strict=True):
             listener.adopt(services[one.listener], limits.connections, limits.connections_per_client)
-        answerers = build_answerers(config, self._store, self._log, others)
-        for service, open_ in zip(context.service_sockets, self._query_servers, strict=True):
-            open_.adopt(answerers[service.name])
+        handlers = build_query_handlers(config, self._store, self._log, others)
+        for service, server in zip(context.service_sockets, self._query_servers, strict=True):
+            server.adopt(handlers[service.name])
         return {}
 
     def _drain(self, seconds: float) -> None:
@@ -379,8 +379,8 @@ class Worker:
             for listener, one in zip(self._listeners, self._context.sockets, strict=True):
                 listener.drain(turn_away=not one.kept)
                 one.sock.close()  # with the last copy the port is free, for a popgate that is started in the meantime
-            for service, open_ in zip(self._context.service_sockets, self._query_servers, strict=True):
-                open_.close()
+            for service, server in zip(self._context.service_sockets, self._query_servers, strict=True):
+                server.close()
                 service.sock.close()
             self._drain_until = self._clock() + seconds
         else:

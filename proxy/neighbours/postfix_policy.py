@@ -46,7 +46,7 @@ class PolicyService:
     def __init__(self, policy: RelayPolicy, log: Log) -> None:
         self._policy, self._log = policy, log
 
-    def welcomes(self, peer: Peer) -> bool:
+    def allows(self, peer: Peer) -> bool:
         return True
 
     def answer(self, lines: Sequence[bytes], peer: Peer, then: Callable[[Answer], None]) -> None:

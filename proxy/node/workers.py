@@ -39,16 +39,25 @@ class WorkerProcess:
     """A worker as the supervisor sees it."""
 
     number: int
+    """From 0."""
     pid: int = 0
+    """0: it is not running."""
     channel: Channel | None = None
+    """For orders and answers; None: it has hung up."""
     ready: bool = False
+    """Whether it has said that it serves."""
     born: float = 0.0
+    """When it was started."""
     pause: float = 0.0
+    """Seconds from its last death to its next start."""
     restart_at: float = 0.0
+    """When that pause is over."""
     beats: int = 0
+    """The last figure that its loop has shown."""
     beat_at: float = 0.0
     """When `beats` last changed."""
     stalled: bool = False
+    """Whether that is too long ago."""
 
 
 class Workers:
