@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from ..net.sockets.poller import Poller
 
 CONNECTIONS: Final = 1000
-"""At a time and server, in one worker: Postfix has up to 100 smtpd (default_process_limit), each with one of its own."""
+"""At a time and server, in one worker: Postfix has up to 100 smtpd (default_process_limit), each with one of its
+own."""
 IDLE: Final = 360.0
 """Seconds for the next request, from the last answer: Postfix lets go of an idle connection after 300 by itself."""
 _TURN: Final = 16

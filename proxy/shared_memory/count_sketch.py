@@ -26,11 +26,11 @@ class CountMinSketch:
 
     def add(self, worker: int, thing: bytes) -> None:
         """One more."""
-        self._enter(worker, *_where(thing))
+        self._enter(worker, *cells_of(thing))
 
     def join(self, worker: int, thing: bytes, most: int) -> bool:
         """One more, unless there are `most` already; whether it was counted."""
-        one, two = _where(thing)
+        one, two = cells_of(thing)
         if self._count(one, two) >= most:
             return False
         self._enter(worker, one, two)
@@ -39,13 +39,13 @@ class CountMinSketch:
     def remove(self, worker: int, thing: bytes) -> None:
         """One less."""
         cells = self._slots[worker]
-        for cell in _where(thing):
+        for cell in cells_of(thing):
             if cells[cell]:
                 cells[cell] -= 1
 
     def of(self, thing: bytes) -> int:
         """How many in all workers; rarely too high, never too low."""
-        return self._count(*_where(thing))
+        return self._count(*cells_of(thing))
 
     def forget(self, worker: int) -> None:
         """A worker has died, or counts from nothing again."""
@@ -67,6 +67,7 @@ class CountMinSketch:
         return min(first, second)
 
 
-def _where(thing: bytes) -> tuple[int, int]:
+def cells_of(thing: bytes) -> tuple[int, int]:
+    """Its cell in either row, the same in all workers."""
     digest = hash(thing)  # SipHash under a secret of this process and those that it forks
     return digest % CELLS, CELLS + (digest >> 32) % CELLS

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 
-from proxy.shared_memory.recent_refusals import _HEAD, KEPT, RecentRefusals, RefusalRow
+from proxy.shared_memory.recent_refusals import HEAD, KEPT, SIZE, RecentRefusals, RefusalRow
+from proxy.shared_memory.rows import rows
 
 
 def row(refusals: RecentRefusals, worker: int, clock: list[float]) -> RefusalRow:
-    return RefusalRow(refusals._parts[worker], lambda: clock[0])
+    return refusals.row(worker, lambda: clock[0])
 
 
 def note(to: RefusalRow, number: int, word: str = "x") -> None:
@@ -80,14 +81,14 @@ def test_a_worker_that_comes_back_goes_on() -> None:
 
 
 def test_what_a_killed_worker_left_half_written_is_not_read_and_mended_by_the_next() -> None:
-    refusals = RecentRefusals(1)
+    [part] = rows("B", SIZE, 1)
+    refusals = RecentRefusals(1, [part])
     one = refusals.row(0)
     note(one, 1)
     one.publish()
-    part = refusals._parts[0]
-    number, length = _HEAD.unpack_from(part)
-    _HEAD.pack_into(part, 0, number + 1, length)
-    part[_HEAD.size : _HEAD.size + 4] = b"}}}}"
+    number, length = HEAD.unpack_from(part)
+    HEAD.pack_into(part, 0, number + 1, length)
+    part[HEAD.size : HEAD.size + 4] = b"}}}}"
     assert refusals.newest() == []
     one = refusals.row(0)
     note(one, 2)
@@ -96,10 +97,11 @@ def test_what_a_killed_worker_left_half_written_is_not_read_and_mended_by_the_ne
 
 
 def test_what_is_not_new_is_not_written_again() -> None:
-    refusals = RecentRefusals(1)
+    [part] = rows("B", SIZE, 1)
+    refusals = RecentRefusals(1, [part])
     one = refusals.row(0)
     note(one, 1)
     one.publish()
-    before = _HEAD.unpack_from(refusals._parts[0])
+    before = HEAD.unpack_from(part)
     one.publish()
-    assert _HEAD.unpack_from(refusals._parts[0]) == before
+    assert HEAD.unpack_from(part) == before
