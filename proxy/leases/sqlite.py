@@ -71,7 +71,8 @@ class SqliteStore:
         """Seconds of history; 0: none is written."""
         self._loop: asyncio.AbstractEventLoop
         self._writer: Writer | None = None  # while it is open
-        self._reader: LeaseTable | None = None  # the loop's own; None: all look-ups go to the thread
+        self.reader: LeaseTable | None = None
+        """The loop's own connection; None: all look-ups go to the thread."""
         # Any: one list carries questions with different kinds of answers, each for its own `then`.
         self._gathered: list[Question[Any]] = []  # for the thread
         self._timer: asyncio.TimerHandle | None = None  # runs while there are some
@@ -87,7 +88,7 @@ class SqliteStore:
     @property
     def is_ready(self) -> bool:
         """Whether look-ups are made in the loop: the thread has opened the file for it."""
-        return self._reader is not None
+        return self.reader is not None
 
     @property
     def late(self) -> int:
@@ -103,15 +104,15 @@ class SqliteStore:
         self._writer = Writer(self._path, self._clock, self._timeout, self._from_thread, self._new_reader, self.kept)
 
     def find(self, address: bytes, then: Callable[[Sequence[Lease] | StoreUnavailable], None]) -> None:
-        if self._reader is not None:
+        if self.reader is not None:
             try:
-                leases = self._reader.find(address)
+                leases = self.reader.find(address)
             except StoreBusy:
                 pass
             except StoreUnavailable:
                 self._reader_broke()
             else:
-                if leases or self._reader.is_current():
+                if leases or self.reader.is_current():
                     then(self._found(leases))
                     return
                 self._reader_broke()  # another file has its name: the thread of another worker may have noticed first
@@ -214,9 +215,9 @@ class SqliteStore:
         self._watch.end()
         self._hand_over()
         writer, self._writer = self._writer, None
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
+        if self.reader is not None:
+            self.reader.close()
+            self.reader = None
         writer.close(3 * self._timeout)
         self._deliver()
         self.in_flight.close()
@@ -226,7 +227,7 @@ class SqliteStore:
     def _read(self, address: bytes) -> Sequence[Lease]:
         """What can be read at once."""
         try:
-            return () if self._reader is None else self._reader.find(address)
+            return () if self.reader is None else self.reader.find(address)
         except StoreUnavailable:
             return ()
 
@@ -277,14 +278,14 @@ class SqliteStore:
         self._ask(Question(work, None, writes=True, completed=done))
 
     def _reader_broke(self) -> None:
-        if self._reader is not None and self._writer is not None:
-            self._reader.close()
-            self._reader = None
+        if self.reader is not None and self._writer is not None:
+            self.reader.close()
+            self.reader = None
             self._writer.reopen()
 
     def _changes(self) -> int | None:
         try:
-            return None if self._reader is None else self._reader.changes()
+            return None if self.reader is None else self.reader.changes()
         except StoreBusy:
             return None
         except StoreUnavailable:
@@ -309,13 +310,13 @@ class SqliteStore:
     # In the loop
 
     def _adopt(self, reader: LeaseTable | None) -> None:
-        if self._reader is not None:
-            self._reader.close()
-        self._reader = reader
+        if self.reader is not None:
+            self.reader.close()
+        self.reader = reader
         self._watch.look_anew()
         if self._writer is None and reader is not None:
             reader.close()
-            self._reader = None
+            self.reader = None
 
     def _deliver(self) -> None:
         try:
