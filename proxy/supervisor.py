@@ -101,13 +101,13 @@ class Supervisor:
             self._failures = FailedLogins(config.processes, self._node_clock.now)
             self._figures = NodeFigures(config.processes, {one.name: one.protocol for one in config.listeners.values()})
             self._selector = undo.enter_context(selectors.DefaultSelector())
-            self._control = ControlServer(config.admin.control, self._selector, self._controlled)
+            self.control = ControlServer(config.admin.control, self._selector, self._controlled, clock)
             self.agent: AgentServer | None = None
             """Where a balancer asks."""
             if bindings.agent is not None:
                 self.agent = AgentServer(bindings.agent, self._selector, self._agent_words, clock)
             undo.pop_all()
-        self.queries = WorkerQueries(self._control, clock)
+        self.queries = WorkerQueries(self.control, clock)
         self.workers = Workers(
             self.counters,
             self._selector,
@@ -121,7 +121,7 @@ class Supervisor:
             heard=self._heard,
             lost=self.queries.lost,
         )
-        self._tracing = Tracing(self._control, self.workers.order)
+        self.tracing = Tracing(self.control, self.workers.order)
         self._token = secrets.token_urlsafe(18)
         self.admin = AdminProcess(
             bindings.http, self._selector, self._log, clock, context=self._admin_context, let_go=self.let_go
@@ -156,7 +156,7 @@ class Supervisor:
             self.tick(self._clock())
             self._log.flush()
         self.workers.close()
-        self._control.close()
+        self.control.close()
         if self.agent is not None:
             self.agent.close()
         self.admin.end()
@@ -194,7 +194,7 @@ class Supervisor:
 
     def _let_go_in_worker(self) -> None:
         """In a worker: these are not its own."""
-        self._control.forget()
+        self.control.forget()
         if self.agent is not None:
             self.agent.forget()
         self.admin.forget()
@@ -229,11 +229,11 @@ class Supervisor:
         if now < self._tick_at:
             return
         self._tick_at = now + min(_TICK, self._notify.pause)
-        self._control.tick()
+        self.control.tick()
         if self.agent is not None:
             self.agent.tick()
         self.queries.tick(now)
-        self._tracing.tick()
+        self.tracing.tick()
         self._rotation.tick(self._log)
         if self._certificates.tick(now, self.config, self._log):
             self.workers.order({"order": "certificates"})
@@ -327,7 +327,7 @@ class Supervisor:
         if self.workers.serving and not self._is_leaving():
             self._notify.ready()
         if asker is not None:
-            self._control.answer(asker, {"error": "\n".join(problems)} if problems else {"done": "reloaded"})
+            self.control.answer(asker, {"error": "\n".join(problems)} if problems else {"done": "reloaded"})
 
     def _adopt(self) -> None:
         """Have what the files say now; raise ConfigError where that can't be."""
@@ -354,19 +354,19 @@ class Supervisor:
         """Answer what `popgate status`, `leases` ... ask."""
         kind, workers = question.get("do"), self.workers.by_health()
         if kind == "status":
-            self._control.answer(asker, self.status())
+            self.control.answer(asker, self.status())
         elif kind == "token":
             there = self.admin.socket is not None
-            self._control.answer(asker, {"token": self._token} if there else {"error": "admin.http is off"})
+            self.control.answer(asker, {"token": self._token} if there else {"error": "admin.http is off"})
         elif kind == "reload":
             self._reload(asker)
         elif kind == "drain":
             self._announce()
-            self._control.answer(asker, {"done": "draining"})
+            self.control.answer(asker, {"done": "draining"})
         elif kind == "log-level":
-            self._control.answer(asker, self._set_level(question.get("level")))
+            self.control.answer(asker, self._set_level(question.get("level")))
         elif kind == "trace":
-            self._tracing.begin(question, asker)
+            self.tracing.begin(question, asker)
         elif kind == "sessions":
             self.queries.ask_all(workers, question, asker, sessions.merged)
         else:
@@ -384,7 +384,7 @@ class Supervisor:
 
     def _heard(self, child: WorkerProcess, message: Message) -> None:
         """What a worker said, beside that it is ready."""
-        if not self._tracing.heard(message):
+        if not self.tracing.heard(message):
             self.queries.answered(child, message)
 
     def status(self) -> Message:

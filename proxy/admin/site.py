@@ -96,7 +96,8 @@ class Site:
         snapshots = Snapshots(figures, counters, facts, self.history)
         self._snapshot = Kept(snapshots.take)
         self._door: Door | None = None  # where connections that watch are told to stay
-        self._watchers = 0
+        self.watchers = 0
+        """Pages that are looked at now."""
 
     def adopt(self, config: Config) -> None:
         """Answer by another configuration from now on."""
@@ -154,9 +155,9 @@ class Site:
         return web.Response(text=PAGE, content_type="text/html", headers={"Content-Security-Policy": POLICY})
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        if self._watchers >= WATCHERS:
+        if self.watchers >= WATCHERS:
             return web.Response(status=503, text="Too many look already.\n")
-        self._watchers += 1
+        self.watchers += 1
         if self._door is not None:
             self._door.stay(request)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -170,7 +171,7 @@ class Site:
         except (ConnectionError, TimeoutError):
             return response
         finally:
-            self._watchers -= 1
+            self.watchers -= 1
             if self._door is not None:
                 self._door.leave(request)
 

@@ -53,13 +53,14 @@ class WhosonClient:
         """`timeout`: seconds that a question may take."""
         self._ask, self._tell = tuple(ask), tuple(tell)
         self._timeout, self._log = timeout, log
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        """Questions and LOGINs under way."""
 
     def ask(self, address: bytes, then: Callable[[PeerLogin | StoreUnavailable | None], None]) -> None:
         """Call `then` once, at once or from the loop, with who is logged in elsewhere; None: nobody."""
         if not self._ask:
             then(None)
-        elif len(self._tasks) >= UNDER_WAY:
+        elif len(self.tasks) >= UNDER_WAY:
             then(StoreUnavailable("too many whoson questions under way"))
         else:
             self._start(self._ask_all(whoson.request(whoson.QUERY, address), then))
@@ -68,15 +69,15 @@ class WhosonClient:
         """Report a login; what does not arrive is in the log."""
         octets = whoson.request(whoson.LOGIN, address, login)
         for server in self._tell:
-            if len(self._tasks) < UNDER_WAY:
+            if len(self.tasks) < UNDER_WAY:
                 self._start(self._tell_one(server, octets))
             else:
                 self._say(server, whoson.LOGIN, "too much under way")
 
     def _start(self, coroutine: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     async def _ask_all(self, octets: bytes, then: Callable[[PeerLogin | StoreUnavailable | None], None]) -> None:
         exchanges = {asyncio.ensure_future(exchange(server, octets, self._timeout)): server for server in self._ask}

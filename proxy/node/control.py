@@ -65,13 +65,14 @@ class ControlServer:
         self._selector = selector
         self._asked = asked
         self._clock = clock
-        self._askers: set[Asker] = set()
+        self.askers: set[Asker] = set()
+        """Those that ask, wait, or follow a stream."""
         self._sock = listen("admin.control", path, 0o600, _MAX_ASKERS)
         selector.register(self._sock, selectors.EVENT_READ, self._accept)
 
     def answer(self, asker: Asker, answer: Message) -> None:
         """Answer and hang up; an asker that has gone is no matter."""
-        if asker in self._askers:
+        if asker in self.askers:
             asker.unsent = json.dumps(answer).encode() + b"\n"
             asker.until = self._clock() + PATIENCE
             self._selector.register(asker.sock, selectors.EVENT_WRITE, lambda _: self._send(asker))
@@ -79,14 +80,14 @@ class ControlServer:
 
     def stream(self, asker: Asker, seconds: float, gone: Callable[[], None]) -> None:
         """Answer by `push`, any number of times within `seconds`; `gone` is called when nobody listens any more."""
-        if asker not in self._askers:
+        if asker not in self.askers:
             return
         asker.until, asker.gone = self._clock() + seconds, gone
         self._selector.register(asker.sock, selectors.EVENT_READ, lambda _: self._carry(asker))
 
     def push(self, asker: Asker, message: Message) -> bool:
         """A line of a stream; False: too much waits for this asker, and the line is lost."""
-        if asker not in self._askers or len(asker.unsent) > MAX_UNREAD:
+        if asker not in self.askers or len(asker.unsent) > MAX_UNREAD:
             return False
         waiting = bool(asker.unsent)
         asker.unsent += json.dumps(message).encode() + b"\n"
@@ -97,17 +98,17 @@ class ControlServer:
     def tick(self) -> None:
         """Forget askers that take too long; call about once a second."""
         now = self._clock()
-        for asker in [asker for asker in self._askers if asker.until <= now]:
+        for asker in [asker for asker in self.askers if asker.until <= now]:
             self._drop(asker)
 
     def forget(self) -> None:
         """In a child: these are not its sockets."""
         self._sock.close()
-        for asker in self._askers:
+        for asker in self.askers:
             asker.sock.close()
 
     def close(self) -> None:
-        for asker in list(self._askers):
+        for asker in list(self.askers):
             self._drop(asker)
         self._selector.unregister(self._sock)
         self._sock.close()
@@ -119,12 +120,12 @@ class ControlServer:
             sock, _address = self._sock.accept()
         except OSError:
             return
-        if len(self._askers) >= _MAX_ASKERS:
+        if len(self.askers) >= _MAX_ASKERS:
             sock.close()
             return
         sock.setblocking(False)
         asker = Asker(sock, self._clock() + PATIENCE)
-        self._askers.add(asker)
+        self.askers.add(asker)
         self._selector.register(sock, selectors.EVENT_READ, lambda _: self._read(asker))
 
     def _read(self, asker: Asker) -> None:
@@ -180,7 +181,7 @@ class ControlServer:
     def _drop(self, asker: Asker) -> None:
         with contextlib.suppress(KeyError):  # it waits for its answer
             self._selector.unregister(asker.sock)
-        self._askers.discard(asker)
+        self.askers.discard(asker)
         asker.sock.close()
         if asker.gone is not None:
             gone, asker.gone = asker.gone, None
