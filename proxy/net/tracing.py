@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 from ..session.pop3.session import PopSession
 from ..session.smtp.session import SmtpSession, SmtpSettings
 from ..session.transcript import POP3_VERBS, SMTP_VERBS, Transcript
-from ..wire.address import literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,8 +64,8 @@ def new_session(service: Service, traces: Traces, address: bytes, shown: str, id
     settings, tls = service.settings, service.implicit_tls
     observer = _transcript(service, traces, shown, id_) if address in traces.clients else None
     if isinstance(settings, SmtpSettings):
-        preauthorised = service.policy.standing(address)
-        return SmtpSession(settings, shown, literal(shown), tls=tls, preauthorised=preauthorised, observer=observer)
+        preauthorised = service.policy.preauthorised(address)
+        return SmtpSession(settings, shown, tls=tls, preauthorised=preauthorised, observer=observer)
     return PopSession(settings, tls=tls, observer=observer)
 
 

@@ -86,7 +86,7 @@ def _logged_in(link: Link, event: LoggedIn) -> None:
     link.figures[LOGINS["accepted"]] += 1
     link.open_login = login_octets(login)
     shared.counters.logins.add(shared.worker, link.open_login)
-    if why := policy.unleasable(link.address, login, shared.failures.of(policy.place(link.address))):
+    if why := policy.no_lease_reason(link.address, login, shared.failures.of(policy.lease_key(link.address))):
         _no_lease(link, event, why)
     else:
         policy.grant(link.address, login, lambda logins: _granted(link, event, logins))
@@ -116,7 +116,9 @@ def _no_lease(link: Link, event: LoggedIn, why: str) -> None:
     link.figures[UNLEASED] += 1
     level = "warning" if link.shared.log.first_this_hour((link.address, why)) else "debug"
     link.say(level, "no-lease", ("login", login), ("why", why))
-    if not link.service.policy.nobodys(link.address):  # it is this login's, not the address's: worth a note
+    if not link.service.policy.unattributable_reason(
+        link.address
+    ):  # it is this login's, not the address's: worth a note
         link.shared.notes.unleased(link.address, login, link.service.protocol, why)
     _go_on(link, event)
 
@@ -133,11 +135,11 @@ def _go_on(link: Link, event: LoggedIn) -> None:
 def _login_failed(link: Link, event: LoginFailed) -> None:
     login = event.login
     shared, limit = link.shared, link.service.failed_logins_per_address
-    count = shared.failures.note(shared.worker, link.service.policy.place(link.address))
+    count = shared.failures.note(shared.worker, link.service.policy.lease_key(link.address))
     link.figures[LOGINS["failed"]] += 1
     link.say("info", "login-failed", ("login", login))
     over = count - limit
-    if not limit or over <= 0 or link.service.policy.standing(link.address):  # a webmail host fails for many users
+    if not limit or over <= 0 or link.service.policy.preauthorised(link.address):  # a webmail host fails for many users
         link.call(link.session.answer, event, False)
         return
     if shared.log.first_this_hour((link.address, "failures")):

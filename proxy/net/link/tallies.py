@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ... import metrics
-from ...gate.verdict import Outcome
+from ...gate.verdict import Outcome, Reason
 
 if TYPE_CHECKING:
     from ...session.events import Refused
@@ -18,10 +18,15 @@ if TYPE_CHECKING:
 _OUTCOMES: Final = {
     Outcome.REFUSE: metrics.RELAYS["refused"],
     Outcome.DEFER: metrics.RELAYS["deferred"],
-    Outcome.SPENT: metrics.RELAYS["spent"],
+    Outcome.OVER_QUOTA: metrics.RELAYS["spent"],
 }
 _IN, _OUT = metrics.OCTETS["in"], metrics.OCTETS["out"]
 _OTHER: Final = metrics.REFUSALS["other"]
+_REASONS: Final = {
+    reason: metrics.REFUSALS[reason.value]
+    for reason in (Reason.NO_LEASE, Reason.SENDER, Reason.SPENT, Reason.STORE_DOWN)
+}
+"""Of a refusal, in words that are fixed; all else is counted as "other"."""
 
 
 def began(link: Link) -> None:
@@ -55,12 +60,5 @@ def judged(link: Link, outcome: Outcome, *, shadowed: bool) -> None:
 
 
 def refused(link: Link, event: Refused) -> None:
-    link.figures[metrics.REFUSALS.get(reason(event.why), _OTHER)] += 1
+    link.figures[_REASONS.get(event.reason, _OTHER)] += 1
     link.shared.refusals.note(link.service.name, link.shown, event.sender, event.recipient, event.why)
-
-
-def reason(why: str) -> str:
-    """A refusal's reason without what is this client's own: "store down", not the error behind it."""
-    if why.endswith(" recipients at once"):
-        return "budget spent"
-    return why.partition(":")[0].partition(",")[0]

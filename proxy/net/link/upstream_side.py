@@ -59,11 +59,11 @@ def find_upstream(link: Link) -> None:
     elif upstream.protocol == "pop3":
         _dial(link, announcement(link))
     elif showing.always and showing.xclient:
-        policy.look(link.address, lambda verdict: _looked(link, verdict))
+        policy.judge_at_connect(link.address, lambda verdict: _looked(link, verdict))
     elif showing.always or policy.gate.mode == "shadow":
         _dial(link, announcement(link))
     else:
-        policy.look(link.address, lambda verdict: _looked(link, verdict))
+        policy.judge_at_connect(link.address, lambda verdict: _looked(link, verdict))
 
 
 def _looked(link: Link, verdict: Verdict) -> None:
