@@ -37,12 +37,19 @@ class Family:
     name: str
     """Empty: not shown as it is."""
     kind: Kind
+    """As Prometheus has it."""
     text: str
+    """What it counts, for people."""
     first: int
+    """Its first cell."""
     by_listener: bool = True
+    """Whether each listener has its own, or the worker one."""
     label: str = ""
+    """Its name for Prometheus; "": it has one cell."""
     values: tuple[str, ...] = ()
+    """Of the label, a cell each."""
     bounds: tuple[float, ...] = ()
+    """Of a histogram, in seconds."""
 
     @property
     def cells(self) -> int:

@@ -33,7 +33,9 @@ class Impossible(NamedTuple):
     """A problem of several keys; `keys[0]` is where it is told."""
 
     keys: tuple[str, ...]
+    """The first is where it is told."""
     text: str
+    """What is wrong, and what to do."""
 
 
 def impossible(config: Config) -> Iterator[Impossible]:

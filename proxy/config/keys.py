@@ -43,7 +43,9 @@ class Inside(Generic[T]):
     """A parser of paths, relative ones being in a folder that is known when the files are read."""
 
     parser: Callable[[Path], Parser[T]]
+    """Makes the parser for a folder."""
     folder: Literal["base", "state", "runtime"] = "base"
+    """Which one: a field of `Folders`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Key:
     """All that is known of a key but its name and type, which are its field's."""
 
     parse: Parser[Any] | Inside[Any]
+    """Makes a value of what TOML gave, or raises `Wrong`."""
     default: object
     """As a file would say it; of a key that must be given, what stands in while the other problems are looked for."""
     text: str

@@ -22,7 +22,9 @@ class Problems:
     """What was found wrong: the lines for the administrator, and the keys whose values can't be trusted since."""
 
     lines: list[str] = field(default_factory=list)
+    """For the administrator."""
     bad: set[str] = field(default_factory=set)
+    """Whole keys whose values can't be trusted."""
 
     def add(self, file: str, key: str, text: str) -> None:
         """Note a problem once: a table that is read for several listeners yields the same line again."""

@@ -23,6 +23,7 @@ class Problem(NamedTuple):
     names: tuple[str, ...]
     """Of the upstream; the first is where it is told."""
     text: str
+    """What is wrong, and what to do."""
     others: tuple[str, ...] = ()
     """Whole keys elsewhere."""
 

@@ -37,6 +37,7 @@ class Lease:
     address: bytes
     """Binary form, 4 or 16 octets, v4-mapped folded (rule G2)."""
     login: str
+    """As the client gave it."""
     source: str
     """What made it: "pop3", "admin" ..."""
     granted: float
@@ -48,6 +49,7 @@ class Lease:
     messages: int = 0
     """Messages charged to it in the present span of counting (`LeaseStore.charge`)."""
     recipients: int = 0
+    """As of messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Term:
     """
 
     key: Key
+    """Whose it is."""
     granted: float
     """Wall clock, epoch seconds."""
     expires: float

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 @dataclass(slots=True)
 class _Least:
     messages: int
+    """At least this many are charged."""
     recipients: int
+    """As of messages."""
     under_way: int = 0
+    """Charges that the file may not have yet."""
 
 
 class InFlightUsage:

@@ -33,8 +33,11 @@ class Used:
     """What was charged to a lease, and when counting starts again."""
 
     messages: int
+    """In the present span of counting."""
     recipients: int
+    """As of messages."""
     ends: float
+    """When the span is over, on the clock's time line."""
 
 
 class MemoryStore:

@@ -53,6 +53,7 @@ class Answer:
     """What goes back."""
 
     octets: bytes
+    """As they are sent."""
     last: bool = False
     """The connection ends with it."""
 

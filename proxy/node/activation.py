@@ -37,6 +37,7 @@ class Inherited:
     name: str
     """FileDescriptorName=; systemd takes the unit's name where there is none."""
     sock: socket.socket
+    """Non-blocking."""
 
 
 def inherited(environ: MutableMapping[str, str]) -> list[Inherited]:

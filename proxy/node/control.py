@@ -43,9 +43,13 @@ class Asker:
     """One connection to the control socket: first its question comes, then its answer goes."""
 
     sock: socket.socket
+    """Non-blocking."""
     until: float
+    """When it is forgotten."""
     question: bytes = b""
+    """What has come of it."""
     unsent: bytes = b""
+    """What has not gone yet."""
     gone: Callable[[], None] | None = None
     """Of a stream: called once, when it ends."""
 

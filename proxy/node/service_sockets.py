@@ -33,7 +33,9 @@ class ServiceSocket:
     """A socket, and what is served there: runtime's WHOSON or POSTFIX."""
 
     name: str
+    """runtime.WHOSON or runtime.POSTFIX."""
     sock: socket.socket
+    """Bound and non-blocking."""
 
     def __str__(self) -> str:
         if self.sock.family == socket.AF_UNIX:

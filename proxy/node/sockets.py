@@ -34,7 +34,9 @@ class ListeningSocket:
     """A socket, and whose it is."""
 
     listener: str
+    """The listener's name, or a key."""
     sock: socket.socket
+    """Bound and non-blocking."""
     kept: bool = False
     """Whether systemd keeps it open when we end: then the clients that wait in its queue are our successor's (rule
     N6)."""

@@ -27,8 +27,11 @@ class _Asked:
     """A question that a worker has not answered yet."""
 
     worker: WorkerProcess
+    """That was asked."""
     then: Callable[[Message], None]
+    """Told the answer, or an error."""
     until: float
+    """When it is given up."""
 
 
 class WorkerQueries:

@@ -44,11 +44,17 @@ class Server:
     """Where it is, and how to log in."""
 
     host: str
+    """Name or address."""
     port: int = 6379
+    """TCP."""
     database: int = 0
+    """Its number."""
     user: str = ""
+    """Empty: the default user."""
     password: str = field(default="", repr=False)
+    """Empty: none is needed."""
     tls: ssl.SSLContext | None = None
+    """None: in the clear."""
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

@@ -35,7 +35,9 @@ class Revocation:
     at: float
     """On `Clock.now()`'s time line: that or earlier, by as much as the news needed."""
     address: bytes | None
+    """Whose leases; None: all addresses'."""
     login: str | None
+    """Whose leases; None: all logins'."""
 
     def ends(self, term: Term) -> bool:
         """Whether that lease is no more.  In doubt it is: what was made in another life of the store was made before;
