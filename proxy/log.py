@@ -14,7 +14,6 @@ microseconds; warnings and errors go at once.  A batch is one write, so that the
 from __future__ import annotations
 
 import json
-import mmap
 import re
 import time
 from functools import lru_cache
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 from loguru import logger
 
 from . import sinks
+from .shared_memory.rows import rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -93,9 +93,8 @@ class WarningThrottle:
     """
 
     def __init__(self) -> None:
-        memory = memoryview(mmap.mmap(-1, 2 * 8 * MAX_SAID))
-        self._whats = memory[: 8 * MAX_SAID].cast("q")  # hashes, under a secret of this process and those it forks
-        self._times = memory[8 * MAX_SAID :].cast("d")
+        [self._whats] = rows("q", MAX_SAID, 1)  # hashes, under a secret of this process and those it forks
+        [self._times] = rows("d", MAX_SAID, 1)
 
     def is_new(self, what: Hashable, now: float) -> bool:
         """Whether it was not asked about within the last hour."""
@@ -126,16 +125,33 @@ class Log:
     ) -> None:
         """`batches`: whether a sink takes several lines at once (a file does, syslog does not); `levels`: whether it
         wants each line with its severity in front; `said`: shared with other logs of the node."""
-        self._threshold = LEVELS[level]
-        self._json = form == "json"
         self._clock = clock
-        self._batches = batches
-        self._marks = {name: f"<{number}>" if levels else "" for name, number in sinks.SEVERITIES.items()}
-        self._waiting: list[str] = []
+        self._waiting: list[str] = []  # lines for the next batch
+        self._configure(level, form, sinks.Manner(batches, levels))
         self._said = said or WarningThrottle()
         self._stamped = -1  # milliseconds of the clock
         self._second = -1
         self._day = self._stamp = ""
+
+    def point(self, level: str, form: str, file: str) -> None:
+        """Write to `file` (sinks.py) from now on, in this form, what is of this level at least.
+
+        Raise OSError when it can't be opened, having changed nothing.  Called again after a fork and by a reload;
+        all that have this log go on with it.
+        """
+        self.flush()
+        self._configure(level, form, sinks.point(file))
+
+    def reopen(self, file: str) -> None:
+        """Open `file` again, where this log writes to: it was moved away; raise OSError as `point` does."""
+        self.flush()
+        sinks.point(file)
+
+    def _configure(self, level: str, form: str, manner: sinks.Manner) -> None:
+        self._threshold = LEVELS[level]
+        self._json = form == "json"
+        self._batches = manner.batches
+        self._marks = {name: f"<{number}>" if manner.levels else "" for name, number in sinks.SEVERITIES.items()}
 
     def set_level(self, level: str) -> None:
         """From now on, what is below `level` is left out."""
@@ -185,16 +201,6 @@ class Log:
         return self._stamp
 
 
-def open_log(level: str, form: str, file: str) -> Log:
-    """Point loguru at `file` (sinks.py) and return a Log on it.
-
-    Raise OSError when that can't be opened, having changed nothing.  Called again after a fork and by a reload.
-    """
-    manner = sinks.point(file)
-    return Log(level, form, batches=manner.batches, levels=manner.levels, said=_SAID)
-
-
-def reopen(log: Log, file: str) -> None:
-    """Open `file` anew, where `log` writes to: it was moved away; raise OSError as `open_log` does."""
-    log.flush()
-    sinks.point(file)
+def node_log() -> Log:
+    """A log that shares with the others of this node what was said within the hour; `point` it somewhere."""
+    return Log(said=_SAID)

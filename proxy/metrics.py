@@ -1,24 +1,16 @@
-"""The node's figures: counters, gauges and histograms, and the memory in which the workers share them (rule N5).
+"""What is counted of the node: counters, gauges and histograms, and where each has its cells.
 
 Every worker has a block of cells for each listener and one for itself, all laid out alike: what is declared below is
-the number of a cell, and to count is one index increment, `figures[SESSIONS] += 1`, in a list of its own.  Ten times a
-second it copies its lists to its own part of the shared memory (`Row.publish`), so nothing is locked; sums over the
-workers are the node's.  A worker that dies loses its gauges, and leaves its counters, which never go back; what it
-counted in its last tenth of a second is lost.
+the number of a cell, and to count is one index increment, `figures[SESSIONS] += 1`, in a list of its own.  How the
+workers show their blocks to each other: shared_memory/figures.py.  How figures are written for Prometheus:
+admin/exposition.py, by the names below.
 
-Made by the supervisor before it forks.  Listeners are known by then, and no reload changes them.  What a reload does
-change (servers, certificates) is counted elsewhere: shared_memory/server_health.py.  How figures are written for
-Prometheus: admin/exposition.py, by the names below.
-
-Rejected: counting in the shared memory itself, which costs twice as much each time (measured).  prometheus-client's
-own multiprocess mode, whose files outlive the process and cost microseconds a count.
+Rejected: prometheus-client's own multiprocess mode, whose files outlive the process and cost microseconds a count.
 """
 
 from __future__ import annotations
 
-import mmap
 import time
-from array import array
 from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
@@ -45,12 +37,19 @@ class Family:
     name: str
     """Empty: not shown as it is."""
     kind: Kind
+    """As Prometheus has it."""
     text: str
+    """What it counts, for people."""
     first: int
+    """Its first cell."""
     by_listener: bool = True
+    """Whether each listener has its own, or the worker one."""
     label: str = ""
+    """Its name for Prometheus; "": it has one cell."""
     values: tuple[str, ...] = ()
+    """Of the label, a cell each."""
     bounds: tuple[float, ...] = ()
+    """Of a histogram, in seconds."""
 
     @property
     def cells(self) -> int:
@@ -66,7 +65,7 @@ class Histogram:
         self._bounds, self._first, self._sum = family.bounds, family.first, family.first + family.cells - 1
 
     def note(self, figures: Figures, seconds: float) -> None:
-        """One more that took so long."""
+        """One more that took this long."""
         figures[self._first + bisect_left(self._bounds, seconds)] += 1
         figures[self._sum] += int(seconds * SECOND) if seconds > 0 else 0
 
@@ -161,51 +160,9 @@ WAITING: Final = _table.gauge(
 STORE_DOWN: Final = _table.gauge("", "1 where the store's last answer to this worker was none.", by_listener=False)
 
 FAMILIES: Final = tuple(_table.families)
-_CELLS: Final = _table.cells
-_GAUGES: Final = tuple([family.first for family in FAMILIES if family.kind == "gauge"])
-
-
-class Board:
-    """All blocks of the node."""
-
-    def __init__(self, workers: int, listeners: Mapping[str, str]) -> None:
-        """`listeners`: name to protocol."""
-        self.listeners = dict(listeners)
-        names = [*listeners, NODE]
-        size = _CELLS * 8
-        memory = memoryview(mmap.mmap(-1, size * len(names) * workers))
-        starts = iter(range(0, len(memory), size))
-        self._rows = [
-            {name: memory[start : start + size].cast("Q") for name, start in zip(names, starts, strict=False)}
-            for _ in range(workers)
-        ]
-
-    def row(self, worker: int) -> Row:
-        """For one worker that begins; it goes on where one that died has stopped."""
-        return Row(self._rows[worker])
-
-    def total(self, cell: int, listener: str) -> int:
-        """The node's figure."""
-        return sum([row[listener][cell] for row in self._rows])
-
-    def forget(self, worker: int) -> None:
-        """A worker has died: what was now is no more."""
-        for block in self._rows[worker].values():
-            for cell in _GAUGES:
-                block[cell] = 0
-
-
-class Row:
-    """What one worker counts, by listener; NODE is its own."""
-
-    def __init__(self, shared: Mapping[str, memoryview[int]]) -> None:
-        self._shared = shared
-        self.figures: dict[str, Figures] = {name: block.tolist() for name, block in shared.items()}
-
-    def publish(self) -> None:
-        """Show all of it; some microseconds."""
-        for name, figures in self.figures.items():
-            self._shared[name][:] = array("Q", figures)
+CELLS: Final = _table.cells
+"""Of one block."""
+GAUGES: Final = tuple([family.first for family in FAMILIES if family.kind == "gauge"])
 
 
 class LookUps:

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .config.schema import CLIENT
+from .config.endpoint import CLIENT
+from .config.keys import unreloadable
+from .config.schema import SINGLE
 from .errors import ConfigError
 from .gate.policy import RelayPolicy
 from .leases.clock import Clock
 from .leases.memory import MemoryStore
 from .leases.sqlite import SqliteStore
-from .log import Log, open_log
+from .log import node_log
 from .neighbours.postfix_policy import PolicyService
 from .neighbours.whoson_client import WhosonClient
 from .neighbours.whoson_server import WhosonServer
@@ -30,7 +32,7 @@ from .net.upstream.upstream import ORIGINAL, Server, Upstream
 from .session.contract import Wait
 from .session.pop3.session import PopSettings
 from .session.smtp.session import SmtpSettings
-from .shared_memory.server_health import Scoreboard, keys_of
+from .shared_memory.server_health import ServerHealth, keys_of
 from .sinks import DEVICE, SYSLOG, SYSLOG_BSD
 from .wire.address import Networks
 from .wire.esmtp import EhloEditor
@@ -46,9 +48,11 @@ if TYPE_CHECKING:
     from .config.redis_url import RedisUrl
     from .gate.patience import Patience
     from .gate.policy import PeerDirectory
-    from .leases.base import LeaseStore, UnwrittenLeases
+    from .leases.base import LeaseStore
+    from .log import Log
     from .metrics import LookUps
     from .neighbours.query_server import QueryHandler
+    from .shared_memory.unwritten_leases import UnwrittenLeases
 
 Bound = frozenset[tuple[str, int]]
 """Addresses and ports at which popgate listens."""
@@ -131,7 +135,7 @@ def rehearse(config: Config, clock: Clock, tls: Mapping[str, ServerTls], bound: 
 
 
 def server_keys(config: Config) -> list[str]:
-    """All that a Scoreboard must have enlisted for `build_services`."""
+    """All that a ServerHealth must have enlisted for `build_services`."""
     found: list[str] = []
     for name, upstream in config.upstreams.items():
         own, servers = keys_of(name, servers_of(upstream))
@@ -163,11 +167,11 @@ def build_services(
 ) -> dict[str, Service]:
     """One Service a listener, by name; raise ConfigError with every problem.
 
-    `patience`, `others`: where refusals wait, and whom they ask; `look_ups`: times what the store is asked; only a
+    `patience`, `others`: where refusals wait, and what they ask; `look_ups`: times what the store is asked; only a
     worker has these.  Without `pools`, only to see that it can be done.
     """
     if pools is None:
-        board = Scoreboard(1)
+        board = ServerHealth(1)
         board.enlist(server_keys(config))
         pools = Pools(board.row(0), Clock().now)
     problems: list[str] = []
@@ -276,10 +280,10 @@ def build_others(config: Config, log: Log) -> WhosonClient | None:
     return WhosonClient(whoson.ask, whoson.tell, config.store.timeout, log)
 
 
-def build_answerers(
+def build_query_handlers(
     config: Config, store: LeaseStore, log: Log, others: PeerDirectory | None
 ) -> dict[str, QueryHandler]:
-    """Who answers other servers, by the name of the socket."""
+    """What answers other servers, by the name of the socket."""
     policy, whoson = policy_of(config, config.gate, store, others=others), config.whoson
     return {
         WHOSON: WhosonServer(policy, Networks(whoson.allow), Networks(whoson.allow_login), log),
@@ -317,9 +321,16 @@ def upstreams_of(services: Mapping[str, Service]) -> Iterator[Upstream]:
 
 
 def log_of(config: Config) -> Log:
-    """The log as configured; raise ConfigError where it can't be written."""
+    """A log as configured; raise ConfigError where it can't be written."""
+    log = node_log()
+    point_log(log, config)
+    return log
+
+
+def point_log(log: Log, config: Config) -> None:
+    """Have the log written as configured; raise ConfigError where it can't be, having changed nothing."""
     try:
-        return open_log(config.log.level, config.log.format, config.log.file)
+        log.point(config.log.level, config.log.format, config.log.file)
     except OSError as error:
         problem = f"can't write {config.log.file}: {error.strerror}; check its folder"
         if config.log.file in (SYSLOG, SYSLOG_BSD):
@@ -344,33 +355,15 @@ def check_successor(
 
 def needs_restart(old: Config, new: Config) -> list[str]:
     """What of `new` a reload can't bring about, by name."""
-    found = [
-        key
-        for key, before, after in (
-            ("workers", old.processes, new.processes),
-            ("user", old.user, new.user),
-            ("store.url", old.store.url, new.store.url),
-            ("store.timeout", old.store.timeout, new.store.timeout),
-            ("store.history", old.store.history, new.store.history),
-            ("whoson.listen", old.whoson.listen, new.whoson.listen),
-            ("postfix.policy", old.postfix.policy, new.postfix.policy),
-            ("admin.control", old.admin.control, new.admin.control),
-            ("admin.agent", old.admin.agent, new.admin.agent),
-            ("admin.http", old.admin.http, new.admin.http),
-        )
-        if before != after
-    ]
+    found = [key for key in unreloadable("", old, new) if key != "workers" or old.processes != new.processes]
+    for name in ("store", *SINGLE):
+        found += unreloadable(f"{name}.", getattr(old, name), getattr(new, name))
     for name in sorted(old.listeners.keys() | new.listeners.keys()):
         before, after = old.listeners.get(name), new.listeners.get(name)
         if before is None or after is None:
             found.append(f"listener.{name}")
         else:
-            if before.bind != after.bind:
-                found.append(f"listener.{name}.bind")
-            if before.protocol != after.protocol:
-                found.append(f"listener.{name}.protocol")
-            if before.transparent != after.transparent:
-                found.append(f"listener.{name}.transparent")
+            found += unreloadable(f"listener.{name}.", before, after)
     if not spoofing_keys(old):
         found += spoofing_keys(new)[:1]
     had = {listener.protocol for listener in old.listeners.values() if listener.tls != "off"}

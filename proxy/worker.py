@@ -24,9 +24,8 @@ from .leases.clock import Clock
 from .leases.renewals import Renewals
 from .leases.sqlite import SqliteStore
 from .leases.usage_report import UsageRecorder
-from .log import reopen
 from .metrics import NODE, WAITING, LookUps
-from .neighbours.query_server import door
+from .neighbours.query_server import query_server
 from .neighbours.reminders import Reminders
 from .net.accept.balancer_check import BalancerCheck
 from .net.accept.listener import Listener
@@ -42,7 +41,16 @@ from .node.store_watch import StoreWatch
 from .node.workers import ignore_signals
 from .queries import address as known
 from .queries.leases import ask, noted
-from .runtime import build_answerers, build_others, build_services, log_of, open_store, reload_tls, upstreams_of
+from .runtime import (
+    build_others,
+    build_query_handlers,
+    build_services,
+    log_of,
+    open_store,
+    point_log,
+    reload_tls,
+    upstreams_of,
+)
 from .wire import address
 
 try:  # here and not where it is used: by then we are `user`, to whom root's virtual environment may be closed
@@ -94,12 +102,12 @@ class Worker:
     """See the module."""
 
     def __init__(self, context: WorkerContext, loop: asyncio.AbstractEventLoop) -> None:
-        self._outfit, self._loop = context, loop
+        self._context, self._loop = context, loop
         self._config = config = context.config
         self._log = log_of(config)
-        self._row = context.board.row(context.number)
+        self._figures = context.figures.row(context.number)
         self._refusals = context.counters.refusals.row(context.number)
-        self._look_ups = LookUps(self._row.figures[NODE])
+        self._look_ups = LookUps(self._figures.figures[NODE])
         clock = Clock()
         self._clock = clock.reader()
         self._store = open_store(config, clock, context.counters.unwritten(context.number), self._store_news)
@@ -124,7 +132,7 @@ class Worker:
             notes=self._notes,
             counters=context.counters,
             failures=context.failures,
-            figures=self._row.figures,
+            figures=self._figures.figures,
             refusals=self._refusals,
             worker=context.number,
         )
@@ -139,8 +147,10 @@ class Worker:
         if self._prober is not None:
             self._prober.watch(upstreams_of(services))
         self._listeners = [self._listen(one.sock, services[one.listener]) for one in context.sockets]
-        answerers = build_answerers(config, self._store, self._log, others)
-        self._doors = [door(one.sock, answerers[one.name], self._poller, self._log) for one in context.doorways]
+        handlers = build_query_handlers(config, self._store, self._log, others)
+        self._query_servers = [
+            query_server(one.sock, handlers[one.name], self._poller, self._log) for one in context.service_sockets
+        ]
         self._frames = Frames()
         self._store.start(loop)
         self._store_watch = StoreWatch(self._store, self._look_ups, self._store_news, first=context.number == 0)
@@ -152,15 +162,15 @@ class Worker:
 
     async def serve(self) -> int:
         """Serve until drained; return the exit code."""
-        self._tell({"ready": self._outfit.number})
+        self._tell({"ready": self._context.number})
         try:
             return await self._done
         finally:
-            self._loop.remove_reader(self._outfit.channel.fileno())
-            for open_ in self._doors:
-                await open_.shut()
+            self._loop.remove_reader(self._context.channel.fileno())
+            for server in self._query_servers:
+                await server.shut()
             self._hand_over_notes()
-            self._row.publish()
+            self._figures.publish()
             if self._prober is not None:
                 await self._prober.close()
             self._store.close()
@@ -169,7 +179,7 @@ class Worker:
             self._log.flush()
 
     def _build(self, config: Config, others: WhosonClient | None) -> dict[str, Service]:
-        context = self._outfit
+        context = self._context
         return build_services(
             config, self._store, context.tls, context.bound, self._pools, self._patience, others, self._look_ups
         )
@@ -181,8 +191,8 @@ class Worker:
             service,
             shared=self._shared,
             loop=self._loop,
-            counters=self._outfit.counters,
-            worker=self._outfit.number,
+            counters=self._context.counters,
+            worker=self._context.number,
             connections=limits.connections,
             per_client=limits.connections_per_client,
             welcome=self._welcome,
@@ -194,7 +204,7 @@ class Worker:
         self, service: Service, sock: socket.socket, address: bytes, shown: str, header: ProxyHeader | None
     ) -> None:
         self._serial += 1
-        id_ = f"{self._outfit.number}-{self._serial:x}"
+        id_ = f"{self._context.number}-{self._serial:x}"
         if header is not None and header.source is None:
             self._links.add(BalancerCheck(self._shared, service, sock, address, shown, id_))
         else:
@@ -203,7 +213,7 @@ class Worker:
     def _closed(self, link: Link | BalancerCheck) -> None:
         self._links.discard(link)
         self._left(link)
-        self._outfit.counters.leave(self._outfit.number, link.address)
+        self._context.counters.leave(self._context.number, link.address)
         if link.address in self._shared.traces.clients and isinstance(link, Link) and link.final is not None:
             self._shared.traces.note(link.shown, link.id, link.service.protocol, "--", f"end: {link.final.why}")
 
@@ -219,7 +229,7 @@ class Worker:
         self._reminders.end(link)
 
     def _store_news(self, event: str, why: str) -> None:
-        words = ("worker", self._outfit.number), ("why", why)
+        words = ("worker", self._context.number), ("why", why)
         if event == "store-back":
             self._log.line("info", "popgate", "store-back", *words)
         elif event == "store-emptied":
@@ -231,12 +241,12 @@ class Worker:
 
     def _tick(self) -> None:
         self._loop.call_later(TICK, self._tick)
-        self._outfit.counters.beat(self._outfit.number)
-        self._outfit.failures.tick(self._outfit.number)
+        self._context.counters.beat(self._context.number)
+        self._context.failures.tick(self._context.number)
         self._deadlines.tick()
         self._patience.tick()
-        self._row.figures[NODE][WAITING] = len(self._patience)
-        self._row.publish()
+        self._figures.figures[NODE][WAITING] = len(self._patience)
+        self._figures.publish()
         self._refusals.publish()
         self._renewals.tick()
         self._reminders.tick()
@@ -260,7 +270,7 @@ class Worker:
 
     def _hand_over_traces(self) -> None:
         """As much as the socket takes at once: a supervisor that is slow must not hold us up."""
-        channel = self._outfit.channel
+        channel = self._context.channel
         while fcntl.ioctl(channel, termios.TIOCOUTQ, bytes(4)) == bytes(4):
             batch = self._shared.traces.take()
             if batch is None:
@@ -271,14 +281,14 @@ class Worker:
 
     def _orders(self) -> None:
         try:
-            data = self._outfit.channel.recv(65536)
+            data = self._context.channel.recv(65536)
         except BlockingIOError:
             return
         except OSError:
             data = b""
         if not data:  # the supervisor is gone
-            self._loop.remove_reader(self._outfit.channel.fileno())
-            self._log.line("error", "popgate", "supervisor-lost", ("worker", self._outfit.number))
+            self._loop.remove_reader(self._context.channel.fileno())
+            self._log.line("error", "popgate", "supervisor-lost", ("worker", self._context.number))
             self._drain(self._config.drain_timeout)
             return
         for message in self._frames.feed(data):
@@ -304,20 +314,20 @@ class Worker:
 
     def _read_certificates(self) -> None:
         try:
-            reload_tls(self._outfit.tls.values(), self._config)
+            reload_tls(self._context.tls.values(), self._config)
         except ConfigError as error:  # what the supervisor could read a moment ago
-            self._log.line("error", "popgate", "reload-failed", ("worker", self._outfit.number), ("why", str(error)))
+            self._log.line("error", "popgate", "reload-failed", ("worker", self._context.number), ("why", str(error)))
 
     def _reopen_log(self) -> None:
         try:
-            reopen(self._log, self._config.log.file)
+            self._log.reopen(self._config.log.file)
         except OSError as error:  # the old file is still written
-            self._log.line("error", "popgate", "log-failed", ("worker", self._outfit.number), ("why", str(error)))
+            self._log.line("error", "popgate", "log-failed", ("worker", self._context.number), ("why", str(error)))
 
     def _asked(self, question: Message, then: Callable[[Message], None]) -> None:
         kind = question.get("do")
         if kind == "why":
-            known.ask(self._store, question, then, self._outfit.failures.of)
+            known.ask(self._store, question, then, self._context.failures.of)
         elif kind == "sessions":
             then(sessions.listed(self._links))
         elif kind == "kick":
@@ -327,7 +337,7 @@ class Worker:
 
     def _tell(self, message: Message) -> None:
         """Say something to the supervisor; it reads all the time, so what the socket does not take is waited for."""
-        channel = self._outfit.channel
+        channel = self._context.channel
         octets = packed(message)
         if len(octets) > MAX:
             octets = packed(message | {"answer": {"error": "too many leases to list"}})
@@ -341,42 +351,37 @@ class Worker:
 
     def _reload(self, config: Config) -> Message:
         """Swap in a checked configuration; living sessions keep theirs (rule N7).  Return {"kept": why} if not."""
-        context = self._outfit
+        context = self._context
         try:
             reload_tls(context.tls.values(), config)
             others = build_others(config, self._log)
             services = self._build(config, others)
-            self._log.flush()
-            log = log_of(config)
+            point_log(self._log, config)
         except ConfigError as error:  # what the supervisor could read a moment ago
             self._log.line("error", "popgate", "reload-failed", ("worker", context.number), ("why", str(error)))
             return {"kept": str(error)}
         self._config = config
         self._patience.maximum = config.gate.patience_waiting
-        self._log = self._shared.log = log
         if self._prober is not None:
-            self._prober.log = log
             self._prober.watch(upstreams_of(services))
         sessions.leave_shadow(self._links, services)
         limits = config.limits
         for one, listener in zip(context.sockets, self._listeners, strict=True):
             listener.adopt(services[one.listener], limits.connections, limits.connections_per_client)
-        if others is not None:
-            others.log = log
-        answerers = build_answerers(config, self._store, log, others)
-        for doorway, open_ in zip(context.doorways, self._doors, strict=True):
-            open_.adopt(answerers[doorway.name], log)
+        handlers = build_query_handlers(config, self._store, self._log, others)
+        for service, server in zip(context.service_sockets, self._query_servers, strict=True):
+            server.adopt(handlers[service.name])
         return {}
 
     def _drain(self, seconds: float) -> None:
         """Take no more work, finish what is under way, and cut the rest after `seconds` (rule N6)."""
         if self._drain_until is None:
-            for listener, one in zip(self._listeners, self._outfit.sockets, strict=True):
+            for listener, one in zip(self._listeners, self._context.sockets, strict=True):
                 listener.drain(turn_away=not one.kept)
-                one.sock.close()  # with the last copy the port is free, for a popgate that is started meanwhile
-            for doorway, open_ in zip(self._outfit.doorways, self._doors, strict=True):
-                open_.close()
-                doorway.sock.close()
+                one.sock.close()  # with the last copy the port is free, for a popgate that is started in the meantime
+            for service, server in zip(self._context.service_sockets, self._query_servers, strict=True):
+                server.close()
+                service.sock.close()
             self._drain_until = self._clock() + seconds
         else:
             self._drain_until = min(self._drain_until, self._clock() + seconds)

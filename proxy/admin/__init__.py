@@ -1,10 +1,10 @@
 """Metrics, health and the status page by HTTP ([admin] http), in a process of its own.
 
 Mail must not wait for a page, so neither workers nor supervisor speak HTTP: a child does (process.py, server.py).  It
-reads the figures in the memory that all share (metrics.py), and asks the supervisor what else it wants to know through
+reads the figures in the memory that all share (shared_memory/figures.py), and asks the supervisor for the rest through
 the control socket, as the command line does (facts.py).
 
-Its packages, aiohttp and prometheus-client, are the extra `admin`; who does not set the key needs neither.
+Its packages, aiohttp and prometheus-client, are the extra `admin`; without the key neither is needed.
 """
 
 from __future__ import annotations

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from ..metrics import Board, Family
+    from ..metrics import Family
+    from ..shared_memory.figures import NodeFigures
     from .facts import Answer
 
 
-def exposition(board: Board, status: Answer, leases: Answer) -> bytes:
+def exposition(figures: NodeFigures, status: Answer, leases: Answer) -> bytes:
     """All of it, in the text format."""
-    return generate_latest(_Read([*_counted(board), *_told(status), *_leases(leases)]))
+    return generate_latest(_Read([*_counted(figures), *_told(status), *_leases(leases)]))
 
 
 class _Read(Collector):
@@ -43,36 +44,38 @@ class _Read(Collector):
         return self._families
 
 
-def _counted(board: Board) -> Iterator[Metric]:
+def _counted(figures: NodeFigures) -> Iterator[Metric]:
     for family in FAMILIES:
         if family.name:
-            yield _family(board, family)
-    down = board.total(STORE_DOWN, NODE)
+            yield _family(figures, family)
+    down = figures.total(STORE_DOWN, NODE)
     yield _gauge("popgate_store_up", "Whether the lease store answers, as all workers saw it last.", not down)
 
 
-def _family(board: Board, family: Family) -> Metric:
+def _family(figures: NodeFigures, family: Family) -> Metric:
     names: list[str] = []
     owners: Iterable[tuple[str, list[str]]] = [(NODE, [])]
     if family.by_listener:
         names = ["listener", "protocol"]
-        owners = [(name, [name, protocol]) for name, protocol in board.listeners.items()]
+        owners = [(name, [name, protocol]) for name, protocol in figures.listeners.items()]
     if family.kind == "histogram":
-        return _histogram(board, family, names, owners)
+        return _histogram(figures, family, names, owners)
     made: CounterMetricFamily | GaugeMetricFamily
     kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
     made = kind(family.name, family.text, labels=[*names, family.label] if family.label else names)
     for owner, labels in owners:
         for place, value in enumerate(family.values or [None]):
-            made.add_metric(labels if value is None else [*labels, value], board.total(family.first + place, owner))
+            made.add_metric(labels if value is None else [*labels, value], figures.total(family.first + place, owner))
     return made
 
 
-def _histogram(board: Board, family: Family, names: list[str], owners: Iterable[tuple[str, list[str]]]) -> Metric:
+def _histogram(
+    figures: NodeFigures, family: Family, names: list[str], owners: Iterable[tuple[str, list[str]]]
+) -> Metric:
     made = HistogramMetricFamily(family.name, family.text, labels=names)
     bounds = [*map(str, family.bounds), "+Inf"]
     for owner, labels in owners:
-        *counts, total = [board.total(family.first + place, owner) for place in range(family.cells)]
+        *counts, total = [figures.total(family.first + place, owner) for place in range(family.cells)]
         made.add_metric(labels, list(zip(bounds, accumulate(counts), strict=True)), total / SECOND)
     return made
 

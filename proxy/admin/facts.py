@@ -1,8 +1,8 @@
 """What the process of the status page asks the rest of popgate, and how often at most.
 
-Questions go through the control socket, as those of the command line do (node/control.py): who serves HTTP has no
-other way into the supervisor than the administrator has.  However many look, popgate is asked once for all of them: an
-answer is kept for a second, and a dear one for twenty times as long as it took, so that a page costs at most a
+Questions go through the control socket, as those of the command line do (node/control.py): the process that serves HTTP
+has no other way into the supervisor than the administrator has.  However many look, popgate is asked once for all of
+them: an answer is kept for a second, and a dear one for twenty times as long as it took, so that a page costs at most a
 twentieth of a worker.
 
 asyncio's streams are right here: we speak a dialogue ourselves.
@@ -27,7 +27,7 @@ Answer = dict[str, Any]
 FRESH: Final = 1.0
 """Seconds that an answer counts as true."""
 SHARE: Final = 20
-"""A question is asked again when so many times the time of its last answer have gone by."""
+"""A question is asked again when this many times the time of its last answer has gone by."""
 SHOWN: Final = 200
 """Leases in a list; more are only counted."""
 
@@ -59,7 +59,7 @@ class Kept:
         """When the answer was true."""
 
     async def answer(self) -> Answer:
-        async with self._lock:  # who comes meanwhile gets the same answer
+        async with self._lock:  # whoever comes in the meantime gets the same answer
             begun = self._clock()
             if not self._answer or begun >= self._due:
                 self._answer = await self._ask()
@@ -68,7 +68,7 @@ class Kept:
             return self._answer
 
     def forget(self) -> None:
-        """Something was done: ask anew."""
+        """Something was done: ask again."""
         self._due = 0.0
 
 

@@ -1,7 +1,7 @@
 """What happened in each of the last minutes, a day of them, kept by the process of the status page.
 
 A minute is the difference between two readings of the node's counters (metrics.py), which never go back.  What was
-before this process began is not known, and what it has is lost with it: who wants more has Prometheus.
+before this process began is not known, and what it has is lost with it: for more there is Prometheus.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..metrics import LOGINS, RELAYS, SESSIONS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..metrics import Board
+    from ..shared_memory.figures import NodeFigures
 
 EVERY: Final = 60.0
 """Seconds of a row."""
@@ -38,18 +38,19 @@ SERIES: Final = {
 class History:
     """Call `tick` now and then, a few times in `EVERY` at least."""
 
-    def __init__(self, board: Board, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, figures: NodeFigures, clock: Callable[[], float] = time.time) -> None:
         """`clock`: epoch seconds, so that minutes are the wall clock's."""
-        self._board, self._clock = board, clock
+        self._figures, self._clock = figures, clock
         self._rows: deque[tuple[int, list[int]]] = deque(maxlen=ROWS)
         self._minute = self._now()
         self._before = self.totals()
 
     def totals(self) -> list[int]:
         """Each of `SERIES` since popgate began."""
-        board = self._board
+        figures = self._figures
         return [
-            sum([board.total(cell, name) for name in board.listeners for cell in cells]) for cells in SERIES.values()
+            sum([figures.total(cell, name) for name in figures.listeners for cell in cells])
+            for cells in SERIES.values()
         ]
 
     def tick(self) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..node.channel import Channel
@@ -20,26 +19,10 @@ if TYPE_CHECKING:
     import selectors
     from collections.abc import Callable
 
-    from ..config import Config
     from ..log import Log
-    from ..metrics import Board
     from ..node.channel import Message
     from ..node.sockets import ListeningSocket
-    from ..shared_memory.connections import ConnectionCounters
-
-
-@dataclass(frozen=True, slots=True)
-class AdminContext:
-    """What the process is given: all of it made before the fork."""
-
-    config: Config
-    sock: socket.socket
-    """Listening."""
-    board: Board
-    counters: ConnectionCounters
-    token: str
-    """Who knows it may act."""
-    channel: socket.socket
+    from .context import AdminContext
 
 
 class AdminProcess:
@@ -58,8 +41,8 @@ class AdminProcess:
         """`listening`: None if there is to be no such process.  `context(listening, channel)`: what it is given;
         `let_go`: called in it, for what is the supervisor's and the workers'."""
         self.socket = listening
-        self.log = log
-        self._selector, self._clock, self._outfit, self._let_go = selector, clock, context, let_go
+        self._log = log
+        self._selector, self._clock, self._context, self._let_go = selector, clock, context, let_go
         self._pid = 0
         self._channel: Channel | None = None
         self._born = self._pause = self._restart_at = 0.0
@@ -67,11 +50,11 @@ class AdminProcess:
     def start(self) -> None:
         if self.socket is None:
             return
-        self.log.flush()
+        self._log.flush()
         self._born = self._clock()
         ours, theirs = socket.socketpair()
         # Its own copy: `let_go` closes what workers and others must not have.
-        context = self._outfit(self.socket.sock.dup(), theirs)
+        context = self._context(self.socket.sock.dup(), theirs)
         try:
             pid = os.fork()
         except OSError as error:
@@ -130,8 +113,8 @@ class AdminProcess:
 
             code = run(context)
         except BaseException as error:
-            self.log.line("error", "popgate", "admin-failed", ("why", repr(error)))
-            self.log.flush()
+            self._log.line("error", "popgate", "admin-failed", ("why", repr(error)))
+            self._log.flush()
         finally:
             os._exit(code)
 
@@ -142,4 +125,4 @@ class AdminProcess:
         now = self._clock()
         self._pause = pause(self._pause, now - self._born)
         self._restart_at = now + self._pause
-        self.log.line("error", "popgate", "admin-died", ("why", why), ("restart", f"{self._pause:.1f}s"))
+        self._log.line("error", "popgate", "admin-died", ("why", why), ("restart", f"{self._pause:.1f}s"))

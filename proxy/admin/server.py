@@ -19,7 +19,7 @@ from aiohttp import web
 from ..errors import ConfigError
 from ..node.channel import Frames, config_of
 from ..node.workers import ignore_signals
-from ..runtime import log_of
+from ..runtime import log_of, point_log
 from .door import Door
 from .facts import Facts, ask
 from .site import Site
@@ -27,7 +27,7 @@ from .site import Site
 if TYPE_CHECKING:
     from ..config import Config
     from ..node.channel import Message
-    from .process import AdminContext
+    from .context import AdminContext
 
 NICENESS: Final = 5
 MAX_LINE: Final = 4096
@@ -50,14 +50,15 @@ class Server:
     """See the module."""
 
     def __init__(self, context: AdminContext) -> None:
-        self._outfit, self._config = context, context.config
+        self._context, self._config = context, context.config
         self._frames = Frames()
         facts = Facts(partial(ask, context.config.admin.control))
         config = context.config
-        self._site = Site(config, context.board, context.counters, facts, log_of(config), context.token)
+        self._log = log_of(config)
+        self._site = Site(config, context.figures, context.counters, facts, self._log, context.token)
 
     async def serve(self) -> None:
-        loop, channel = asyncio.get_running_loop(), self._outfit.channel
+        loop, channel = asyncio.get_running_loop(), self._context.channel
         over: asyncio.Future[None] = loop.create_future()
         runner = web.AppRunner(
             self._site.application(),
@@ -71,9 +72,10 @@ class Server:
         assert runner.server is not None
         channel.setblocking(False)
         loop.add_reader(channel.fileno(), self._orders, over)
-        self._site.door = door = Door(runner.server, loop)
+        door = Door(runner.server, loop)
+        self._site.watch_through(door)
         self._tick(loop)
-        server = await loop.create_server(door, sock=self._outfit.sock, backlog=BACKLOG)
+        server = await loop.create_server(door, sock=self._context.sock, backlog=BACKLOG)
         try:
             await over
         finally:
@@ -87,7 +89,7 @@ class Server:
 
     def _orders(self, over: asyncio.Future[None]) -> None:
         try:
-            data = self._outfit.channel.recv(65536)
+            data = self._context.channel.recv(65536)
         except BlockingIOError:
             return
         except OSError:
@@ -105,15 +107,15 @@ class Server:
         elif order == "reopen-log":
             self._adopt(self._config)
         elif order == "log-level":
-            self._site.log.set_level(message["level"])
+            self._log.set_level(message["level"])
 
     def _adopt(self, config: Config) -> None:
-        """Log by this configuration, its file opened anew."""
+        """Log by this configuration, its file opened again."""
         try:
-            self._site.log = log_of(config)
-            self._site.config = config
+            point_log(self._log, config)
+            self._site.adopt(config)
         except ConfigError as error:  # what the supervisor could write to a moment ago
-            self._site.log.line("error", "popgate", "reload-failed", ("why", str(error)))
+            self._log.line("error", "popgate", "reload-failed", ("why", str(error)))
 
 
 def _silence() -> logging.Logger:

@@ -7,12 +7,12 @@
     POST /revoke     {"address": A} or {"login": L}: ends leases
     POST /drain      {}: finishes what is under way, and stops
     GET /metrics     the node's figures for Prometheus
-    GET /healthz     200 while the loops of all workers beat, else 503: for who would restart popgate
-    GET /readyz      200 while it is of use, else 503 (no worker, no mail server, draining): for who would send clients
+    GET /healthz     200 while the loops of all workers beat, else 503: for what would restart popgate
+    GET /readyz      200 while it is of use, else 503 (no worker, no mail server, draining): for what would send clients
 
-Who may look sees all; who acts shows the token (`popgate status --token`) as `Authorization: Bearer`, which no form and
-no link of another site can do.  Nothing is logged of what is looked at.  A bug ends in a 500 and a line in the log,
-without what the request said.
+Whoever may look sees all; whoever acts shows the token (`popgate status --token`) as `Authorization: Bearer`, which no
+form and no link of another site can do.  Nothing is logged of what is looked at.  A bug ends in a 500 and a line in the
+log, without what the request said.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
     from ..config import Config
     from ..log import Log
-    from ..metrics import Board
     from ..shared_memory.connections import ConnectionCounters
+    from ..shared_memory.figures import NodeFigures
     from .door import Door
     from .facts import Answer, Facts
 
@@ -88,16 +88,24 @@ class Site:
     """The answers of one process."""
 
     def __init__(
-        self, config: Config, board: Board, counters: ConnectionCounters, facts: Facts, log: Log, token: str
+        self, config: Config, figures: NodeFigures, counters: ConnectionCounters, facts: Facts, log: Log, token: str
     ) -> None:
-        self.config, self.log = config, log
-        self.door: Door | None = None
-        """Where connections that watch are told to stay."""
-        self.history = History(board)
-        self._board, self._facts, self._token = board, facts, token
-        snapshots = Snapshots(board, counters, facts, self.history)
+        self._config, self._log = config, log
+        self.history = History(figures)
+        self._figures, self._facts, self._token = figures, facts, token
+        snapshots = Snapshots(figures, counters, facts, self.history)
         self._snapshot = Kept(snapshots.take)
-        self._watchers = 0
+        self._door: Door | None = None  # where connections that watch are told to stay
+        self.watchers = 0
+        """Pages that are looked at now."""
+
+    def adopt(self, config: Config) -> None:
+        """Answer by another configuration from now on."""
+        self._config = config
+
+    def watch_through(self, door: Door) -> None:
+        """Connections that watch are told there to stay."""
+        self._door = door
 
     def application(self) -> web.Application:
         """For aiohttp to serve."""
@@ -125,14 +133,14 @@ class Site:
         except web.HTTPException:
             raise
         except Exception as error:
-            self.log.line("error", "popgate", "bug", ("in", "admin"), *account.bug(error))
-            self.log.flush()
+            self._log.line("error", "popgate", "bug", ("in", "admin"), *account.bug(error))
+            self._log.flush()
             return web.Response(status=500, text="A bug in popgate; its log says more.\n")
 
     # For machines
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        body = exposition(self._board, await self._facts.status(), await self._facts.leases())
+        body = exposition(self._figures, await self._facts.status(), await self._facts.leases())
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _health(self, request: web.Request) -> web.Response:
@@ -147,11 +155,11 @@ class Site:
         return web.Response(text=PAGE, content_type="text/html", headers={"Content-Security-Policy": POLICY})
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        if self._watchers >= WATCHERS:
+        if self.watchers >= WATCHERS:
             return web.Response(status=503, text="Too many look already.\n")
-        self._watchers += 1
-        if self.door is not None:
-            self.door.stay(request)
+        self.watchers += 1
+        if self._door is not None:
+            self._door.stay(request)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         try:
             await response.prepare(request)
@@ -163,9 +171,9 @@ class Site:
         except (ConnectionError, TimeoutError):
             return response
         finally:
-            self._watchers -= 1
-            if self.door is not None:
-                self.door.leave(request)
+            self.watchers -= 1
+            if self._door is not None:
+                self._door.leave(request)
 
     async def _history(self, request: web.Request) -> web.Response:
         return web.json_response(self.history.table())
@@ -176,9 +184,9 @@ class Site:
             address = packed(text)
         except ValueError:
             return _wrong("an IP address is wanted: 192.0.2.7 or 2001:db8::7")
-        question = {"do": "why", "address": shown(address), "places": places(self.config, address)}
+        question = {"do": "why", "address": shown(address), "places": places(self._config, address)}
         known = await self._facts.ask(question)
-        found = explain(self.config, address, None, "", known.get("error", known))
+        found = explain(self._config, address, None, "", known.get("error", known))
         return web.json_response(
             {
                 "address": shown(address),
@@ -195,7 +203,7 @@ class Site:
         question: dict[str, Any] = {"do": "revoke"}
         if isinstance(wanted.get("address"), str):
             try:
-                question["address"] = shown(cut(packed(wanted["address"]), self.config.gate.ipv6_prefix))
+                question["address"] = shown(cut(packed(wanted["address"]), self._config.gate.ipv6_prefix))
             except ValueError:
                 return _wrong("that is no IP address")
         elif isinstance(wanted.get("login"), str) and wanted["login"]:
@@ -211,8 +219,8 @@ class Site:
     async def _act(self, request: web.Request, question: Answer) -> web.Response:
         answer = await self._facts.ask(question)
         words = [(key, str(value)) for key, value in question.items()]
-        self.log.line("info", "popgate", "page-action", ("by", request.remote), *words, ("error", answer.get("error")))
-        self.log.flush()
+        self._log.line("info", "popgate", "page-action", ("by", request.remote), *words, ("error", answer.get("error")))
+        self._log.flush()
         self._facts.forget()
         return web.json_response(answer, status=502 if "error" in answer else 200)
 
@@ -220,9 +228,9 @@ class Site:
         """What is to be done; raise the refusal if it is not the administrator who asks."""
         given = request.headers.get("Authorization", "").removeprefix("Bearer ").encode("utf-8", "surrogateescape")
         if not secrets.compare_digest(given, self._token.encode()):
-            if self.log.first_this_hour(("token", request.remote)):
-                self.log.line("warning", "popgate", "token-refused", ("by", request.remote))
-                self.log.flush()
+            if self._log.first_this_hour(("token", request.remote)):
+                self._log.line("warning", "popgate", "token-refused", ("by", request.remote))
+                self._log.flush()
             raise web.HTTPForbidden(text="The token is wrong; `popgate status --token` prints it.\n")
         origin = request.headers.get("Origin", "")
         if origin and origin.partition("://")[2] != request.headers.get("Host", ""):

@@ -16,8 +16,8 @@ from .facts import ill, unready
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..metrics import Board
     from ..shared_memory.connections import ConnectionCounters
+    from ..shared_memory.figures import NodeFigures
     from .facts import Answer, Facts
     from .history import History
 
@@ -28,14 +28,14 @@ SOON: Final = 14.0
 class Snapshots:
     """Takes them."""
 
-    def __init__(self, board: Board, counters: ConnectionCounters, facts: Facts, history: History) -> None:
-        self._board, self._census = board, counters
+    def __init__(self, figures: NodeFigures, counters: ConnectionCounters, facts: Facts, history: History) -> None:
+        self._figures, self._counters = figures, counters
         self._facts, self._history = facts, history
 
     async def take(self) -> Answer:
         status, leases = await self._facts.status(), await self._facts.leases()
-        board = self._board
-        store = not board.total(STORE_DOWN, NODE)
+        figures = self._figures
+        store = not figures.total(STORE_DOWN, NODE)
         troubles = list(_troubles(status, store=store))
         return {
             "time": time.time(),
@@ -47,18 +47,18 @@ class Snapshots:
             "ready": sum([worker["ready"] for worker in status.get("workers", [])]),
             "restarts": status.get("restarts", 0),
             "listeners": [
-                {"name": name, "protocol": protocol, "sessions": board.total(SESSIONS_NOW, name)}
-                for name, protocol in board.listeners.items()
+                {"name": name, "protocol": protocol, "sessions": figures.total(SESSIONS_NOW, name)}
+                for name, protocol in figures.listeners.items()
             ],
             "hour": self._history.hour(),
             "upstreams": status.get("upstreams", []),
             "certificates": status.get("certificates", []),
             "store": store,
-            "waiting": board.total(WAITING, NODE),
+            "waiting": figures.total(WAITING, NODE),
             "leases": [self._lease(lease, leases["age"]) for lease in leases.get("leases", [])],
             "lease_count": leases.get("count"),
             "lease_trouble": leases.get("error", ""),
-            "refusals": self._census.refusals.newest(),
+            "refusals": self._counters.refusals.newest(),
         }
 
     def _lease(self, lease: Answer, age: float) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class Snapshots:
             "login": lease["login"],
             "source": lease["source"],
             "left": max(0.0, lease["left"] - age),
-            "sessions": self._census.of(packed(lease["address"])),
+            "sessions": self._counters.of(packed(lease["address"])),
         }
 
 

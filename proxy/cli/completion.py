@@ -30,6 +30,7 @@ class Place:
     path: str
     """The words that lead to it: "leases grant"."""
     words: list[str] = field(default_factory=list)
+    """What may come next."""
     inner: list[str] = field(default_factory=list)
     """Of the words those that lead further."""
 

@@ -68,14 +68,14 @@ def _answers(options: argparse.Namespace) -> initial.Answers:
     """From the options, and from a person where there is one; raise ConfigError for what is missing or wrong."""
     problems: list[str] = []
 
-    def asked(given: str | None, option: str, question: str, default: str) -> str:
+    def asked(given: str | None, question: str, default: str) -> str:
         if given is None and sys.stdin.isatty():
             with contextlib.suppress(EOFError):  # Ctrl-D: no answer
                 given = input(f"{question}{f' [{default}]' if default else ''}: ").strip()
         return given or default
 
     def server(given: str | None, option: str, question: str, default: str) -> str:
-        text = asked(given, option, question, default)
+        text = asked(given, question, default)
         try:
             if text:
                 return initial.server(text, option)
@@ -89,7 +89,7 @@ def _answers(options: argparse.Namespace) -> initial.Answers:
     smtp = server(options.smtp, "smtp", "Its SMTP side, HOST or HOST:PORT", f"{host}:25" if host else "")
     domains = options.domain
     if domains is None:
-        domains = asked(None, "domain", "The domains that it takes mail for, with spaces between", "").split()
+        domains = asked(None, "The domains that it takes mail for, with spaces between", "").split()
     try:
         found = tuple([places.domain(domain) for domain in domains])
     except Wrong as wrong:

@@ -34,8 +34,11 @@ class Answers:
     pop3: str
     """HOST:PORT, as `server` gives it."""
     smtp: str
+    """As `pop3`."""
     domains: tuple[str, ...]
+    """The mail server takes mail for these."""
     user: str = ""
+    """What popgate becomes; "": no other."""
 
 
 def server(text: str, protocol: str) -> str:

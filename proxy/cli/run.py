@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from .. import admin
 from ..config import dump, load, showing
 from ..errors import ConfigError
 from ..leases.clock import Clock
 from ..net.local_addresses import listens_there
-from ..node import access_check as reach
+from ..node import access_check
 from ..node.privileges import known
 from ..runtime import build_services, make_tls, open_store
 from ..wire.address import packed, shown
@@ -20,9 +20,12 @@ from .parser import GOOD
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
     from ..config import Config
     from .parser import Commands
+
+T = TypeVar("T")
 
 
 def add(to: Commands) -> None:
@@ -63,24 +66,10 @@ def checked(config: Config) -> list[str]:
         ]
     )
     problems: list[str] = []
-    tls = {}
-    try:
-        if config.user:
-            known(config.user)
-    except ConfigError as error:
-        problems += error.problems
-    try:
-        tls = make_tls(config)
-    except ConfigError as error:
-        problems += error.problems
-    try:
-        build_services(config, open_store(config, Clock()), tls, bound)
-    except ConfigError as error:
-        problems += error.problems
-    try:
-        admin.demand(config)
-    except ConfigError as error:
-        problems += error.problems
+    _tried(problems, lambda: known(config.user) if config.user else None)
+    tls = _tried(problems, lambda: make_tls(config)) or {}
+    _tried(problems, lambda: build_services(config, open_store(config, Clock()), tls, bound))
+    _tried(problems, lambda: admin.demand(config))
     problems += [
         f"upstream.{name}: {server} is popgate itself: a loop; give the mail server's own address"
         for name, upstream in config.upstreams.items()
@@ -106,7 +95,16 @@ def checked(config: Config) -> list[str]:
         if one.gate.patience_waiting != config.gate.patience_waiting
     ]
     keys = [one.key for side in tls.values() for one in side.certificates]
-    return [*warnings, *showing.warnings(config), *admin.warnings(config), *reach.warnings(config, keys)]
+    return [*warnings, *showing.warnings(config), *admin.warnings(config), *access_check.warnings(config, keys)]
+
+
+def _tried(problems: list[str], action: Callable[[], T]) -> T | None:
+    """What `action` returns; None where it finds problems, which are noted."""
+    try:
+        return action()
+    except ConfigError as error:
+        problems += error.problems
+        return None
 
 
 def _selftest(options: argparse.Namespace) -> int:

@@ -12,11 +12,13 @@ from ipaddress import IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from . import showing
-from .schema import MEMORY, Config, Endpoint, Gate, Listener, Upstream
+from .endpoint import MEMORY, Endpoint
 from .values import duration_text, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from .schema import Config, Gate, Listener, Upstream
 
 # rule N1: a trusted range that is wider needs `unsafe`.  /8 is IPv4's largest allocation; in IPv6 no site has a /16,
 # and registries have /12.  Unique local addresses (RFC 4193) are nobody's on the Internet, whatever the prefix.
@@ -31,7 +33,9 @@ class Impossible(NamedTuple):
     """A problem of several keys; `keys[0]` is where it is told."""
 
     keys: tuple[str, ...]
+    """The first is where it is told."""
     text: str
+    """What is wrong, and what to do."""
 
 
 def impossible(config: Config) -> Iterator[Impossible]:

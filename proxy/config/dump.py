@@ -8,44 +8,42 @@ password in a redis URL, is masked, and then `load` takes the URL no more.
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
+from .endpoint import Endpoint
+from .keys import keys_of
 from .redis_url import masked
-from .schema import Admin, Config, Endpoint, Gate, Limits, Listener, Log, Postfix, Store, Tls, Upstream, Whoson
+from .schema import SINGLE, Config
 from .values import duration_text
 
 
 def dump(config: Config) -> str:
     """The whole configuration.  Durations finer than a millisecond (which `load` never makes) are rounded."""
     lines = [f"# read from {', '.join(str(file) for file in config.files) or 'nowhere'}"]
-    lines += [f"{name} = {_toml(getattr(config, name))}" for name in ("workers", "user", "drain_timeout")]
+    lines += _keys(config)
     lines += _table("gate", config.gate)
     lines += _table("store", replace(config.store, url=masked(config.store.url)))
     for listener in config.listeners.values():
         where = f"listener.{listener.name}"
-        lines += _table(where, listener, leave_out={"name", "gate"})
-        same = {one.name for one in fields(Gate) if getattr(listener.gate, one.name) == getattr(config.gate, one.name)}
+        lines += _table(where, listener)
         if listener.gate != config.gate:
-            lines += _table(f"{where}.gate", listener.gate, leave_out=same)
+            lines += _table(f"{where}.gate", listener.gate, config.gate)
     for upstream in config.upstreams.values():
-        lines += _table(f"upstream.{upstream.name}", upstream, leave_out={"name"})
-    lines += _table("tls", config.tls)
-    lines += _table("limits", config.limits)
-    lines += _table("whoson", config.whoson)
-    lines += _table("postfix", config.postfix)
-    lines += _table("admin", config.admin)
-    lines += _table("log", config.log)
+        lines += _table(f"upstream.{upstream.name}", upstream)
+    for name in SINGLE:
+        lines += _table(name, getattr(config, name))
     return "\n".join(lines) + "\n"
 
 
-def _table(
-    name: str,
-    table: Gate | Store | Listener | Upstream | Tls | Limits | Whoson | Postfix | Admin | Log,
-    leave_out: set[str] | frozenset[str] = frozenset(),
-) -> list[str]:
-    keys = [one.name for one in fields(table) if one.name not in leave_out]
-    return ["", f"[{name}]", *(f"{key} = {_toml(getattr(table, key))}" for key in keys)]
+def _table(name: str, table: object, but: object = None) -> list[str]:
+    """A table's head and its keys; without those that are the same in `but`."""
+    return ["", f"[{name}]", *_keys(table, but)]
+
+
+def _keys(table: object, but: object = None) -> list[str]:
+    values = {key: getattr(table, key) for key, _ in keys_of(table)}
+    return [f"{key} = {_toml(one)}" for key, one in values.items() if but is None or one != getattr(but, key)]
 
 
 def _toml(value: object) -> str:

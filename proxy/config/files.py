@@ -30,17 +30,23 @@ class Given:
     """A value as TOML gave it, the whole key it was given for, and the file."""
 
     value: object
+    """As TOML gave it."""
     key: str
+    """Whole: "gate.window"."""
     file: str
+    """Where it stands."""
 
 
 @dataclass(slots=True)
 class Table:
-    """A table, merged from all files.  `file` is the last one that wrote into it."""
+    """A table, merged from all files."""
 
     key: str
+    """Whole: "listener.smtp"; "" is the top."""
     file: str
+    """The last one that wrote into it."""
     entries: dict[str, Table | Given] = field(default_factory=dict)
+    """By name."""
 
     def merge(self, found: Mapping[str, object], file: str) -> None:
         """Lay what one file says over what the earlier ones said."""
@@ -75,8 +81,11 @@ class Source:
     """What was found: the files in their order, and the folder that relative paths start from (absolute)."""
 
     shown: str
+    """What was found, as it is told."""
     base: Path
+    """Where relative paths start; absolute."""
     files: tuple[Path, ...]
+    """In the order in which they are read."""
 
 
 def find(path: Path | None) -> Source:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..wire.recipients import LocalDomains
 from . import redis_url
-from .schema import CLIENT, MEMORY, SQLITE, Endpoint, Transport
+from .endpoint import CLIENT, MEMORY, SQLITE, Endpoint, Transport
 from .values import Parser, Wrong, line, quoted
 
 if TYPE_CHECKING:

@@ -34,14 +34,23 @@ class RedisUrl:
     """What the URL says."""
 
     host: str
+    """Name or address."""
     port: int = 6379
+    """TCP."""
     database: int = 0
+    """Its number."""
     user: str = ""
+    """Empty: the default user."""
     password: str = field(default="", repr=False)
+    """Empty: none is needed."""
     tls: bool = False
+    """Whether the scheme is rediss."""
     ca: Path | None = None
+    """The authorities to believe; None: the system's."""
     certificate: Path | None = None
+    """Ours, where the server asks for one."""
     key: Path | None = None
+    """Of the certificate; None: it is in the same file."""
 
     def text(self) -> str:
         """The URL, password and all: for programs, never for people."""

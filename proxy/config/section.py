@@ -1,34 +1,20 @@
-"""Reading one table: hand out its values by key, note what is wrong, and at the end what nobody asked for.
+"""Reading one table: its values by the keys of schema.py, what is wrong, and at the end what nobody asked for.
 
-The keys that a table knows are exactly those that were asked for, so there is no second list of
-them to keep in step.  Problems are collected, never raised: all of them reach the administrator at once.
+Problems are collected, never raised: all of them reach the administrator at once.
 """
 
 from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field, fields
-from typing import Final, TypeVar
+from typing import Any, TypeVar
 
-from . import schema
 from .files import Given, Table
+from .keys import Folders, keys_of
+from .schema import TABLES
 from .values import Parser, Wrong, kind, printable
 
 T = TypeVar("T")
-
-# For "window" written outside [gate]: the tables in which a key may have been meant.
-HOMES: Final = {
-    "gate": schema.Gate,
-    "store": schema.Store,
-    "listener.NAME": schema.Listener,
-    "upstream.NAME": schema.Upstream,
-    "tls": schema.Tls,
-    "limits": schema.Limits,
-    "whoson": schema.Whoson,
-    "postfix": schema.Postfix,
-    "admin": schema.Admin,
-    "log": schema.Log,
-}
 
 
 @dataclass(slots=True)
@@ -36,7 +22,9 @@ class Problems:
     """What was found wrong: the lines for the administrator, and the keys whose values can't be trusted since."""
 
     lines: list[str] = field(default_factory=list)
+    """For the administrator."""
     bad: set[str] = field(default_factory=set)
+    """Whole keys whose values can't be trusted."""
 
     def add(self, file: str, key: str, text: str) -> None:
         """Note a problem once: a table that is read for several listeners yields the same line again."""
@@ -76,6 +64,27 @@ class Section:
             self.problems.add(self.table.file, self._key(name), f"is missing; write for example {name} = {example}")
         return self.take(name, parse, stand_in)
 
+    def values(self, kept: type, folders: Folders) -> dict[str, Any]:
+        """The values of the keys that a class of schema.py has."""
+        found: dict[str, Any] = {}
+        for name, key in keys_of(kept):
+            parse = key.parser(folders)
+            if key.example:
+                found[name] = self.need(name, parse, key.default, key.example)
+            else:
+                found[name] = self.take(name, parse, parse(key.default))
+        return found
+
+    def build(self, kept: type[T], folders: Folders, **known: object) -> T:
+        """The whole table; `known` are the fields that are no keys of it."""
+        made = kept(**self.values(kept, folders), **known)
+        self.done()
+        return made
+
+    def section(self, table: Table) -> Section:
+        """Another table, with the same list of problems."""
+        return Section(table, self.problems)
+
     def inner(self, name: str) -> Table:
         """The table inside; empty if it is not there or is no table (which is noted)."""
         self._asked.add(name)
@@ -96,7 +105,7 @@ class Section:
 
     def _unknown(self, name: str, entry: Table | Given) -> str:
         what = "unknown table" if isinstance(entry, Table) else "unknown key"
-        for home, kept in HOMES.items():
+        for home, kept in TABLES.items():
             if name in {one.name for one in fields(kept)} - {"name"}:
                 return f"{what}; it belongs in [{home}]"
         near = difflib.get_close_matches(name, sorted(self._asked), n=1)

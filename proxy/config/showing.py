@@ -8,12 +8,13 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, NamedTuple
 
-from .schema import CLIENT
+from .endpoint import CLIENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from .schema import Config, Endpoint, Listener, Upstream
+    from .endpoint import Endpoint
+    from .schema import Config, Listener, Upstream
 
 
 class Problem(NamedTuple):
@@ -22,6 +23,7 @@ class Problem(NamedTuple):
     names: tuple[str, ...]
     """Of the upstream; the first is where it is told."""
     text: str
+    """What is wrong, and what to do."""
     others: tuple[str, ...] = ()
     """Whole keys elsewhere."""
 

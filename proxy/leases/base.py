@@ -37,6 +37,7 @@ class Lease:
     address: bytes
     """Binary form, 4 or 16 octets, v4-mapped folded (rule G2)."""
     login: str
+    """As the client gave it."""
     source: str
     """What made it: "pop3", "admin" ..."""
     granted: float
@@ -48,25 +49,7 @@ class Lease:
     messages: int = 0
     """Messages charged to it in the present span of counting (`LeaseStore.charge`)."""
     recipients: int = 0
-
-
-class UnwrittenLeases:
-    """How many leases clients believe to have that are not in the store yet: it can't be written now (rule G7).
-
-    While there are any, "no lease" is no fact: the recipient is deferred, also by the other workers of the machine,
-    which share one figure (shared_memory/connections.py); this class serves one process alone.
-    """
-
-    def __init__(self) -> None:
-        self._count = 0
-
-    def note(self, count: int) -> None:
-        """This process owes the store so many."""
-        self._count = count
-
-    def total(self) -> int:
-        """All processes together."""
-        return self._count
+    """As of messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +61,7 @@ class Term:
     """
 
     key: Key
+    """Whose it is."""
     granted: float
     """Wall clock, epoch seconds."""
     expires: float
@@ -123,7 +107,7 @@ class LeaseStore(Protocol):
         then: Callable[[int | StoreUnavailable], None],
         limit: int = 0,
     ) -> None:
-        """Start the lease anew: `window` seconds from now, whatever it had (rule G4); what was charged to it stays.
+        """Start the lease again: `window` seconds from now, whatever it had (rule G4); what was charged to it stays.
 
         Answers, once it is in the store, how many logins hold the address with live leases, this one included.  With a
         `limit` above 0 nothing is made for a login that would be one too many (it has no live lease there yet): then
@@ -138,7 +122,7 @@ class LeaseStore(Protocol):
     def charge(self, address: bytes, login: str, source: str, messages: int, recipients: int, span: float) -> None:
         """Add to what a live lease has used (rule G11).  No answer; nothing happens to a lease that is not there.
 
-        Counting starts anew with the first charge after `span` seconds have gone by since a count began.  A count ends
+        Counting starts again with the first charge after `span` seconds have gone by since a count began.  A count ends
         with its span or its row, not with a new login.
         """
 

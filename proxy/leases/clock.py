@@ -45,7 +45,7 @@ class Clock:
         return self.boottime() if self.boot_id else self.wall()
 
     def reader(self) -> Callable[[], float]:
-        """`now` for who asks several times a session: a single call, of C."""
+        """`now` for callers that ask several times a session: a single call, of C."""
         return partial(time.clock_gettime, time.CLOCK_BOOTTIME) if self.boot_id else time.time
 
 

@@ -116,7 +116,7 @@ class StoreFile:
             return False
 
     def close(self) -> None:
-        """Let go of the file.  Never raises: who closes has nothing left to do about it."""
+        """Let go of the file.  Never raises: there is nothing left to do about it."""
         with contextlib.suppress(sqlite3.Error):
             self._db.close()
 

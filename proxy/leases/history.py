@@ -48,8 +48,11 @@ class Tenancy:
     """A login held an address, without a gap."""
 
     address: bytes
+    """Binary form."""
     login: str
+    """Who it was, by the lease."""
     source: str
+    """What made the lease: "pop3", "admin" ..."""
     began: float
     """Epoch seconds."""
     ended: float

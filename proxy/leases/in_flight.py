@@ -1,10 +1,10 @@
 """Questions under way to a store that some other thread or machine answers, each answered once and in time (rule G7).
 
-Promises: `then` is called once, at most `timeout` seconds (and a timer's grain) after it was asked; `landed` is called
-once, with what really came of it, however late; no more than WAITING_MAX are under way.  A write that got no answer in
-time counts as late (retry_queue.py) until it lands.  Questions without a `then` have no limit in time.
+Promises: `then` is called once, at most `timeout` seconds (and a timer's grain) after it was asked; `completed` is
+called once, with what really came of it, however late; no more than WAITING_MAX are under way.  A write that got no
+answer in time counts as late (retry_queue.py) until it is completed.  Questions without a `then` have no limit in time.
 
-Not here: how a question gets to the store and back (`writer.py`, `redis.py`).
+Not here: how a question gets to the store and back (`writer.py`, `redis/`).
 """
 
 from __future__ import annotations
@@ -28,26 +28,30 @@ _EARLY = 0.002  # s; uvloop's timers and clock are in milliseconds, so a timer m
 
 
 class Question(Generic[T]):
-    """One question on its way.  The loop makes and settles it."""
+    """One question on its way.  The loop makes and answers it."""
 
-    __slots__ = ("due", "landed", "overdue", "then", "writes")
+    __slots__ = ("completed", "due", "then", "timed_out", "writes")
 
     def __init__(
         self,
         then: Callable[[T | StoreUnavailable], None] | None,
         *,
         writes: bool,
-        landed: Callable[[T | StoreUnavailable], None] | None = None,
+        completed: Callable[[T | StoreUnavailable], None] | None = None,
     ) -> None:
-        """`then` is told once, perhaps early ("no answer in time"); `landed` learns what really came of it."""
         self.then = then
+        """Who asked, told once, perhaps early ("no answer in time"); None: has been told."""
         self.writes = writes
-        self.landed = landed
-        self.due = 0.0  # loop time
-        self.overdue = False  # who asked was told that it takes too long
+        """Whether it changes the store: then nobody knows what came of it while it is late."""
+        self.completed = completed
+        """Learns what really came of it, however late."""
+        self.due = 0.0
+        """Loop time by which `then` is told."""
+        self.timed_out = False
+        """Whether `then` was told that it takes too long."""
 
-    def settle(self, answer: T | StoreUnavailable) -> None:
-        """Give the answer to who asked, unless there has been one."""
+    def answer(self, answer: T | StoreUnavailable) -> None:
+        """Give the answer to the one that asked, unless there has been one."""
         then, self.then = self.then, None
         if then is not None:
             then(answer)
@@ -55,18 +59,18 @@ class Question(Generic[T]):
     def refuse(self, why: str) -> None:
         """It can't even be asked."""
         answer = StoreUnavailable(why)
-        if self.landed is not None:
-            self.landed(answer)
-        self.settle(answer)
+        if self.completed is not None:
+            self.completed(answer)
+        self.answer(answer)
 
 
 class InFlightRequests:
     """The questions of one store that are under way."""
 
-    def __init__(self, timeout: float, late: WriteRetryQueue, slow: Callable[[], None] | None = None) -> None:
+    def __init__(self, timeout: float, retries: WriteRetryQueue, slow: Callable[[], None] | None = None) -> None:
         """`timeout`: seconds; `slow` is told when a question has got no answer in time."""
         self._timeout = timeout
-        self._late = late
+        self._retries = retries
         self._slow = slow
         self._loop: asyncio.AbstractEventLoop
         self.asked = 0
@@ -77,6 +81,7 @@ class InFlightRequests:
 
     @property
     def full(self) -> bool:
+        """Whether there is no room for another."""
         return self.asked >= WAITING_MAX
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -94,23 +99,23 @@ class InFlightRequests:
     def deliver(self, question: Question[Any], answer: Any) -> None:
         """What came of it: an answer of its kind, or StoreUnavailable."""
         self.asked -= 1
-        if question.landed is not None:
-            question.landed(answer)
-        if question.overdue:
-            self._late.overdue(-1)
+        if question.completed is not None:
+            question.completed(answer)
+        if question.timed_out:
+            self._retries.timed_out(-1)
         try:
-            question.settle(answer)
+            question.answer(answer)
         finally:
             while self._unanswered and self._unanswered[0].then is None:
                 self._unanswered.popleft()
 
     def close(self) -> None:
-        """Answer what is still unanswered; what is delivered after this changes nothing for who asked."""
+        """Answer what is still unanswered; what is delivered after this changes nothing for the one that asked."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         while self._unanswered:
-            self._unanswered.popleft().settle(StoreUnavailable("the store is closed"))
+            self._unanswered.popleft().answer(StoreUnavailable("the store is closed"))
 
     def _out_of_time(self) -> None:
         self._timer = None
@@ -122,11 +127,11 @@ class InFlightRequests:
                 if question.then is None:
                     continue
                 if question.writes:
-                    question.overdue = True
-                    self._late.overdue(+1)
+                    question.timed_out = True
+                    self._retries.timed_out(+1)
                 if self._slow is not None:
                     self._slow()
-                question.settle(StoreUnavailable(text))
+                question.answer(StoreUnavailable(text))
         finally:
             if self._unanswered and self._timer is None:
                 self._timer = self._loop.call_at(self._unanswered[0].due, self._out_of_time)

@@ -1,9 +1,9 @@
 """What has been charged to leases and can't be read yet (rule G11): the file has it some milliseconds later.
 
-A session that sends its next message meanwhile would be judged by what was before, and a fast one could send dozens
-over its budget.  So until a charge has landed the lease is shown with at least what it makes: what was read just before
-and what was charged since.  "At least", and not "beside": a charge may be in the file before the loop hears of it, and
-must not count twice.
+A session that sends its next message in the meantime would be judged by what was before, and a fast one could send
+dozens over its budget.  So until a charge has completed the lease is shown with at least what it makes: what was read
+just before and what was charged since.  "At least", and not "beside": a charge may be in the file before the loop hears
+of it, and must not count twice.
 
 Not here: what other workers have charged.  It counts when it is in the file, a millisecond or two later.
 """
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 @dataclass(slots=True)
 class _Least:
     messages: int
+    """At least this many are charged."""
     recipients: int
+    """As of messages."""
     under_way: int = 0
+    """Charges that the file may not have yet."""
 
 
 class InFlightUsage:
@@ -33,7 +36,7 @@ class InFlightUsage:
         self._least: dict[Key, _Least] = {}
 
     def add(self, key: Key, messages: int, recipients: int, found: Sequence[Lease]) -> None:
-        """A charge is under way: `landed` must come, once.  `found`: the leases of its address as they are read now."""
+        """A charge is under way: `completed` must come, once.  `found`: the leases of its address, as read now."""
         least = self._least.setdefault(key, _Least(0, 0))
         for lease in found:
             if (lease.address, lease.login, lease.source) == key:
@@ -43,7 +46,7 @@ class InFlightUsage:
         least.recipients += recipients
         least.under_way += 1
 
-    def landed(self, key: Key) -> None:
+    def completed(self, key: Key) -> None:
         """It can be read, or never will be."""
         least = self._least[key]
         least.under_way -= 1

@@ -30,11 +30,14 @@ _SLACK = 1024  # outdated heap items that are not worth a rebuild
 
 @dataclass(slots=True)
 class Used:
-    """What was charged to a lease, and when counting starts anew."""
+    """What was charged to a lease, and when counting starts again."""
 
     messages: int
+    """In the present span of counting."""
     recipients: int
+    """As of messages."""
     ends: float
+    """When the span is over, on the clock's time line."""
 
 
 class MemoryStore:

@@ -29,7 +29,9 @@ _PACE: Final = 1.0
 @dataclass(slots=True)
 class _Tenancy:
     key: Key
+    """The lease."""
     margin: float
+    """Seconds that a renewal leaves it."""
     ends: float  # what the store was last told, on the clock's time line
     last: float  # max_age after the login
 

@@ -1,11 +1,12 @@
 """What a store could not be told yet: grants and renewals that wait for it to come back (rule G7).
 
 Promises: at most LATE_MAX grants and as many renewals are kept, the newest per lease; each is asked for again every
-RETRY seconds until it is in the store or has ended, with the end that it would have had; what was revoked meanwhile
-does not come back.  Until all of them are in the store "no lease" is no fact for anybody on this machine: `nothing`
-says so.  A write whose asker was told "no answer in time" counts among them: nobody knows whether it is in the store.
+RETRY seconds until it is in the store or has ended, with the end that it would have had; what was revoked in the
+meantime does not come back.  Until all of them are in the store "no lease" is no fact for anybody on this machine:
+`nothing` says so.  A write whose asker was told "no answer in time" counts among them: nobody knows whether it is in
+the store.
 
-Shared by the stores that can be down (`sqlite.py`, `redis.py`).  What late ones a closed store still held is lost.
+Shared by the stores that can be down (`sqlite.py`, `redis/`).  What late ones a closed store still held is lost.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
 
-    from .base import Key, Lease, Term, UnwrittenLeases
+    from ..shared_memory.unwritten_leases import UnwrittenLeases
+    from .base import Key, Lease, Term
     from .clock import Clock
 
-    Landed = Callable[[StoreUnavailable | None], None]
-    Write = Callable[[list[Term], list[Term], Landed], None]
+    Completed = Callable[[StoreUnavailable | None], None]
+    Write = Callable[[list[Term], list[Term], Completed], None]
 
 LATE_MAX: Final = 10_000
 """Grants, and as many renewals, kept for a store that is down: some minutes of logins, 5 MB."""
@@ -34,16 +36,17 @@ class WriteRetryQueue:
     """The late ones of one process."""
 
     def __init__(self, clock: Clock, unwritten: UnwrittenLeases, write: Write) -> None:
-        """`write(grants, renewals, landed)` asks the store for them: a grant not over a lease that reaches further, a
-        renewal as ever; `landed` learns what came of it.  `unwritten`: of all processes that use the store here."""
+        """`write(grants, renewals, completed)` asks the store for them: a grant not over a lease that reaches further,
+        a renewal as ever; `completed` learns what came of it.  `unwritten`: of all processes that use the store here.
+        """
         self._clock = clock
-        self._arrears = unwritten
+        self._unwritten = unwritten
         self._write = write
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.grants: dict[Key, Term] = {}
         self.renewals: dict[Key, Term] = {}
-        self._overdue = 0  # writes under way whose askers have been told "no answer in time"
+        self._timed_out = 0  # writes under way whose askers have been told "no answer in time"
         self._retrying = 0  # late ones under way
         self._attempts: list[list[list[Term]]] = []  # grants and renewals of each, but for what was dropped since
         self._revocations = 0  # asked and not yet delivered
@@ -59,7 +62,7 @@ class WriteRetryQueue:
 
     def nothing(self) -> Sequence[Lease] | StoreUnavailable:
         """The answer where the store knows no lease."""
-        return StoreUnavailable("leases wait to be written") if self._arrears.total() else []
+        return StoreUnavailable("leases wait to be written") if self._unwritten.total() else []
 
     def grant_failed(self, term: Term) -> None:
         self._keep(self.grants, [term])
@@ -74,9 +77,9 @@ class WriteRetryQueue:
             self.retry()
             self._note()
 
-    def overdue(self, more: int) -> None:
-        """So many more (or fewer) writes are under way of which nobody knows whether they are in the store."""
-        self._overdue += more
+    def timed_out(self, more: int) -> None:
+        """As many more (or fewer) writes are under way of which nobody knows whether they are in the store."""
+        self._timed_out += more
         self._note()
 
     def revoking(self) -> None:
@@ -100,7 +103,7 @@ class WriteRetryQueue:
         self._note()
 
     def retry(self) -> None:
-        """Ask again for everything that is late and has not ended meanwhile."""
+        """Ask again for everything that is late and has not ended in the meantime."""
         if self._revocations:
             return  # it calls again
         self._stop_timer()
@@ -117,10 +120,10 @@ class WriteRetryQueue:
         attempt = [grants, renewals]
         self._attempts.append(attempt)
 
-        def landed(answer: StoreUnavailable | None) -> None:
+        def completed(answer: StoreUnavailable | None) -> None:
             self._attempts = [other for other in self._attempts if other is not attempt]
             if answer is not None:
-                # What has become late meanwhile is newer, and wins.
+                # What has become late in the meantime is newer, and wins.
                 for waiting, older in zip((self.grants, self.renewals), attempt, strict=True):
                     newer = list(waiting.values())
                     waiting.clear()
@@ -128,7 +131,7 @@ class WriteRetryQueue:
             self._retrying -= asked  # last: the figure is never too low, not for a moment
             self._note()
 
-        self._write(grants, renewals, landed)
+        self._write(grants, renewals, completed)
 
     def _keep(self, waiting: dict[Key, Term], terms: Sequence[Term]) -> None:
         """Keep for later, the newest per lease; over the bound the oldest goes."""
@@ -142,7 +145,7 @@ class WriteRetryQueue:
             self._timer = self._loop.call_later(RETRY, self.retry)
 
     def _note(self) -> None:
-        self._arrears.note(len(self.grants) + len(self.renewals) + self._overdue + self._retrying)
+        self._unwritten.note(len(self.grants) + len(self.renewals) + self._timed_out + self._retrying)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

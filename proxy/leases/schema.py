@@ -29,7 +29,7 @@ CREATE TABLE lease (
         "CREATE INDEX lease_deadline ON lease (deadline)",  # for the purge
     ),
     (
-        # What was charged to a lease, and when counting starts anew: an end as the lease's own, in three figures.
+        # What was charged to a lease, and when counting starts again: an end as the lease's own, in three figures.
         "ALTER TABLE lease ADD COLUMN messages INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE lease ADD COLUMN recipients INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE lease ADD COLUMN count_expires REAL NOT NULL DEFAULT 0",  # epoch seconds
@@ -69,4 +69,4 @@ SCHEMA: Final = len(STEPS)
 LEFT: Final = "min(CASE boot WHEN :boot THEN deadline - :now ELSE expires - :wall END, length)"
 """Seconds left of a row of `lease`, given `StoreFile.times`; rule G8."""
 COUNT_LEFT: Final = "min(CASE boot WHEN :boot THEN count_deadline - :now ELSE count_expires - :wall END, count_length)"
-"""Seconds left until what is charged to it is counted anew."""
+"""Seconds left until what is charged to it is counted again."""

@@ -9,8 +9,8 @@ Promises: every question is answered exactly once, within `timeout` seconds also
 have had (`retry_queue.py`).  A grant that was answered "unavailable" may still be written: the client was let in to
 read its mail, so the lease is due, and until it is written no worker says "no lease" to anybody (a locked file or a
 full disk can still be read, and knows nothing of it).  A late grant is bound to its limit when it is written, and among
-late ones the first come is served first.  A charge that failed is lost: who may relay by a lease that can be read, in a
-store that can't be written, relays uncounted.  Nothing here raises into the loop for a store that is down.
+late ones the first come is served first.  A charge that failed is lost: a client that may relay by a lease that can be
+read, in a store that can't be written, relays uncounted.  Nothing here raises into the loop for a store that is down.
 
 What a kill or a power cut may lose is said in `file.py`; what late grants a closed store still held is lost.
 Not here: what `StoreUnavailable` means for a recipient (451, `gate/policy.py`) or for a held `+OK`.
@@ -24,9 +24,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import StoreUnavailable
-from . import history
-from . import usage_report as observations
-from .base import Lease, Term, UnwrittenLeases, check_revocation, login_octets
+from ..shared_memory.unwritten_leases import UnwrittenLeases
+from . import history, usage_report
+from .base import Lease, Term, check_revocation, login_octets
 from .file import StoreBusy
 from .in_flight import InFlightRequests
 from .in_flight_usage import InFlightUsage
@@ -41,13 +41,14 @@ if TYPE_CHECKING:
 
     from .clock import Clock
     from .history import Tenancy
-    from .retry_queue import Landed
+    from .retry_queue import Completed
     from .table import LeaseTable
     from .usage_report import Observation
 
 GATHERING: Final = 0.01
-"""Seconds from one hand-over to the thread to the next: who asks meanwhile shares a commit, who comes alone waits for
-nothing.  Where a worker has a hundred logins a second, waking the thread for each would cost more than the grants."""
+"""Seconds from one hand-over to the thread to the next: what is asked in the meantime shares a commit, what comes alone
+waits for nothing.  Where a worker has a hundred logins a second, waking the thread for each would cost more than the
+grants."""
 
 
 class SqliteStore:
@@ -67,42 +68,51 @@ class SqliteStore:
         self._clock = clock
         self._timeout = timeout
         self.kept = kept
+        """Seconds of history; 0: none is written."""
         self._loop: asyncio.AbstractEventLoop
-        self._writer: Writer | None = None
-        self._reader: LeaseTable | None = None
+        self._writer: Writer | None = None  # while it is open
+        self.reader: LeaseTable | None = None
+        """The loop's own connection; None: all look-ups go to the thread."""
         # Any: one list carries questions with different kinds of answers, each for its own `then`.
-        self._gathered: list[Question[Any]] = []
+        self._gathered: list[Question[Any]] = []  # for the thread
         self._timer: asyncio.TimerHandle | None = None  # runs while there are some
         self._handed_over = -math.inf  # loop time; the clock may begin at the boot, a moment ago
         self._answers: deque[tuple[Question[Any], Any]] = deque()  # filled by the thread, emptied by the loop
-        self._late = WriteRetryQueue(clock, unwritten or UnwrittenLeases(), self._write_late)
-        self._pending = InFlightRequests(timeout, self._late)
+        self.retries = WriteRetryQueue(clock, unwritten or UnwrittenLeases(), self._write_late)
+        """Grants and renewals that the file could not take."""
+        self.in_flight = InFlightRequests(timeout, self.retries)
+        """Questions under way."""
         self._watch = Watch(self._changes)
-        self._charged = InFlightUsage()
+        self._usage = InFlightUsage()  # charges under way
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether look-ups are made in the loop: the thread has opened the file for it."""
+        return self.reader is not None
 
     @property
     def late(self) -> int:
         """Grants that wait for the store to come back; for the metrics."""
-        return len(self._late.grants)
+        return len(self.retries.grants)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         assert self._writer is None
         self._loop = loop
-        self._late.start(loop)
-        self._pending.start(loop)
+        self.retries.start(loop)
+        self.in_flight.start(loop)
         # The thread waits for locks no longer than its askers do.
         self._writer = Writer(self._path, self._clock, self._timeout, self._from_thread, self._new_reader, self.kept)
 
     def find(self, address: bytes, then: Callable[[Sequence[Lease] | StoreUnavailable], None]) -> None:
-        if self._reader is not None:
+        if self.reader is not None:
             try:
-                leases = self._reader.find(address)
+                leases = self.reader.find(address)
             except StoreBusy:
                 pass
             except StoreUnavailable:
                 self._reader_broke()
             else:
-                if leases or self._reader.is_current():
+                if leases or self.reader.is_current():
                     then(self._found(leases))
                     return
                 self._reader_broke()  # another file has its name: the thread of another worker may have noticed first
@@ -119,24 +129,24 @@ class SqliteStore:
     ) -> None:
         term = Term.starting(self._clock, address, login, source, window, limit)
 
-        def landed(answer: int | StoreUnavailable) -> None:
+        def completed(answer: int | StoreUnavailable) -> None:
             if isinstance(answer, StoreUnavailable):
-                self._late.grant_failed(term)
+                self.retries.grant_failed(term)
                 return
             if not limit or answer <= limit:
                 self._watch.granted(self._loop, address)
-            self._late.granted(term.key)
+            self.retries.granted(term.key)
 
-        self._ask(Question(lambda table: table.write(term), then, writes=True, landed=landed))
+        self._ask(Question(lambda table: table.write(term), then, writes=True, completed=completed))
 
     def renew(self, batch: Sequence[tuple[bytes, str, str, float]]) -> None:
         terms = [Term.starting(self._clock, *renewal) for renewal in batch]
 
-        def landed(answer: StoreUnavailable | None) -> None:
+        def completed(answer: StoreUnavailable | None) -> None:
             if answer is not None:
-                self._late.renewals_failed(terms)
+                self.retries.renewals_failed(terms)
 
-        self._ask(Question(lambda table: table.renew(terms), None, writes=True, landed=landed))
+        self._ask(Question(lambda table: table.renew(terms), None, writes=True, completed=completed))
 
     def charge(self, address: bytes, login: str, source: str, messages: int, recipients: int, span: float) -> None:
         def work(table: LeaseTable) -> None:
@@ -144,8 +154,8 @@ class SqliteStore:
 
         login_octets(login)  # raised here, and not in the thread
         key = (address, login, source)
-        self._charged.add(key, messages, recipients, self._read(address))
-        self._ask(Question(work, None, writes=True, landed=lambda _answer: self._charged.landed(key)))
+        self._usage.add(key, messages, recipients, self._read(address))
+        self._ask(Question(work, None, writes=True, completed=lambda _answer: self._usage.completed(key)))
         self._hand_over()  # at once: the client's next message may come by another worker
 
     def watch(self, changed: Callable[[bytes | None], None] | None) -> None:
@@ -157,13 +167,13 @@ class SqliteStore:
     def revoke(self, address: bytes | None, login: str | None, then: Callable[[int | StoreUnavailable], None]) -> None:
         check_revocation(address, login)
 
-        self._late.revoking()
+        self.retries.revoking()
         self._ask(
             Question(
                 lambda table: table.revoke(address, login),
                 then,
                 writes=True,
-                landed=lambda _answer: self._late.revoked(address, login),
+                completed=lambda _answer: self.retries.revoked(address, login),
             )
         )
 
@@ -188,53 +198,53 @@ class SqliteStore:
             self._ask(Question(lambda table: table.observe(batch), None, writes=True))
 
     def observed(self, since: float, then: Callable[[list[Observation] | StoreUnavailable], None]) -> None:
-        """What clients needed at `since` (epoch seconds) or later; `observations.seen`."""
-        self._ask(Question(lambda table: observations.seen(table, since), then, writes=False))
+        """What clients needed at `since` (epoch seconds) or later; `usage_report.seen`."""
+        self._ask(Question(lambda table: usage_report.seen(table, since), then, writes=False))
 
     def unleased(
         self, address: bytes, limit: int, then: Callable[[list[Observation] | StoreUnavailable], None]
     ) -> None:
-        """Logins from there that made no lease; `observations.unleased`."""
-        self._ask(Question(lambda table: observations.unleased(table, address, limit), then, writes=False))
+        """Logins from there that made no lease; `usage_report.unleased`."""
+        self._ask(Question(lambda table: usage_report.unleased(table, address, limit), then, writes=False))
 
     def close(self) -> None:
         """Waits for the thread to write what it was asked to: usually a moment, at most about three timeouts."""
         if self._writer is None:
             return
-        self._late.close()
+        self.retries.close()
         self._watch.end()
         self._hand_over()
         writer, self._writer = self._writer, None
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
+        if self.reader is not None:
+            self.reader.close()
+            self.reader = None
         writer.close(3 * self._timeout)
         self._deliver()
-        self._pending.close()
+        self.in_flight.close()
 
     # The loop's own reader, and what the loop knows beside it
 
     def _read(self, address: bytes) -> Sequence[Lease]:
         """What can be read at once."""
         try:
-            return () if self._reader is None else self._reader.find(address)
+            return () if self.reader is None else self.reader.find(address)
         except StoreUnavailable:
             return ()
 
     def _found(self, answer: Sequence[Lease] | StoreUnavailable) -> Sequence[Lease] | StoreUnavailable:
         if isinstance(answer, StoreUnavailable):
             return answer
-        return self._charged.shown(answer) or self._late.nothing()
+        return self._usage.shown(answer) or self.retries.nothing()
 
     # Towards the thread
 
     def _ask(self, question: Question[Any]) -> None:
         if self._writer is None:
             question.refuse("the store is closed")
-        elif self._pending.full:
+        elif self.in_flight.full:
             question.refuse("too many questions are waiting")
         else:
-            self._pending.add(question)
+            self.in_flight.add(question)
             self._gathered.append(question)
             if self._timer is None:
                 wait = self._handed_over + GATHERING - self._loop.time()
@@ -254,7 +264,7 @@ class SqliteStore:
             for question in gathered:
                 self._writer.ask(question)
 
-    def _write_late(self, grants: list[Term], renewals: list[Term], landed: Landed) -> None:
+    def _write_late(self, grants: list[Term], renewals: list[Term], completed: Completed) -> None:
         def work(table: LeaseTable) -> None:
             for term in grants:
                 table.write_late(term)
@@ -263,19 +273,19 @@ class SqliteStore:
         def done(answer: StoreUnavailable | None) -> None:
             if answer is None:
                 self._watch.granted(self._loop, None)
-            landed(answer)
+            completed(answer)
 
-        self._ask(Question(work, None, writes=True, landed=done))
+        self._ask(Question(work, None, writes=True, completed=done))
 
     def _reader_broke(self) -> None:
-        if self._reader is not None and self._writer is not None:
-            self._reader.close()
-            self._reader = None
+        if self.reader is not None and self._writer is not None:
+            self.reader.close()
+            self.reader = None
             self._writer.reopen()
 
     def _changes(self) -> int | None:
         try:
-            return None if self._reader is None else self._reader.changes()
+            return None if self.reader is None else self.reader.changes()
         except StoreBusy:
             return None
         except StoreUnavailable:
@@ -300,18 +310,18 @@ class SqliteStore:
     # In the loop
 
     def _adopt(self, reader: LeaseTable | None) -> None:
-        if self._reader is not None:
-            self._reader.close()
-        self._reader = reader
+        if self.reader is not None:
+            self.reader.close()
+        self.reader = reader
         self._watch.look_anew()
         if self._writer is None and reader is not None:
             reader.close()
-            self._reader = None
+            self.reader = None
 
     def _deliver(self) -> None:
         try:
             while self._answers:
-                self._pending.deliver(*self._answers.popleft())
+                self.in_flight.deliver(*self._answers.popleft())
         finally:
             if self._answers:  # a `then` raised: that is the loop's to report, and the others get their answers
                 self._loop.call_soon(self._deliver)

@@ -125,7 +125,7 @@ class LeaseTable(StoreFile):
         return self.write(Term.starting(self.clock, address, login, source, window))
 
     def write(self, term: Term) -> int:
-        """Start the lease anew, even if that shortens it (rule G4), unless its login would be one too many there; the
+        """Start the lease again, even if that shortens it (rule G4), unless its login would be one too many there; the
         answer of `LeaseStore.grant`.  With a limit only within `transaction`: counting and writing are one step."""
         return self._write(_GRANT, term)
 

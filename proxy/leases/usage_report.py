@@ -69,16 +69,22 @@ DELETE FROM observation WHERE ({_KEY}) IN (SELECT {_KEY} FROM observation ORDER 
 
 @dataclass(slots=True)
 class Observation:
-    """A client needed something, so many times."""
+    """A client needed something, this many times."""
 
     address: bytes
+    """Binary form."""
     login: str
+    """The client's."""
     protocol: str
+    """ "pop3" or "smtp"."""
     need: str
+    """As the head of this file has them."""
     times: int
+    """How often."""
     first: float
     """Epoch seconds."""
     last: float
+    """Epoch seconds."""
 
 
 class UsageRecorder:

@@ -2,7 +2,7 @@
 
 Promises: grants of this process are told as soon as they are committed; a commit of anybody else is told within
 `PACE`, by one look a tenth of a second at a figure in shared memory (`PRAGMA data_version`, 4 µs), and only while
-there is a watcher.  After the watch begins, and after the loop's reader is opened anew, the first look tells in any
+there is a watcher.  After the watch begins, and after the loop's reader is opened again, the first look tells in any
 case: that reader's figure can't be compared with an older one, and a lease that came a moment before must not be
 missed.  Purges, renewals and this process's own commits are told too: that something changed is all that is known.
 

@@ -1,11 +1,11 @@
-"""The writer thread of a SQLite lease store: it opens, writes, waits for locks, purges and mends (rules G5, N8).
+"""The writer thread of a SQLite lease store: it opens, writes, waits for locks, purges and repairs (rules G5, N8).
 
 Promises: whatever waits when the thread is free shares one commit, and the answers of one commit go back to the loop
 with one wake-up; an answer to a write is given after its COMMIT; an error of SQLite or the file system answers the
 questions of that turn and nothing else.  So does anything else that is raised, a bug among it: it becomes a
 StoreUnavailable with the name of its class (this floor has no log), and the thread goes on.  After an error that is not
-a lock, or when the path names another file than the one that is open (restored, or removed), everything is opened anew;
-a turn comes at least once a second.
+a lock, or when the path names another file than the one that is open (restored, or removed), everything is opened
+again; a turn comes at least once a second.
 
 Not here: timeouts, the queue of late grants, and what is answered when the thread is stuck: `sqlite.py`, on the loop's
 side.  `concurrent.futures` was rejected: one future and one wake-up per question, and no way to gather a commit.
@@ -19,7 +19,7 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import StoreUnavailable
-from . import in_flight as pending
+from . import in_flight
 from .file import StoreBusy
 from .table import LeaseTable
 
@@ -37,7 +37,7 @@ _PURGE_EVERY = 60.0  # s
 _PURGE_MAX = 1000  # rows per turn; about 5 ms under the lock
 
 
-class Question(pending.Question[T]):
+class Question(in_flight.Question[T]):
     """One question on its way through the thread, which only does `work`."""
 
     __slots__ = ("work",)
@@ -48,9 +48,9 @@ class Question(pending.Question[T]):
         then: Callable[[T | StoreUnavailable], None] | None,
         *,
         writes: bool,
-        landed: Callable[[T | StoreUnavailable], None] | None = None,
+        completed: Callable[[T | StoreUnavailable], None] | None = None,
     ) -> None:
-        super().__init__(then, writes=writes, landed=landed)
+        super().__init__(then, writes=writes, completed=completed)
         self.work = work
 
 
@@ -92,7 +92,7 @@ class Writer:
         self._queue.put(question)
 
     def reopen(self) -> None:
-        """The loop's reader broke: open everything anew."""
+        """The loop's reader broke: open everything again."""
         self._reopen = True
         self._queue.put(None)
 
@@ -201,7 +201,7 @@ class Writer:
         return self._table
 
     def _failed(self, caught: Exception) -> StoreUnavailable:
-        """What the askers are told of it; anything but a lock makes the next turn open everything anew."""
+        """What the askers are told of it; anything but a lock makes the next turn open everything again."""
         self._reopen = self._reopen or not isinstance(caught, StoreBusy)
         if isinstance(caught, StoreUnavailable):
             return caught

@@ -1,4 +1,4 @@
-"""popgate as a policy service of Postfix: a Postfix beside the appliance relays for those whom popgate lets relay.
+"""popgate as a policy service of Postfix: a Postfix beside the appliance relays for those that popgate lets relay.
 
 `check_policy_service` in `smtpd_relay_restrictions`, before `reject_unauth_destination`: a client is judged as one that
 sends to the outside here, by [gate].  Yes is `OK`; no is `DUNNO`, so that Postfix's own restrictions have the last
@@ -37,7 +37,7 @@ _ANSWERS = {
 
 
 class PolicyService:
-    """An QueryHandler (neighbours/query_server.py); who reaches its socket may ask."""
+    """A QueryHandler (neighbours/query_server.py); whoever reaches its socket may ask."""
 
     name = "postfix"
     limit = postfix.MAX_REQUEST
@@ -46,7 +46,7 @@ class PolicyService:
     def __init__(self, policy: RelayPolicy, log: Log) -> None:
         self._policy, self._log = policy, log
 
-    def welcomes(self, peer: Peer) -> bool:
+    def allows(self, peer: Peer) -> bool:
         return True
 
     def answer(self, lines: Sequence[bytes], peer: Peer, then: Callable[[Answer], None]) -> None:

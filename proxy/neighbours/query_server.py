@@ -1,16 +1,16 @@
-"""Where other servers ask popgate: a bound socket of one worker, and who may use it.
+"""Where other servers ask popgate: a bound socket of one worker, and which peers may use it.
 
-A `StreamDoor` (TCP or unix) takes connections with any number of requests each, a `DatagramDoor` (UDP) one request a
-packet.  What requests mean is the `QueryHandler`'s: neighbours/whoson_server.py, neighbours/postfix_policy.py.  All
+A `StreamServer` (TCP or unix) takes connections with any number of requests each, a `DatagramServer` (UDP) one request
+a packet.  What requests mean is the `QueryHandler`'s: neighbours/whoson_server.py, neighbours/postfix_policy.py.  All
 workers share the inherited sockets (rule N4), each answers what it happens to take.
 
 asyncio's streams and a task for each connection, unlike net/sockets/leg.py: such connections are few and long, a
 question is rare, and popgate itself is the other end of the dialogue.
 
-Bounds: connections a worker; octets of a request; seconds for the next whole request and its answer to be read; who is
-not welcome is turned away unread, and counted in a line an hour.  Every datagram has its answer, a refusal too: those
-who ask by UDP wait for seconds otherwise.  But none that looks like an answer: its source may be forged, and two
-servers would answer each other for ever.
+Bounds: connections a worker; octets of a request; seconds for the next whole request and its answer to be read.  A peer
+that is not allowed is turned away unread, and counted in a line an hour.  Every datagram has its answer, a refusal too:
+a peer that asks by UDP waits for seconds otherwise.  But none that looks like an answer: its source may be forged, and
+two servers would answer each other for ever.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from ..net.sockets.poller import Poller
 
 CONNECTIONS: Final = 1000
-"""At a time and door, in one worker: Postfix has up to 100 smtpd (default_process_limit), each with one of its own."""
+"""At a time and server, in one worker: Postfix has up to 100 smtpd (default_process_limit), each with one of its
+own."""
 IDLE: Final = 360.0
 """Seconds for the next request, from the last answer: Postfix lets go of an idle connection after 300 by itself."""
 _TURN: Final = 16
@@ -52,25 +53,26 @@ class Answer:
     """What goes back."""
 
     octets: bytes
+    """As they are sent."""
     last: bool = False
     """The connection ends with it."""
 
 
 class QueryHandler(Protocol):
-    """What a door serves; a reload puts another one in its place."""
+    """What answers the queries; a reload puts another one in its place."""
 
     name: str
     """The log's subject: "whoson", "postfix"."""
     limit: int
     """Octets of a request."""
     denial: bytes
-    """Said to those who are not welcome."""
+    """Said to peers that are not allowed."""
     overlong: bytes
     """Said to a request of more than `limit` octets."""
     marks: bytes
     """Octets that an answer begins with, and no request does."""
 
-    def welcomes(self, peer: Peer) -> bool:
+    def allows(self, peer: Peer) -> bool:
         """Whether the peer may ask at all."""
 
     def answer(self, lines: Sequence[bytes], peer: Peer, then: Callable[[Answer], None]) -> None:
@@ -80,7 +82,7 @@ class QueryHandler(Protocol):
 class QueryServer(Protocol):
     """What the worker knows of either kind."""
 
-    def adopt(self, answerer: QueryHandler, log: Log) -> None:
+    def adopt(self, handler: QueryHandler) -> None:
         """Answer by a new configuration from the next request on."""
 
     def close(self) -> None:
@@ -90,39 +92,39 @@ class QueryServer(Protocol):
         """Let go of everything."""
 
 
-def door(sock: socket.socket, answerer: QueryHandler, poller: Poller, log: Log) -> QueryServer:
-    """The door for a bound, non-blocking socket."""
+def query_server(sock: socket.socket, handler: QueryHandler, poller: Poller, log: Log) -> QueryServer:
+    """The server on a bound, non-blocking socket."""
     if sock.type == socket.SOCK_DGRAM:
-        return DatagramDoor(sock, answerer, poller, log)
-    return StreamDoor(sock, answerer, poller, log)
+        return DatagramServer(sock, handler, poller, log)
+    return StreamServer(sock, handler, poller, log)
 
 
 class _TurnedAway:
-    """Counts whom a door did not let in, and says so at most once an hour for each reason."""
+    """Counts the peers that were turned away, and says so at most once an hour for each reason."""
 
     def __init__(self, log: Log) -> None:
-        self.log = log
+        self._log = log
         self._counts: Counter[str] = Counter()
 
     def note(self, name: str, peer: Peer, why: str) -> None:
         self._counts[why] += 1
-        if self.log.first_this_hour((name, why)):
+        if self._log.first_this_hour((name, why)):
             words = (("client", "unix" if peer is None else shown(peer)), ("why", why), ("count", self._counts[why]))
-            self.log.line("warning", name, "turned-away", *words)
+            self._log.line("warning", name, "turned-away", *words)
             del self._counts[why]
 
 
-class DatagramDoor:
+class DatagramServer:
     """A UDP socket."""
 
-    def __init__(self, sock: socket.socket, answerer: QueryHandler, poller: Poller, log: Log) -> None:
-        self._sock, self._answerer, self._poller = sock, answerer, poller
+    def __init__(self, sock: socket.socket, handler: QueryHandler, poller: Poller, log: Log) -> None:
+        self._sock, self._handler, self._poller = sock, handler, poller
         self._turned_away = _TurnedAway(log)
         self._open = True
         poller.add(sock.fileno(), READ, self._ready)
 
-    def adopt(self, answerer: QueryHandler, log: Log) -> None:
-        self._answerer, self._turned_away.log = answerer, log
+    def adopt(self, handler: QueryHandler) -> None:
+        self._handler = handler
 
     def close(self) -> None:
         if self._open:
@@ -135,41 +137,41 @@ class DatagramDoor:
     def _ready(self, events: int) -> None:
         for _ in range(_TURN):
             try:
-                data, source = self._sock.recvfrom(self._answerer.limit + 1)
+                data, source = self._sock.recvfrom(self._handler.limit + 1)
             except OSError:  # mostly BlockingIOError: no more, or another worker was faster
                 return
             peer = _address(source)
-            if data and data[0] in self._answerer.marks:
-                self._turned_away.note(self._answerer.name, peer, "an answer to nothing that was asked")
-            elif not self._answerer.welcomes(peer):
-                self._turned_away.note(self._answerer.name, peer, "not allowed")
-                self._send(Answer(self._answerer.denial), source)
-            elif len(data) > self._answerer.limit:  # cut off here, it could say something else than it did
-                why = f"a request of more than {self._answerer.limit} octets"
-                self._turned_away.note(self._answerer.name, peer, why)
-                self._send(Answer(self._answerer.overlong), source)
+            if data and data[0] in self._handler.marks:
+                self._turned_away.note(self._handler.name, peer, "an answer to nothing that was asked")
+            elif not self._handler.allows(peer):
+                self._turned_away.note(self._handler.name, peer, "not allowed")
+                self._send(Answer(self._handler.denial), source)
+            elif len(data) > self._handler.limit:  # cut off here, it could say something else than it did
+                why = f"a request of more than {self._handler.limit} octets"
+                self._turned_away.note(self._handler.name, peer, why)
+                self._send(Answer(self._handler.overlong), source)
             else:
                 lines = [line.removesuffix(b"\r") for line in data.split(b"\n")]
-                self._answerer.answer(lines, peer, lambda answer, source=source: self._send(answer, source))  # type: ignore[misc]
+                self._handler.answer(lines, peer, lambda answer, source=source: self._send(answer, source))  # type: ignore[misc]
 
     def _send(self, answer: Answer, source: tuple[object, ...]) -> None:
         with contextlib.suppress(OSError):  # the buffer is full, the peer is gone: it asks again if it still cares
             self._sock.sendto(answer.octets, source)
 
 
-class StreamDoor:
+class StreamServer:
     """A listening TCP or unix socket."""
 
-    def __init__(self, sock: socket.socket, answerer: QueryHandler, poller: Poller, log: Log) -> None:
-        self._sock, self._answerer, self._poller = sock, answerer, poller
+    def __init__(self, sock: socket.socket, handler: QueryHandler, poller: Poller, log: Log) -> None:
+        self._sock, self._handler, self._poller = sock, handler, poller
         self._turned_away = _TurnedAway(log)
         self._tasks: set[asyncio.Task[None]] = set()
         self._open = True
         self._listening = False
         self._listen()
 
-    def adopt(self, answerer: QueryHandler, log: Log) -> None:
-        self._answerer, self._turned_away.log = answerer, log
+    def adopt(self, handler: QueryHandler) -> None:
+        self._handler = handler
 
     def close(self) -> None:
         self._open = False
@@ -198,7 +200,7 @@ class StreamDoor:
             except BlockingIOError:
                 return
             except OSError as error:  # no more descriptors, or of this connection alone: a moment harms neither
-                self._turned_away.note(self._answerer.name, None, error.strerror or "accept failed")
+                self._turned_away.note(self._handler.name, None, error.strerror or "accept failed")
                 self._pause()
                 asyncio.get_running_loop().call_later(_PAUSE, self._listen)
                 return
@@ -206,16 +208,16 @@ class StreamDoor:
 
     def _take(self, sock: socket.socket, peer: Peer) -> None:
         sock.setblocking(False)
-        answerer = self._answerer
-        if len(self._tasks) < CONNECTIONS and answerer.welcomes(peer):
+        handler = self._handler
+        if len(self._tasks) < CONNECTIONS and handler.allows(peer):
             task = asyncio.get_running_loop().create_task(self._converse(sock, peer))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             return
         full = len(self._tasks) >= CONNECTIONS
-        self._turned_away.note(answerer.name, peer, "too many connections" if full else "not allowed")
+        self._turned_away.note(handler.name, peer, "too many connections" if full else "not allowed")
         with contextlib.suppress(OSError):
-            sock.send(b"" if full else answerer.denial)
+            sock.send(b"" if full else handler.denial)
         sock.close()
 
     async def _converse(self, sock: socket.socket, peer: Peer) -> None:
@@ -223,7 +225,7 @@ class StreamDoor:
         connect = asyncio.open_unix_connection if sock.family == socket.AF_UNIX else asyncio.open_connection
         reader, writer = await connect(sock=sock, limit=_CHUNK)
         writer.transport.set_write_buffer_limits(0)  # `drain` is back when all is out
-        stanzas = Stanzas(self._answerer.limit)
+        stanzas = Stanzas(self._handler.limit)
         try:
             going_on = True
             while going_on:
@@ -231,8 +233,8 @@ class StreamDoor:
                     going_on = await self._round(reader, writer, stanzas, peer)
             writer.close()
         except ProtocolError as error:
-            self._turned_away.note(self._answerer.name, peer, str(error))
-            writer.write(self._answerer.overlong)
+            self._turned_away.note(self._handler.name, peer, str(error))
+            writer.write(self._handler.overlong)
             writer.close()
         except OSError:  # TimeoutError is one
             pass
@@ -251,7 +253,7 @@ class StreamDoor:
             found = stanzas.feed(data)
         for lines in found:
             answer = await self._answer(lines, peer)
-            if writer.is_closing():  # it was reset meanwhile; uvloop's transports raise what is no OSError
+            if writer.is_closing():  # it was reset in the meantime; uvloop's transports raise what is no OSError
                 return False
             writer.write(answer.octets)
             await writer.drain()
@@ -261,8 +263,8 @@ class StreamDoor:
 
     async def _answer(self, lines: Sequence[bytes], peer: Peer) -> Answer:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        # It may be too late for the answer: `shut` has cancelled who waits for it.
-        self._answerer.answer(lines, peer, lambda answer: None if future.done() else future.set_result(answer))
+        # It may be too late for the answer: `shut` has cancelled what waits for it.
+        self._handler.answer(lines, peer, lambda answer: None if future.done() else future.set_result(answer))
         return await future
 
 

@@ -21,7 +21,9 @@ EVERY: Final = 240.0
 @dataclass(slots=True)
 class _Reminder:
     tell: Callable[[], None]
+    """Tells the servers of the login again."""
     due: float
+    """When the next time is."""
     last: float  # max_age after the login
 
 

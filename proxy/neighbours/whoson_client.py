@@ -52,14 +52,15 @@ class WhosonClient:
     def __init__(self, ask: Sequence[Endpoint], tell: Sequence[Endpoint], timeout: float, log: Log) -> None:
         """`timeout`: seconds that a question may take."""
         self._ask, self._tell = tuple(ask), tuple(tell)
-        self._timeout, self.log = timeout, log
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._timeout, self._log = timeout, log
+        self.tasks: set[asyncio.Task[None]] = set()
+        """Questions and LOGINs under way."""
 
     def ask(self, address: bytes, then: Callable[[PeerLogin | StoreUnavailable | None], None]) -> None:
         """Call `then` once, at once or from the loop, with who is logged in elsewhere; None: nobody."""
         if not self._ask:
             then(None)
-        elif len(self._tasks) >= UNDER_WAY:
+        elif len(self.tasks) >= UNDER_WAY:
             then(StoreUnavailable("too many whoson questions under way"))
         else:
             self._start(self._ask_all(whoson.request(whoson.QUERY, address), then))
@@ -68,15 +69,15 @@ class WhosonClient:
         """Report a login; what does not arrive is in the log."""
         octets = whoson.request(whoson.LOGIN, address, login)
         for server in self._tell:
-            if len(self._tasks) < UNDER_WAY:
+            if len(self.tasks) < UNDER_WAY:
                 self._start(self._tell_one(server, octets))
             else:
                 self._say(server, whoson.LOGIN, "too much under way")
 
     def _start(self, coroutine: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     async def _ask_all(self, octets: bytes, then: Callable[[PeerLogin | StoreUnavailable | None], None]) -> None:
         exchanges = {asyncio.ensure_future(exchange(server, octets, self._timeout)): server for server in self._ask}
@@ -104,9 +105,9 @@ class WhosonClient:
             self._say(server, whoson.LOGIN, text)
 
     def _say(self, server: Endpoint, verb: str, why: str) -> None:
-        if self.log.first_this_hour(("whoson", server, verb)):
+        if self._log.first_this_hour(("whoson", server, verb)):
             words = (("server", str(server)), ("verb", verb), ("why", why))
-            self.log.line("warning", "whoson", "unanswered", *words)
+            self._log.line("warning", "whoson", "unanswered", *words)
 
 
 async def exchange(server: Endpoint, octets: bytes, seconds: float) -> Outcome:

@@ -49,7 +49,7 @@ class WhosonServer:
         self._store, self._policy, self._log = policy.store, policy, log
         self._allow, self._allow_login = allow, allow_login
 
-    def welcomes(self, peer: Peer) -> bool:
+    def allows(self, peer: Peer) -> bool:
         return peer is None or peer in self._allow or peer in self._allow_login
 
     def answer(self, lines: Sequence[bytes], peer: Peer, then: Callable[[Answer], None]) -> None:

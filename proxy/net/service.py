@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..session.pop3.session import PopSettings
     from ..session.smtp.session import SmtpSettings
     from ..shared_memory.connections import ConnectionCounters
-    from ..shared_memory.failed_logins import Failures
+    from ..shared_memory.failed_logins import FailedLogins
     from ..shared_memory.recent_refusals import RefusalRow
     from ..wire.address import Networks
     from .accept.balancer_check import BalancerCheck
@@ -78,7 +78,7 @@ class Shared:
     notes: UsageRecorder
     """What clients need, for `popgate report`."""
     counters: ConnectionCounters
-    failures: Failures
+    failures: FailedLogins
     figures: Mapping[str, Figures]
     """This worker's, by listener (metrics.py)."""
     refusals: RefusalRow

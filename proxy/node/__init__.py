@@ -2,6 +2,6 @@
 
 Their lives: workers.py, worker_context.py, channel.py, sessions.py, privileges.py.  Where they listen: sockets.py,
 activation.py, service_sockets.py, unix.py.  Who asks them: control.py, worker_queries.py, tracing.py, agent.py,
-notify.py, status.py.  What is looked after meanwhile: certificate_watch.py, store_watch.py, rotation.py.  What `check`
-tries beforehand: access_check.py.
+notify.py, status.py.  What is looked after in the meantime: certificate_watch.py, store_watch.py, rotation.py.  What
+`check` tries beforehand: access_check.py.
 """

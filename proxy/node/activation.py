@@ -3,9 +3,10 @@
 $LISTEN_FDS counts them, from descriptor 3 on; $LISTEN_FDNAMES names them (FileDescriptorName= of the .socket unit);
 $LISTEN_PID says whom they are for.  Which listener gets which is sockets.py.
 
-What such a socket is for: systemd keeps it open while popgate restarts, so nobody is refused meanwhile; a connection
-waits in its queue for the next popgate.  Rejected: handing sockets from the old popgate to the new one ourselves.  It
-takes a protocol between two versions, and two supervisors at a time; the queue in the kernel needs neither.
+What such a socket is for: systemd keeps it open while popgate restarts, so nobody is refused in the meantime; a
+connection waits in its queue for the next popgate.  Rejected: handing sockets from the old popgate to the new one
+ourselves.  It takes a protocol between two versions, and two supervisors at a time; the queue in the kernel needs
+neither.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Inherited:
     name: str
     """FileDescriptorName=; systemd takes the unit's name where there is none."""
     sock: socket.socket
+    """Non-blocking."""
 
 
 def inherited(environ: MutableMapping[str, str]) -> list[Inherited]:

@@ -58,23 +58,24 @@ class AgentServer:
         """`words()`: the line to answer."""
         self.socket = listening
         self._sock, self._selector, self._words, self._clock = listening.sock, selector, words, clock
-        self._askers: dict[socket.socket, float] = {}  # answered; until when they may stay
+        self.askers: dict[socket.socket, float] = {}
+        """Answered, and until when they may stay."""
         selector.register(self._sock, selectors.EVENT_READ, self._accept)
 
     def tick(self) -> None:
-        """Forget who stays too long; call about once a second."""
+        """Forget askers that stay too long; call about once a second."""
         now = self._clock()
-        for sock in [sock for sock, until in self._askers.items() if until <= now]:
+        for sock in [sock for sock, until in self.askers.items() if until <= now]:
             self._drop(sock)
 
     def forget(self) -> None:
         """In a child: these are not its sockets."""
         self._sock.close()
-        for sock in self._askers:
+        for sock in self.askers:
             sock.close()
 
     def close(self) -> None:
-        for sock in list(self._askers):
+        for sock in list(self.askers):
             self._drop(sock)
         self._selector.unregister(self._sock)
         self._sock.close()
@@ -84,11 +85,11 @@ class AgentServer:
             sock, _address = self._sock.accept()
         except OSError:
             return
-        if len(self._askers) >= MAX_ASKERS:
+        if len(self.askers) >= MAX_ASKERS:
             sock.close()
             return
         sock.setblocking(False)
-        self._askers[sock] = self._clock() + PATIENCE
+        self.askers[sock] = self._clock() + PATIENCE
         self._selector.register(sock, selectors.EVENT_READ, self._read)
         with contextlib.suppress(OSError):  # a line fits into what a new socket takes
             sock.send(self._words().encode("ascii") + b"\n")
@@ -106,5 +107,5 @@ class AgentServer:
 
     def _drop(self, sock: socket.socket) -> None:
         self._selector.unregister(sock)
-        del self._askers[sock]
+        del self.askers[sock]
         sock.close()

@@ -1,8 +1,8 @@
 """Messages between supervisor and worker: a socket pair for each worker, JSON objects behind their length.
 
 A checked configuration travels from the supervisor to its workers as a pickle inside such a message (`config_text`),
-so that all of them serve by the very same one, whatever has become of the files meanwhile.  Never the other way: what
-comes from a worker, which talks to the world, is only ever read as JSON.
+so that all of them serve by the very same one, whatever has become of the files in the meantime.  Never the other way:
+what comes from a worker, which talks to the world, is only ever read as JSON.
 
 `Channel` is the supervisor's end: it never waits, whatever has become of the worker.  The worker's end is worker.py.
 """
@@ -27,7 +27,7 @@ _LENGTH: Final = struct.Struct("!I")
 MAX: Final = 64 * 1024 * 1024
 """Octets of one message; a list of 400,000 leases has about that."""
 MAX_UNREAD: Final = 1 << 20
-"""Octets that may wait for a worker: some thousand orders.  One that lets so much lie is stopped or stuck."""
+"""Octets that may wait for a worker: some thousand orders.  One that lets that much lie is stopped or stuck."""
 _CHUNK: Final = 1 << 20
 
 

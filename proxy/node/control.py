@@ -1,6 +1,6 @@
 """The control socket: how `popgate status`, `leases`, `reload`, `drain` reach the running popgate.
 
-A unix socket, mode 0600: who may open it is who may administrate.  One line of JSON asks, one line answers, then it is
+A unix socket, mode 0600: whoever may open it may administrate.  One line of JSON asks, one line answers, then it is
 closed; the answer to `popgate trace` is a stream of lines, until either end hangs up. `ControlServer` is the
 supervisor's end, under its selector; it never waits for an asker, and forgets those that don't ask or don't read within
 `PATIENCE`.  `ask` and `follow` are the command line's end.
@@ -43,9 +43,13 @@ class Asker:
     """One connection to the control socket: first its question comes, then its answer goes."""
 
     sock: socket.socket
+    """Non-blocking."""
     until: float
+    """When it is forgotten."""
     question: bytes = b""
+    """What has come of it."""
     unsent: bytes = b""
+    """What has not gone yet."""
     gone: Callable[[], None] | None = None
     """Of a stream: called once, when it ends."""
 
@@ -65,13 +69,14 @@ class ControlServer:
         self._selector = selector
         self._asked = asked
         self._clock = clock
-        self._askers: set[Asker] = set()
+        self.askers: set[Asker] = set()
+        """Those that ask, wait, or follow a stream."""
         self._sock = listen("admin.control", path, 0o600, _MAX_ASKERS)
         selector.register(self._sock, selectors.EVENT_READ, self._accept)
 
     def answer(self, asker: Asker, answer: Message) -> None:
         """Answer and hang up; an asker that has gone is no matter."""
-        if asker in self._askers:
+        if asker in self.askers:
             asker.unsent = json.dumps(answer).encode() + b"\n"
             asker.until = self._clock() + PATIENCE
             self._selector.register(asker.sock, selectors.EVENT_WRITE, lambda _: self._send(asker))
@@ -79,14 +84,14 @@ class ControlServer:
 
     def stream(self, asker: Asker, seconds: float, gone: Callable[[], None]) -> None:
         """Answer by `push`, any number of times within `seconds`; `gone` is called when nobody listens any more."""
-        if asker not in self._askers:
+        if asker not in self.askers:
             return
         asker.until, asker.gone = self._clock() + seconds, gone
         self._selector.register(asker.sock, selectors.EVENT_READ, lambda _: self._carry(asker))
 
     def push(self, asker: Asker, message: Message) -> bool:
         """A line of a stream; False: too much waits for this asker, and the line is lost."""
-        if asker not in self._askers or len(asker.unsent) > MAX_UNREAD:
+        if asker not in self.askers or len(asker.unsent) > MAX_UNREAD:
             return False
         waiting = bool(asker.unsent)
         asker.unsent += json.dumps(message).encode() + b"\n"
@@ -95,19 +100,19 @@ class ControlServer:
         return True
 
     def tick(self) -> None:
-        """Forget who takes too long; call about once a second."""
+        """Forget askers that take too long; call about once a second."""
         now = self._clock()
-        for asker in [asker for asker in self._askers if asker.until <= now]:
+        for asker in [asker for asker in self.askers if asker.until <= now]:
             self._drop(asker)
 
     def forget(self) -> None:
         """In a child: these are not its sockets."""
         self._sock.close()
-        for asker in self._askers:
+        for asker in self.askers:
             asker.sock.close()
 
     def close(self) -> None:
-        for asker in list(self._askers):
+        for asker in list(self.askers):
             self._drop(asker)
         self._selector.unregister(self._sock)
         self._sock.close()
@@ -119,12 +124,12 @@ class ControlServer:
             sock, _address = self._sock.accept()
         except OSError:
             return
-        if len(self._askers) >= _MAX_ASKERS:
+        if len(self.askers) >= _MAX_ASKERS:
             sock.close()
             return
         sock.setblocking(False)
         asker = Asker(sock, self._clock() + PATIENCE)
-        self._askers.add(asker)
+        self.askers.add(asker)
         self._selector.register(sock, selectors.EVENT_READ, lambda _: self._read(asker))
 
     def _read(self, asker: Asker) -> None:
@@ -180,7 +185,7 @@ class ControlServer:
     def _drop(self, asker: Asker) -> None:
         with contextlib.suppress(KeyError):  # it waits for its answer
             self._selector.unregister(asker.sock)
-        self._askers.discard(asker)
+        self.askers.discard(asker)
         asker.sock.close()
         if asker.gone is not None:
             gone, asker.gone = asker.gone, None

@@ -50,11 +50,11 @@ class Notify:
         self._tell("STOPPING=1")
 
     def extend(self, seconds: float) -> None:
-        """The end takes so long from now on, even if TimeoutStopSec= is less."""
+        """The end takes this long from now on, even if TimeoutStopSec= is less."""
         self._tell(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
 
     def alive(self, now: float) -> None:
-        """A sign of life, if one is due; who does not call this any more is killed by systemd."""
+        """A sign of life, if one is due; without it systemd kills popgate."""
         if now >= self._alive_at and self.pause < float("inf"):
             self._alive_at = now + self.pause
             self._tell("WATCHDOG=1")

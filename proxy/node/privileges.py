@@ -63,7 +63,7 @@ def become(user: str, *, keep_net_raw: bool = False) -> None:
 
 @contextlib.contextmanager
 def as_user(user: str) -> Iterator[None]:
-    """For root: be `user` for a while; any other user stays who he is.  The whole process changes, all its threads."""
+    """For root: be `user` for a while; any other user stays what it is.  The whole process changes, all its threads."""
     if not user or os.geteuid() != 0:
         yield
         return

@@ -1,11 +1,11 @@
-"""The log file, looked after by the supervisor alone (rule N11): rotated by size, opened anew where it was moved.
+"""The log file, looked after by the supervisor alone (rule N11): rotated by size, opened again where it was moved.
 
-A file above `SIZE` becomes FILE.1, that one FILE.2 ... up to FILE.7; then every process opens FILE anew.  Until a
+A file above `SIZE` becomes FILE.1, that one FILE.2 ... up to FILE.7; then every process opens FILE again.  Until a
 worker does, it writes to the file that it has, so no line is lost.  The same when somebody else moved or removed the
 file: logrotate needs neither a postrotate script nor a reload.
 
 Rejected: loguru's own rotation: each process would rotate for itself, and lines of the others would go with the old
-file.  Keys for size and number: an appliance's year of mail is some hundred MiB of log; who wants another scheme has
+file.  Keys for size and number: an appliance's year of mail is some hundred MiB of log; for another scheme there is
 logrotate, which may be as clever as it likes.
 """
 
@@ -31,7 +31,7 @@ class Rotation:
     """See the module."""
 
     def __init__(self, file: str, reopen: Callable[[], None]) -> None:
-        """`file`: [log] file; `reopen`: have all processes open it anew, may raise OSError."""
+        """`file`: [log] file; `reopen`: have all processes open it again, may raise OSError."""
         self._file = "" if file in (SYSLOG, SYSLOG_BSD) else file
         self._reopen = reopen
         self._inode = self._present()

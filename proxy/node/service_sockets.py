@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ..config import Config
-    from ..config.schema import Endpoint
+    from ..config.endpoint import Endpoint
 
 _MODES: Final = {WHOSON: 0o660, POSTFIX: 0o666}
 """Of unix sockets: a LOGIN opens the gate, while Postfix only learns for whom it is open."""
@@ -33,7 +33,9 @@ class ServiceSocket:
     """A socket, and what is served there: runtime's WHOSON or POSTFIX."""
 
     name: str
+    """runtime.WHOSON or runtime.POSTFIX."""
     sock: socket.socket
+    """Bound and non-blocking."""
 
     def __str__(self) -> str:
         if self.sock.family == socket.AF_UNIX:

@@ -56,7 +56,7 @@ def leave_shadow(links: Iterable[Link | BalancerCheck], services: Mapping[str, S
             link.service.policy.enforce()
 
 
-def concerned(children: list[WorkerProcess], question: Message) -> list[WorkerProcess]:
+def concerned(workers: list[WorkerProcess], question: Message) -> list[WorkerProcess]:
     """Whom to ask: a session's id begins with the number of its worker.  All, where it is no question about one."""
     number, _, _ = str(question.get("id", "")).partition("-")
-    return [child for child in children if str(child.number) == number] or children
+    return [worker for worker in workers if str(worker.number) == number] or workers

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..config import Config
-    from ..config.schema import Endpoint, Listener
+    from ..config.endpoint import Endpoint
+    from ..config.schema import Listener
     from .activation import Inherited
 
 BACKLOG: Final = 4096
@@ -33,9 +34,12 @@ class ListeningSocket:
     """A socket, and whose it is."""
 
     listener: str
+    """The listener's name, or a key."""
     sock: socket.socket
+    """Bound and non-blocking."""
     kept: bool = False
-    """Whether systemd keeps it open when we end: then those who wait in its queue are our successor's (rule N6)."""
+    """Whether systemd keeps it open when we end: then the clients that wait in its queue are our successor's (rule
+    N6)."""
 
     def address(self) -> tuple[str, int]:
         """Host and port, as the kernel has them."""
@@ -80,7 +84,7 @@ def bind_all(config: Config, given: Sequence[Inherited] = ()) -> list[ListeningS
 
 
 def listening(name: str, endpoint: Endpoint) -> ListeningSocket:
-    """Listen for somebody who is no listener (`name`: its key); raise ConfigError where that can't be."""
+    """Listen for something that is no listener (`name`: its key); raise ConfigError where that can't be."""
     try:
         return ListeningSocket(name, _listening(endpoint))
     except OSError as error:

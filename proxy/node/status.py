@@ -21,26 +21,26 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..config.schema import Upstream
     from ..log import Log
-    from ..metrics import Board
     from ..net.tls.contexts import ServerTls
     from ..net.upstream.upstream import Server
-    from ..shared_memory.server_health import Scoreboard
+    from ..shared_memory.figures import NodeFigures
+    from ..shared_memory.server_health import ServerHealth
     from .channel import Message
 
 
-def status(config: Config, board: Scoreboard, now: float) -> list[Message]:
+def status(config: Config, health: ServerHealth, now: float) -> list[Message]:
     """One object a server, in the order of the configuration.  `now`: leases/clock.py."""
     found: list[Message] = []
-    for upstream, server, slot in _servers(config, board):
-        known = board.condition(slot)
+    for upstream, server, slot in _servers(config, health):
+        known = health.condition(slot)
         down = known.state == "down"
         found.append(
             {
                 "upstream": upstream.name,
                 "server": str(server),
                 "state": known.state,
-                "connections": board.connections(slot),
-                "failures": board.failures(slot),
+                "connections": health.connections(slot),
+                "failures": health.failures(slot),
                 "why": known.why if down else "",
                 "seconds_ago": round(now - max(known.good, known.bad)) if known.state != "unknown" else None,
             }
@@ -48,12 +48,12 @@ def status(config: Config, board: Scoreboard, now: float) -> list[Message]:
     return found
 
 
-def healthy(config: Config, board: Scoreboard, now: float) -> bool:
+def healthy(config: Config, health: ServerHealth, now: float) -> bool:
     """Whether any server of any upstream that a listener has may be tried."""
     used = {listener.upstream for listener in config.listeners.values()}
     return any(
-        board.is_up(slot, now, forgiven(upstream))
-        for upstream, _, slot in _servers(config, board)
+        health.is_up(slot, now, forgiven(upstream))
+        for upstream, _, slot in _servers(config, health)
         if upstream.name in used
     )
 
@@ -64,9 +64,9 @@ def certificates(tls: Iterable[ServerTls]) -> list[Message]:
     return [{"path": str(path), "names": list(one.names), "expires": one.not_after} for path, one in shown.items()]
 
 
-def store(config: Config, board: Board) -> Message:
+def store(config: Config, figures: NodeFigures) -> Message:
     """ "down" where a worker's last question to the store got no answer (store_watch.py)."""
-    return {"url": masked(config.store.url), "state": "down" if board.total(STORE_DOWN, NODE) else "up"}
+    return {"url": masked(config.store.url), "state": "down" if figures.total(STORE_DOWN, NODE) else "up"}
 
 
 def warn(config: Config, tls: Iterable[ServerTls], log: Log) -> None:
@@ -92,9 +92,9 @@ def warn(config: Config, tls: Iterable[ServerTls], log: Log) -> None:
             log.line("warning", "popgate", "key-closed", ("path", str(key)), ("why", why))
 
 
-def _servers(config: Config, board: Scoreboard) -> Iterator[tuple[Upstream, Server, int]]:
+def _servers(config: Config, health: ServerHealth) -> Iterator[tuple[Upstream, Server, int]]:
     for name, upstream in config.upstreams.items():
         servers = servers_of(upstream)
         _, keys = keys_of(name, servers)
         for server, key in zip(servers, keys, strict=True):
-            yield upstream, server, board.slot(key)
+            yield upstream, server, health.slot(key)

@@ -1,7 +1,7 @@
 """`popgate trace`: who follows which client's sessions, in the supervisor, between the workers and the terminals.
 
 The workers are told all traced addresses at once, again and again, so that one that was restarted knows them too; a
-trace ends with its asker (control.py).  Lines come from the workers in batches; each goes to all who follow that
+trace ends with its asker (control.py).  Lines come from the workers in batches; each goes to all that follow that
 client.  A terminal that does not read loses lines, and is told how many (`MAX_UNREAD` octets may wait for it).
 
 What a worker says is checked, as it talks to the world: strings and numbers, nothing else, pass.
@@ -31,8 +31,9 @@ class Tracing:
 
     def __init__(self, control: ControlServer, order: Callable[[Message], None]) -> None:
         self._control, self._order = control, order
-        self._followers: dict[Asker, str] = {}  # and the client, as text
-        self._lost: dict[Asker, int] = {}
+        self.followers: dict[Asker, str] = {}
+        """Those that follow, and the client's address as text."""
+        self._lost: dict[Asker, int] = {}  # lines that a terminal was not sent since the last one that it was
 
     def begin(self, question: Message, asker: Asker) -> None:
         """Answer {"do": "trace", "client": ADDRESS, "seconds": number or None}: a stream."""
@@ -42,10 +43,10 @@ class Tracing:
         except (KeyError, TypeError, ValueError) as error:
             self._control.answer(asker, {"error": f"not a question: {error}"})
             return
-        if len(self._followers) >= MAX_TRACED:
+        if len(self.followers) >= MAX_TRACED:
             self._control.answer(asker, {"error": f"{MAX_TRACED} traces are under way; end one of them"})
             return
-        self._followers[asker] = client
+        self.followers[asker] = client
         self._control.stream(asker, seconds, lambda: self._end(asker))
         self._control.push(asker, {"tracing": client})
         self._tell()
@@ -56,7 +57,7 @@ class Tracing:
         if not isinstance(lines, list):
             return False
         lost = message.get("lost")
-        for asker in list(self._followers):
+        for asker in list(self.followers):
             self._lost[asker] = self._lost.get(asker, 0) + (lost if isinstance(lost, int) else 0)
         for line in lines:
             if isinstance(line, list) and len(line) == len(_FIELDS) and all(isinstance(x, str | float) for x in line):
@@ -65,11 +66,11 @@ class Tracing:
 
     def tick(self) -> None:
         """Call about once a second."""
-        if self._followers:
+        if self.followers:
             self._tell()
 
     def _pass_on(self, line: dict[str, Any]) -> None:
-        for asker, client in list(self._followers.items()):
+        for asker, client in list(self.followers.items()):
             if line["client"] != client:
                 continue
             lost = self._lost.pop(asker, 0)
@@ -77,9 +78,9 @@ class Tracing:
                 self._lost[asker] = lost + 1
 
     def _end(self, asker: Asker) -> None:
-        self._followers.pop(asker, None)
+        self.followers.pop(asker, None)
         self._lost.pop(asker, None)
         self._tell()
 
     def _tell(self) -> None:
-        self._order({"order": "trace", "clients": sorted(set(self._followers.values()))})
+        self._order({"order": "trace", "clients": sorted(set(self.followers.values()))})

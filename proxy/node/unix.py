@@ -45,7 +45,7 @@ def listen(key: str, path: Path, mode: int, backlog: int) -> socket.socket:
 
 
 def _answers(path: Path) -> bool:
-    """Whether somebody listens at `path`, and be it someone who is stopped."""
+    """Whether somebody listens at `path`, and be it a process that is stopped."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.setblocking(False)
         try:

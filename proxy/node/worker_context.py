@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ..config import Config
-    from ..metrics import Board
     from ..net.tls.contexts import ServerTls
     from ..runtime import Bound
     from ..shared_memory.connections import ConnectionCounters
-    from ..shared_memory.failed_logins import Failures
+    from ..shared_memory.failed_logins import FailedLogins
+    from ..shared_memory.figures import NodeFigures
     from .service_sockets import ServiceSocket
     from .sockets import ListeningSocket
 
@@ -24,12 +24,22 @@ class WorkerContext:
     """See the module."""
 
     number: int
+    """From 0; its slot in the memory that all share."""
     config: Config
+    """Of its start; a reload sends another."""
     sockets: Sequence[ListeningSocket]
-    doorways: Sequence[ServiceSocket]
+    """Where clients connect."""
+    service_sockets: Sequence[ServiceSocket]
+    """Where other servers ask."""
     bound: Bound
+    """The addresses of `sockets`: an upstream there would be popgate itself (rule N10)."""
     tls: Mapping[str, ServerTls]
+    """By protocol; made before the fork, so that all workers have one set of ticket keys."""
     counters: ConnectionCounters
-    failures: Failures
-    board: Board
+    """Connections of the node."""
+    failures: FailedLogins
+    """Failed logins of the node."""
+    figures: NodeFigures
+    """Metrics of the node."""
     channel: socket.socket
+    """To the supervisor (node/channel.py)."""

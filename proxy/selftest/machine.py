@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..config import Config
-    from ..config.schema import Endpoint
+    from ..config.endpoint import Endpoint
 
 _NOBODY: Final = packed("192.0.2.1")  # TEST-NET-1, RFC 5737: no client has this address
 _DAY: Final = 86400.0

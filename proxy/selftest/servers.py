@@ -29,7 +29,8 @@ from .talk import HandshakeFailed, Silent, addresses, connect
 if TYPE_CHECKING:
     import ssl
 
-    from ..config.schema import Endpoint, MailProtocol, Upstream
+    from ..config.endpoint import Endpoint
+    from ..config.schema import MailProtocol, Upstream
     from ..net.tls.contexts import UpstreamTls
     from .talk import Address, Talk
 

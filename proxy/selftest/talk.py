@@ -23,7 +23,7 @@ from ..errors import UpstreamUnavailable
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from ..config.schema import Endpoint
+    from ..config.endpoint import Endpoint
     from ..net.tls.contexts import UpstreamTls
     from ..net.upstream.announcement import Showing
 

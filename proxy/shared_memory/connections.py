@@ -1,24 +1,18 @@
 """How many connections the node has, in all and from each address, in memory that its workers share (rule N5).
 
-Of each worker: its connections, heartbeats of its loop, and how many leases it owes the store (leases/base.py).
-Connections by address, and open POP sessions by login, are counted as shared_memory/count_sketch.py does.
-
-Made by the supervisor before it forks; a dead worker's slot is cleared by the supervisor.  The tables of the servers
-behind and the last refusals are files of their own (shared_memory/server_health.py, shared_memory/recent_refusals.py),
-and come along as `servers` and `refusals`.
+Of each worker: its connections, heartbeats of its loop, and how many leases it owes the store
+(shared_memory/unwritten_leases.py).  Connections by address, and open POP sessions by login, are counted as
+shared_memory/count_sketch.py does.  The tables of the servers behind and the last refusals are files of their own
+(shared_memory/server_health.py, shared_memory/recent_refusals.py), and come along as `servers` and `refusals`.
 """
 
 from __future__ import annotations
 
-import mmap
-from typing import Final
-
-from ..leases.base import UnwrittenLeases
 from .count_sketch import CountMinSketch
-from .recent_refusals import Refusals
-from .server_health import Scoreboard
-
-_FIGURE: Final = 4  # octets of a figure
+from .recent_refusals import RecentRefusals
+from .rows import rows
+from .server_health import ServerHealth
+from .unwritten_leases import UnwrittenLeases
 
 
 class ConnectionCounters:
@@ -26,13 +20,11 @@ class ConnectionCounters:
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
-        self.servers = Scoreboard(workers)
-        self.refusals = Refusals(workers)
-        memory = memoryview(mmap.mmap(-1, 3 * _FIGURE * workers)).cast("I")
-        self._connections, self._beats, self._arrears = [
-            memory[workers * row : workers * (row + 1)] for row in range(3)
-        ]
+        self.servers = ServerHealth(workers)
+        self.refusals = RecentRefusals(workers)
+        self._connections, self._beats, self._unwritten = rows("I", workers, 3)
         self._addresses = CountMinSketch(workers)
+        """Connections from each address."""
         self.logins = CountMinSketch(workers)
         """Open POP sessions of each login (its octets)."""
 
@@ -50,11 +42,11 @@ class ConnectionCounters:
 
     def unwritten(self, worker: int) -> UnwrittenLeases:
         """For one worker's store: it notes its own, and reads the node's."""
-        return _NodeUnwrittenLeases(self._arrears, worker)
+        return UnwrittenLeases(self._unwritten, worker)
 
     def forget(self, worker: int) -> None:
         """A worker has died: its connections are gone."""
-        self._connections[worker] = self._beats[worker] = self._arrears[worker] = 0
+        self._connections[worker] = self._beats[worker] = self._unwritten[worker] = 0
         self._addresses.forget(worker)
         self.logins.forget(worker)
         self.servers.forget(worker)
@@ -81,14 +73,3 @@ class ConnectionCounters:
     def of(self, address: bytes) -> int:
         """Connections from `address` in all workers; rarely too high, never too low."""
         return self._addresses.of(address)
-
-
-class _NodeUnwrittenLeases(UnwrittenLeases):
-    def __init__(self, unwritten: memoryview, worker: int) -> None:
-        self._arrears, self._worker = unwritten, worker
-
-    def note(self, count: int) -> None:
-        self._arrears[self._worker] = count
-
-    def total(self) -> int:
-        return sum(self._arrears)

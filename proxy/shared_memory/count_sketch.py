@@ -4,14 +4,13 @@ Each worker writes only its own slot, so nothing is locked; a sum over the slots
 address, a login) are hashed with a secret into `CELLS` counters, twice, and the smaller sum counts: two things that
 meet in one cell can make a count too high, never too low, and one would have to meet a crowd in both rows to be taken
 for it.  No dictionary grows with what an attacker sends.
-
-Made by the supervisor before it forks; a dead worker's slot is cleared by the supervisor.
 """
 
 from __future__ import annotations
 
-import mmap
 from typing import Final
+
+from .rows import rows
 
 CELLS: Final = 32768
 """Counters in a row, two octets each: 10,000 things fill a third."""
@@ -23,17 +22,15 @@ class CountMinSketch:
     """One number for each thing, and one slot for each worker."""
 
     def __init__(self, workers: int) -> None:
-        size = _ROWS * CELLS * 2
-        memory = memoryview(mmap.mmap(-1, size * workers))
-        self._slots = [memory[size * number : size * (number + 1)].cast("H") for number in range(workers)]
+        self._slots = rows("H", _ROWS * CELLS, workers)
 
     def add(self, worker: int, thing: bytes) -> None:
         """One more."""
-        self._enter(worker, *_where(thing))
+        self._enter(worker, *cells_of(thing))
 
     def join(self, worker: int, thing: bytes, most: int) -> bool:
         """One more, unless there are `most` already; whether it was counted."""
-        one, two = _where(thing)
+        one, two = cells_of(thing)
         if self._count(one, two) >= most:
             return False
         self._enter(worker, one, two)
@@ -42,16 +39,16 @@ class CountMinSketch:
     def remove(self, worker: int, thing: bytes) -> None:
         """One less."""
         cells = self._slots[worker]
-        for cell in _where(thing):
+        for cell in cells_of(thing):
             if cells[cell]:
                 cells[cell] -= 1
 
     def of(self, thing: bytes) -> int:
         """How many in all workers; rarely too high, never too low."""
-        return self._count(*_where(thing))
+        return self._count(*cells_of(thing))
 
     def forget(self, worker: int) -> None:
-        """A worker has died, or counts anew."""
+        """A worker has died, or counts from nothing again."""
         cells = self._slots[worker].cast("B")
         cells[:] = bytes(len(cells))
 
@@ -70,6 +67,7 @@ class CountMinSketch:
         return min(first, second)
 
 
-def _where(thing: bytes) -> tuple[int, int]:
+def cells_of(thing: bytes) -> tuple[int, int]:
+    """Its cell in either row, the same in all workers."""
     digest = hash(thing)  # SipHash under a secret of this process and those that it forks
     return digest % CELLS, CELLS + (digest >> 32) % CELLS

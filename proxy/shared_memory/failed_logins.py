@@ -19,7 +19,7 @@ _HALVES: Final = 3
 """The present one, the one before, and one that is clear already when its time begins."""
 
 
-class Failures:
+class FailedLogins:
     """The node's count; a worker notes by its number and calls `tick` about once a second."""
 
     def __init__(self, workers: int, clock: Callable[[], float]) -> None:

@@ -2,20 +2,21 @@
 
 A worker keeps its own last `KEPT` in a list, and with its figures (metrics.py) shows them ten times a second, if there
 are new ones, as JSON in a part of the memory that only it writes.  A number before the text is odd while it is written,
-and another one behind each writing: who reads between two writings reads again.
+and another one behind each writing: a reader between two writings reads again.
 
-Values are what peers chose: cut here, to be escaped by who shows them.
+Values are what peers chose: cut here, to be escaped where they are shown.
 """
 
 from __future__ import annotations
 
 import heapq
 import json
-import mmap
 import struct
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
+
+from .rows import rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,21 +25,23 @@ KEPT: Final = 50
 """Of each worker, and shown."""
 _CUT: Final = 100
 """Characters of a value."""
-_SIZE: Final = 65536
+SIZE: Final = 65536
 """Octets of a worker's part: 50 of some 300; the oldest are left out where they take more."""
-_HEAD: Final = struct.Struct("=QI")  # number of the writing, octets of the text
+HEAD: Final = struct.Struct("=QI")
+"""Number of the writing, octets of the text."""
 _TRIES: Final = 100
 
 
-class Refusals:
+class RecentRefusals:
     """The node's; `row(n)` is worker n's."""
 
-    def __init__(self, workers: int) -> None:
-        memory = memoryview(mmap.mmap(-1, _SIZE * workers))
-        self._parts = [memory[_SIZE * number : _SIZE * (number + 1)] for number in range(workers)]
+    def __init__(self, workers: int, parts: list[memoryview[int]] | None = None) -> None:
+        """`parts`: one a worker, of `SIZE` octets; None: in shared memory."""
+        self._parts = parts or rows("B", SIZE, workers)
 
-    def row(self, worker: int) -> RefusalRow:
-        return RefusalRow(self._parts[worker])
+    def row(self, worker: int, clock: Callable[[], float] = time.time) -> RefusalRow:
+        """For one worker that begins; it goes on where one that died has stopped.  `clock`: epoch seconds."""
+        return RefusalRow(self._parts[worker], clock)
 
     def newest(self) -> list[dict[str, Any]]:
         """The last `KEPT` of all, the newest first: time (epoch seconds), listener, client, sender, recipient, why."""
@@ -49,8 +52,7 @@ class Refusals:
 class RefusalRow:
     """Those of one worker."""
 
-    def __init__(self, part: memoryview, clock: Callable[[], float] = time.time) -> None:
-        """`clock`: epoch seconds."""
+    def __init__(self, part: memoryview[int], clock: Callable[[], float]) -> None:
         self._part, self._clock = part, clock
         self._last = deque(_read(part), maxlen=KEPT)  # of the worker that died before this one
         self._new = False
@@ -65,19 +67,19 @@ class RefusalRow:
         if not self._new:
             return
         self._new = False
-        while len(text := json.dumps(list(self._last)).encode()) > _SIZE - _HEAD.size:
+        while len(text := json.dumps(list(self._last)).encode()) > SIZE - HEAD.size:
             self._last.popleft()
-        number = _HEAD.unpack_from(self._part)[0] | 1  # odd, also where a worker died in the midst of it
-        _HEAD.pack_into(self._part, 0, number, len(text))
-        self._part[_HEAD.size : _HEAD.size + len(text)] = text
-        _HEAD.pack_into(self._part, 0, number + 1, len(text))
+        number = HEAD.unpack_from(self._part)[0] | 1  # odd, also where a worker died in the midst of it
+        HEAD.pack_into(self._part, 0, number, len(text))
+        self._part[HEAD.size : HEAD.size + len(text)] = text
+        HEAD.pack_into(self._part, 0, number + 1, len(text))
 
 
-def _read(part: memoryview) -> list[dict[str, Any]]:
+def _read(part: memoryview[int]) -> list[dict[str, Any]]:
     for _ in range(_TRIES):
-        number, length = _HEAD.unpack_from(part)
-        text = bytes(part[_HEAD.size : _HEAD.size + length])
-        if number % 2 == 0 and _HEAD.unpack_from(part)[0] == number:
+        number, length = HEAD.unpack_from(part)
+        text = bytes(part[HEAD.size : HEAD.size + length])
+        if number % 2 == 0 and HEAD.unpack_from(part)[0] == number:
             found: list[dict[str, Any]] = json.loads(text) if text else []
             return found
-    return []  # its worker was killed while it wrote; the next one writes anew
+    return []  # its worker was killed while it wrote; the next one writes again

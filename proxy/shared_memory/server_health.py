@@ -1,4 +1,4 @@
-"""What the node knows of the servers behind it, in memory that its workers share: connections, health, who waits.
+"""What the node knows of the servers behind it, in memory that its workers share: connections, health, waiting clients.
 
 Each worker writes only its own row, so nothing is locked; sums and latest times over the rows are the node's figures.
 A server is down when its last failure is later than its last success, whoever saw them: so a probe of one worker and a
@@ -10,18 +10,18 @@ last connection there has ended.
 
 A worker that has freed a place for which a client of another one has waited longest wakes that one by its eventfd.
 
-Made by the supervisor before it forks.  Not here: which server is next (net/upstream/pool.py).
+Not here: which server is next (net/upstream/pool.py).
 """
 
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 import weakref
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..errors import ConfigError
+from .rows import rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,10 +31,8 @@ SLOTS: Final = 512
 _WHY: Final = 96
 """Octets of the reason for a failure."""
 _FIELDS: Final = 6
-_CONNECTIONS, _GOOD, _BAD, _TURNS, _WAITING, _FAILURES = range(
-    0, _FIELDS * SLOTS, SLOTS
-)  # where each field's figures begin
-_ROW: Final = _FIELDS * SLOTS * 8 + SLOTS * _WHY
+# Where each field's figures begin.
+_CONNECTIONS, _GOOD, _BAD, _TURNS, _WAITING, _FAILURES = range(0, _FIELDS * SLOTS, SLOTS)
 
 
 class Condition(NamedTuple):
@@ -55,18 +53,13 @@ class Condition(NamedTuple):
         return "up" if self.good > self.bad else "down"
 
 
-class Scoreboard:
+class ServerHealth:
     """The node's table of servers; `row(n)` is worker n's view."""
 
     def __init__(self, workers: int) -> None:
-        memory = memoryview(mmap.mmap(-1, SLOTS * 8 + _ROW * workers))
-        self._keys = memory[: SLOTS * 8].cast("q")  # hashes; 0: free
-        self._figures: list[memoryview[float]] = []
-        self._whys: list[memoryview] = []
-        for start in range(SLOTS * 8, len(memory), _ROW):
-            middle = start + _FIELDS * SLOTS * 8
-            self._figures.append(memory[start:middle].cast("d"))
-            self._whys.append(memory[middle : start + _ROW])
+        self._keys = rows("q", SLOTS, 1)[0]  # hashes; 0: free
+        self._figures = rows("d", _FIELDS * SLOTS, workers)
+        self._whys = rows("B", SLOTS * _WHY, workers)
         self._wakes: list[int] = []
         if workers > 1:  # one alone has nobody to wake
             self._wakes = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(workers)]
@@ -91,8 +84,8 @@ class Scoreboard:
         """Where a key stands that was enlisted."""
         return self._keys.tolist().index(_digest(key))
 
-    def row(self, worker: int) -> Row:
-        return Row(self, worker, self._figures, self._whys[worker], self._wakes)
+    def row(self, worker: int) -> ServerHealthRow:
+        return ServerHealthRow(self, worker, self._figures, self._whys[worker], self._wakes)
 
     def connections(self, slot: int) -> int:
         """Connections of the node to a server, those that are being made among them."""
@@ -132,11 +125,11 @@ class Scoreboard:
             whys[slot * _WHY : (slot + 1) * _WHY] = bytes(_WHY)
 
 
-class Row:
-    """The scoreboard as one worker reads and writes it."""
+class ServerHealthRow:
+    """The table as one worker reads and writes it."""
 
     def __init__(
-        self, board: Scoreboard, worker: int, rows: list[memoryview[float]], whys: memoryview, wakes: list[int]
+        self, board: ServerHealth, worker: int, rows: list[memoryview[float]], whys: memoryview[int], wakes: list[int]
     ) -> None:
         self.board = board
         self.slot = board.slot

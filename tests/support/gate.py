@@ -9,7 +9,6 @@ from proxy.config.schema import Gate as Rules
 from proxy.gate.policy import RelayPolicy
 from proxy.leases.memory import MemoryStore
 from proxy.leases.usage_report import UsageRecorder
-from proxy.metrics import Board
 from proxy.net.link.link import Link
 from proxy.net.service import Service, Shared
 from proxy.net.upstream.upstream import NOT_SHOWN, Server, Upstream
@@ -17,7 +16,8 @@ from proxy.session.contract import Wait
 from proxy.session.pop3.session import PopSettings
 from proxy.session.smtp.session import SmtpSettings
 from proxy.shared_memory.connections import ConnectionCounters
-from proxy.shared_memory.failed_logins import Failures
+from proxy.shared_memory.failed_logins import FailedLogins
+from proxy.shared_memory.figures import NodeFigures
 from proxy.wire.address import Networks, packed, shown
 from proxy.wire.esmtp import EhloEditor
 from proxy.wire.recipients import LocalDomains
@@ -109,8 +109,8 @@ class Gate:
         self.auth: Literal["upstream", "pop3", "off"] = "upstream"
         self.password_upstream: Upstream | None = None
         self.counters = ConnectionCounters(1)
-        self.failures = Failures(1, workshop.clock.now)
-        self.board = Board(1, {"door": protocol})
+        self.failures = FailedLogins(1, workshop.clock.now)
+        self.board = NodeFigures(1, {"door": protocol})
         self.row = self.board.row(0)
         self.refusals = self.counters.refusals.row(0)
         self.closed: list[Link | BalancerCheck] = []

@@ -10,7 +10,8 @@ from .needs import need
 IMPORTS = """
 import os
 import socket
-from proxy.config.schema import Config, Endpoint, Listener
+from proxy.config.schema import Config, Listener
+from proxy.config.endpoint import Endpoint
 from proxy.errors import ConfigError
 from proxy.net.upstream.transparent import is_permitted, make_transparent
 from proxy.node.privileges import become, demand_net_raw

@@ -50,16 +50,16 @@ class Office:
         self.path.write_text(SETTINGS + more)
         self.now = 1000.0
         self.forks = 0
+        self.is_full = False  # there is room for no more processes
         self.killed: list[tuple[int, int]] = []
         self.is_over = False
         self.pairs: list[socket.socket] = []
         monkeypatch.setattr(socket, "socketpair", self._pair)
         monkeypatch.setattr(os, "fork", self.fork)
         monkeypatch.setattr(os, "kill", lambda pid, number: self.killed.append((pid, number)))
-        self.supervisor: Any = Supervisor(load(self.path), self.path, lambda: self.now)
-        self.children: Any = self.supervisor._children
-        self.log = self.supervisor._log = self.children.log = KeptLog()
-        self.supervisor._admin.log = self.log
+        self.log = KeptLog()
+        self.supervisor = Supervisor(load(self.path), self.path, lambda: self.now, self.log)
+        self.workers = self.supervisor.workers
 
     def _pair(self, **kind: Any) -> tuple[socket.socket, socket.socket]:
         ours, theirs = _socketpair(**kind)
@@ -67,11 +67,13 @@ class Office:
         return ours, theirs
 
     def fork(self) -> int:
+        if self.is_full:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
         self.forks += 1
         return 10_000_000 + self.forks  # above the largest process id that Linux gives
 
     def start(self) -> None:
-        self.children.start()
+        self.workers.start()
         for number, sock in enumerate(self.pairs):
             sock.sendall(packed({"ready": number}))
         self.turn()
@@ -79,30 +81,28 @@ class Office:
     def end(self, monkeypatch: pytest.MonkeyPatch) -> int:
         """Its whole life, of which only the beginning and the end are left; the signals stay the test's."""
         monkeypatch.setattr(signal, "signal", lambda *_: None)
-        monkeypatch.setattr(signal, "set_wakeup_fd", lambda *_, **__: None)
-        monkeypatch.setattr(type(self.children), "running", lambda _: False)
-        self.supervisor._draining = self.is_over = True
-        code: int = self.supervisor.run()
-        return code
+        monkeypatch.setattr(signal, "set_wakeup_fd", lambda fd, **_: fd < 0 or os.write(fd, bytes([signal.SIGTERM])))
+        monkeypatch.setattr(type(self.workers), "running", lambda _: False)
+        self.is_over = True
+        return self.supervisor.run()
 
     def turn(self) -> None:
-        while ready := self.supervisor._selector.select(0):
-            for key, _ in ready:
-                key.data(key.fileobj)
+        while self.supervisor.turn(0.0):
+            pass
 
     def seconds(self, seconds: float, beating: tuple[int, ...] = ()) -> None:
         """Time goes by in the supervisor's loop, and only these workers' loops beat."""
         for _ in range(round(seconds * 2)):
             self.now += 0.5
             for number in beating:
-                self.supervisor._census.beat(number)
-            self.supervisor._tick(self.now)
+                self.supervisor.counters.beat(number)
+            self.supervisor.tick(self.now)
             self.turn()
 
     def ask(self, question: dict[str, Any]) -> socket.socket:
         client = socket.socket(socket.AF_UNIX)
         client.settimeout(5)
-        client.connect(str(self.supervisor._config.admin.control))
+        client.connect(str(self.supervisor.config.admin.control))
         client.sendall(packed(question)[4:] + b"\n")
         self.turn()
         return client
@@ -125,20 +125,13 @@ class Office:
 
     def died(self, number: int, status: int = signal.SIGKILL) -> None:
         """The worker's process ends: its socket closes, and the supervisor reaps it."""
-        self.children._died(self.children._all[number], status)
+        self.workers.died(self.workers.status()[number]["pid"], status)
         self.pairs[number].close()
         self.turn()
 
     def close(self) -> None:
         if not self.is_over:
-            self.supervisor._control.close()
-            if self.supervisor._agent is not None:
-                self.supervisor._agent.close()
-            self.children.close()
-            self.supervisor._admin.forget()
-        self.supervisor._selector.close()
-        for one in self.supervisor._sockets:
-            one.sock.close()
+            self.supervisor.let_go()
         for sock in self.pairs:
             sock.close()
         logger.remove()

@@ -10,7 +10,8 @@ import asyncio
 import ssl
 from typing import TYPE_CHECKING
 
-from proxy.config.schema import Endpoint, MailProtocol, Upstream
+from proxy.config.endpoint import Endpoint
+from proxy.config.schema import MailProtocol, Upstream
 from proxy.selftest.servers import Server, visit
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from proxy.admin.facts import Facts
 from proxy.admin.site import Site
 from proxy.config import Config
-from proxy.metrics import Board
 from proxy.shared_memory.connections import ConnectionCounters
+from proxy.shared_memory.figures import NodeFigures
 
 from .workshop import KeptLog
 
@@ -54,7 +54,7 @@ class Desk:
         """By what is asked; an exception is raised."""
         self.asked: list[dict[str, Any]] = []
         self.log = KeptLog()
-        self.board = Board(1, listeners or {"in": "smtp"})
+        self.board = NodeFigures(1, listeners or {"in": "smtp"})
         self.row = self.board.row(0)
         self.counters = ConnectionCounters(1)
         self.site = Site(config or Config(), self.board, self.counters, Facts(self._ask), self.log, TOKEN)

@@ -6,7 +6,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from proxy import metrics
 from proxy.admin.exposition import exposition
-from proxy.metrics import NODE, SESSION_SECONDS, SESSIONS, Board
+from proxy.metrics import NODE, SESSION_SECONDS, SESSIONS
+from proxy.shared_memory.figures import NodeFigures
 
 from ..support.figures import SILENT, samples
 from ..support.site import SERVER, STATUS
@@ -15,8 +16,8 @@ from .test_metrics import counted
 LEASES = {"leases": [], "count": 12}
 
 
-def board() -> Board:
-    return Board(2, {"in": "smtp", "pop": "pop3"})
+def board() -> NodeFigures:
+    return NodeFigures(2, {"in": "smtp", "pop": "pop3"})
 
 
 def test_counters_are_summed_over_workers_and_told_by_listener() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from proxy.admin.history import ROWS, SERIES, History
-from proxy.metrics import LOGINS, RELAYS, Board
+from proxy.metrics import LOGINS, RELAYS
+from proxy.shared_memory.figures import NodeFigures
 
 COLUMNS = list(SERIES)
 
@@ -11,7 +12,7 @@ COLUMNS = list(SERIES)
 class Bench:
     def __init__(self) -> None:
         self.now = 6000.0
-        self.board = Board(1, {"in": "smtp", "pop": "pop3"})
+        self.board = NodeFigures(1, {"in": "smtp", "pop": "pop3"})
         self.row = self.board.row(0)
         self.history = History(self.board, lambda: self.now)
 
@@ -41,7 +42,7 @@ def test_a_minute_is_what_has_come_in_it() -> None:
 
 
 def test_what_was_before_it_began_is_not_of_its_first_minute() -> None:
-    board = Board(1, {"in": "smtp"})
+    board = NodeFigures(1, {"in": "smtp"})
     row = board.row(0)
     row.figures["in"][RELAYS["refused"]] += 9
     row.publish()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import re
 import sys
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def test_it_is_started_and_comes_back_after_a_growing_pause(shown_office: Office) -> None:
     office = shown_office
-    admin = office.supervisor._admin
+    admin = office.supervisor.admin
     pauses = []
     admin.start()
     for _ in range(4):
@@ -48,20 +48,17 @@ def test_it_is_started_and_comes_back_after_a_growing_pause(shown_office: Office
 def test_N7_a_reload_reaches_it(shown_office: Office) -> None:
     office = shown_office
     office.start()
-    office.supervisor._admin.start()
+    office.supervisor.admin.start()
     office.ask({"do": "reload"}).close()
     assert [order["order"] for order in office.heard(len(office.pairs) - 1)] == ["reload"]
 
 
-def test_when_there_can_t_be_a_process_it_tries_later(shown_office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full() -> int:
-        raise BlockingIOError(11, "Resource temporarily unavailable")
-
+def test_when_there_can_t_be_a_process_it_tries_later(shown_office: Office) -> None:
     office = shown_office
-    monkeypatch.setattr(os, "fork", full)
-    office.supervisor._admin.start()
+    office.is_full = True
+    office.supervisor.admin.start()
     assert office.log.of("admin-died")[-1]["why"] == "Resource temporarily unavailable"
-    assert office.supervisor._admin.restarts_at() == [office.now + 0.1]
+    assert office.supervisor.admin.restarts_at() == [office.now + 0.1]
 
 
 def test_the_status_tells_what_the_page_needs(shown_office: Office) -> None:
@@ -69,15 +66,15 @@ def test_the_status_tells_what_the_page_needs(shown_office: Office) -> None:
     office.start()
     office.died(1)
     office.now += 1
-    office.supervisor._tick(office.now)
-    status = office.supervisor._status()
+    office.supervisor.tick(office.now)
+    status = office.supervisor.status()
     assert (status["alive"], status["restarts"], status["agent"]) == (True, 1, "ready up 100%")
     assert status["certificates"] == []
 
 
 def test_the_token_is_told_to_who_may_open_the_control_socket(shown_office: Office, office: Office) -> None:
     first = shown_office.ask({"do": "token"})
-    assert shown_office.supervisor._token.encode() in first.recv(200)
+    assert len(json.loads(first.recv(200))["token"]) == 24
     second = office.ask({"do": "token"})
     assert second.recv(200) == b'{"error": "admin.http is off"}\n'
     first.close()

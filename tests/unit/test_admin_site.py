@@ -176,7 +176,7 @@ def test_so_many_may_look(monkeypatch: pytest.MonkeyPatch) -> None:
         return statuses
 
     assert desk.visited(crowded) == [503]
-    assert desk.site._watchers <= 1
+    assert desk.site.watchers <= 1
 
 
 def test_the_history() -> None:

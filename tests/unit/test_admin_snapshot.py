@@ -11,8 +11,9 @@ import pytest
 from proxy.admin.facts import SHOWN, Facts
 from proxy.admin.history import History
 from proxy.admin.snapshot import Snapshots
-from proxy.metrics import NODE, SESSIONS_NOW, STORE_DOWN, Board
+from proxy.metrics import NODE, SESSIONS_NOW, STORE_DOWN
 from proxy.shared_memory.connections import ConnectionCounters
+from proxy.shared_memory.figures import NodeFigures
 from proxy.shared_memory.recent_refusals import KEPT
 from proxy.wire.address import packed
 
@@ -28,7 +29,7 @@ class Bench:
         self.now = 1000.0
         self.status: dict[str, Any] = FINE
         self.leases: dict[str, Any] = {"leases": [LEASE], "count": 1}
-        self.board, self.counters = Board(1, {"in": "smtp"}), ConnectionCounters(1)
+        self.board, self.counters = NodeFigures(1, {"in": "smtp"}), ConnectionCounters(1)
         self.row = self.board.row(0)
         self.facts = Facts(self._ask, lambda: self.now)
         self.snapshots = Snapshots(self.board, self.counters, self.facts, History(self.board))

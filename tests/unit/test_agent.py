@@ -96,16 +96,16 @@ def test_who_does_not_hang_up_is_forgotten(desk: Desk) -> None:
     desk.asker()
     desk.clock.advance(PATIENCE - 0.1)
     desk.server.tick()
-    assert len(desk.server._askers) == 1
+    assert len(desk.server.askers) == 1
     desk.clock.advance(0.2)
     desk.server.tick()
-    assert len(desk.server._askers) == 0
+    assert len(desk.server.askers) == 0
 
 
 def test_who_hangs_up_is_forgotten_at_once(desk: Desk) -> None:
     desk.asker().close()
     desk.turn()
-    assert len(desk.server._askers) == 0
+    assert len(desk.server.askers) == 0
 
 
 def test_who_leaves_by_a_reset_does_no_harm(desk: Desk) -> None:

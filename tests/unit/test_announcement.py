@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.config.schema import CLIENT
+from proxy.config.endpoint import CLIENT
 from proxy.net.upstream.announcement import Announcement, Showing, endpoint
 from proxy.wire.address import packed
 from proxy.wire.proxyheader import LOCAL_V2, read, tls_tlv

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,7 +102,7 @@ def some(items: st.SearchStrategy[T], at_least: int = 0) -> st.SearchStrategy[tu
 def gates(draw: st.DrawFn) -> Gate:
     window, max_age = sorted(draw(st.tuples(durations(1000), durations(1000))))
     return Gate(
-        mode=draw(st.sampled_from(schema.MODES)),
+        mode=draw(st.sampled_from(get_args(schema.Mode))),
         window=window,
         max_age=max_age,
         local_domains=draw(some(DOMAINS)),
@@ -117,8 +117,8 @@ def gates(draw: st.DrawFn) -> Gate:
         ipv6_prefix=draw(st.integers(32, 128)),
         patience=draw(st.integers(0, 60_000)) / 1000,
         patience_waiting=draw(COUNTS),
-        sender=draw(st.sampled_from(schema.SENDER_RULES)),
-        bare_newline=draw(st.sampled_from(schema.BARE_NEWLINES)),
+        sender=draw(st.sampled_from(get_args(schema.SenderRule))),
+        bare_newline=draw(st.sampled_from(get_args(schema.BareNewline))),
         auth=draw(st.sampled_from(("upstream", "off"))),
         max_messages=draw(st.just(0) | COUNTS),
         max_recipients=draw(st.just(0) | COUNTS),
@@ -128,10 +128,10 @@ def gates(draw: st.DrawFn) -> Gate:
 
 @st.composite
 def upstreams(draw: st.DrawFn, name: str) -> Upstream:
-    tls = draw(st.sampled_from(schema.TLS_MODES))
+    tls = draw(st.sampled_from(get_args(schema.TlsMode)))
     pool: dict[str, Any] = {
         "connect_timeout": draw(durations()),
-        "balance": draw(st.sampled_from(schema.BALANCES)),
+        "balance": draw(st.sampled_from(get_args(schema.Balance))),
         "max_connections": draw(st.integers(0, 1_000_000)),
         "health_interval": draw(st.just(0.0) | durations(1000)),
     }
@@ -141,7 +141,7 @@ def upstreams(draw: st.DrawFn, name: str) -> Upstream:
     verify = draw(st.booleans())
     ca = draw(st.none() | PATHS) if verify else None
     pin = draw(TEXTS) if verify and ca is None else ""
-    version = draw(st.sampled_from(schema.TLS_VERSIONS))
+    version = draw(st.sampled_from(get_args(schema.TlsVersion)))
     return Upstream(name, draw(some(SERVERS, 1)), tls, verify, version, ca, draw(TEXTS), pin, **pool)
 
 
@@ -159,10 +159,10 @@ def configurations(draw: st.DrawFn) -> Config:
     gate = draw(gates())
     listeners, behind = {}, {}
     for name in draw(some(NAMES, 1)):
-        protocol = draw(st.sampled_from(schema.MAIL_PROTOCOLS))
-        tls = draw(st.sampled_from(schema.TLS_MODES)) if certificates else "off"
+        protocol = draw(st.sampled_from(get_args(schema.MailProtocol)))
+        tls = draw(st.sampled_from(get_args(schema.TlsMode))) if certificates else "off"
         required = draw(st.booleans()) and tls != "off"
-        local = draw(st.sampled_from(schema.LOCAL_MAIL)) if protocol == "smtp" else "pass"
+        local = draw(st.sampled_from(get_args(schema.LocalMail))) if protocol == "smtp" else "pass"
         own = draw(st.just(gate) | gates())
         balancers = draw(some(BALANCERS))
         transparent = draw(st.booleans()) and not balancers
@@ -178,7 +178,7 @@ def configurations(draw: st.DrawFn) -> Config:
         Store(url, draw(durations())),
         listeners,
         behind,
-        Tls(certificates, draw(st.sampled_from(schema.TLS_VERSIONS))),
+        Tls(certificates, draw(st.sampled_from(get_args(schema.TlsVersion)))),
         Limits(
             *(draw(st.integers(1, 1_000_000)), draw(st.integers(1, 1_000_000))),
             *(draw(durations()), draw(durations()), draw(durations()), draw(durations())),
@@ -190,7 +190,7 @@ def configurations(draw: st.DrawFn) -> Config:
         Admin(draw(PATHS), draw(st.none() | BINDS), draw(st.none() | BINDS)),
         Log(
             draw(st.sampled_from(schema.LOG_LEVELS)),
-            draw(st.sampled_from(schema.LOG_FORMATS)),
+            draw(st.sampled_from(get_args(schema.LogFormat))),
             draw(st.sampled_from(["", "syslog", "/var/log/ü \\.log"])),
         ),
     )

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxy.config.schema import CLIENT
+from proxy.config.endpoint import CLIENT
 from proxy.net.tls.contexts import upstream_context
 from proxy.net.upstream.announcement import Announcement, Showing
 from proxy.net.upstream.connector import Connector
 from proxy.net.upstream.pool import Pools
 from proxy.net.upstream.upstream import NOT_SHOWN, ORIGINAL, Address, Exhausted, Server, Upstream
-from proxy.shared_memory.server_health import Scoreboard, keys_of
+from proxy.shared_memory.server_health import ServerHealth, keys_of
 from proxy.wire.address import packed
 
 from ..support.needs import need
@@ -51,7 +51,7 @@ class Bench:
 
     def made(self, servers: Sequence[Server], showing: Showing) -> Upstream:
         """Its pool has the workshop's clock."""
-        board = Scoreboard(1)
+        board = ServerHealth(1)
         own, keys = keys_of("up", servers)
         board.enlist([own, *keys])
         pools = Pools(board.row(0), self.workshop.clock.now, lambda action: self.workshop.loop.call_soon(action))

@@ -7,7 +7,7 @@ import copy
 import pytest
 
 from proxy.node.workers import PAUSES
-from proxy.shared_memory.failed_logins import SPAN, Failures
+from proxy.shared_memory.failed_logins import SPAN, FailedLogins
 
 from ..support.clocks import FakeClock
 
@@ -19,7 +19,7 @@ class Node:
 
     def __init__(self) -> None:
         self.clock = FakeClock(boottime=10_000 * SPAN)
-        self.failures = Failures(2, self.clock.now)
+        self.failures = FailedLogins(2, self.clock.now)
         self.workers = [copy.copy(self.failures), copy.copy(self.failures)]
         self.tick()
 

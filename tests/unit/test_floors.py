@@ -16,9 +16,9 @@ PACKAGE = ROOT / "proxy"
 
 FLOORS = {
     "errors": 0,
-    "wire": 1, "config": 1, "metrics": 1, "log": 1, "sinks": 1, "certificates": 1,
+    "wire": 1, "config": 1, "metrics": 1, "log": 1, "sinks": 1, "certificates": 1, "shared_memory": 1,
     "leases": 2,
-    "gate": 3, "shared_memory": 3,
+    "gate": 3,
     "session": 4,
     "net": 5, "neighbours": 5,
     "runtime": 6,

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.admin.exposition import exposition
-from proxy.metrics import Board
+from proxy.shared_memory.figures import NodeFigures
 
 from ..support.needs import need
 from ..support.site import STATUS
@@ -28,7 +28,7 @@ ASKED = re.findall(r"^ +expr: (.+)$", ALERTS, re.MULTILINE)
 
 def known() -> dict[str, dict[str, set[str]]]:
     """Each sample's name: its labels, and the values of each."""
-    text = exposition(Board(1, {"in": "smtp"}), STATUS, {"leases": [], "count": 1}).decode()
+    text = exposition(NodeFigures(1, {"in": "smtp"}), STATUS, {"leases": [], "count": 1}).decode()
     found: dict[str, dict[str, set[str]]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

@@ -14,7 +14,7 @@ from proxy.net.tls.contexts import upstream_context
 from proxy.net.upstream.announcement import Showing
 from proxy.net.upstream.pool import Pools
 from proxy.net.upstream.upstream import NOT_SHOWN, ORIGINAL, Server, Upstream
-from proxy.shared_memory.server_health import Scoreboard, keys_of
+from proxy.shared_memory.server_health import ServerHealth, keys_of
 from proxy.wire.proxyheader import LOCAL_V2
 
 from ..support.legacy import Legacy, greets, silent
@@ -45,7 +45,7 @@ class Watcher:
     def __init__(self, workshop: Workshop, *servers: Server, interval: float = 5.0, **words: Any) -> None:
         self.workshop = workshop
         given: dict[str, Any] = {"protocol": "smtp", "tls": None, "implicit": False, "limit": 0, **words}
-        self.board = Scoreboard(2)
+        self.board = ServerHealth(2)
         own, keys = keys_of("up", servers)
         self.board.enlist([own, *keys])
         pools = Pools(self.board.row(0), workshop.clock.now)

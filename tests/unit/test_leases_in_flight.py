@@ -10,9 +10,9 @@ import pytest
 
 from proxy.errors import StoreUnavailable
 from proxy.leases import in_flight as module
-from proxy.leases.base import UnwrittenLeases
 from proxy.leases.in_flight import InFlightRequests, Question
 from proxy.leases.retry_queue import WriteRetryQueue
+from proxy.shared_memory.unwritten_leases import UnwrittenLeases
 from tests.support.clocks import LOOPS, PATIENCE, FakeClock
 
 if TYPE_CHECKING:
@@ -40,13 +40,13 @@ class Bench:
         )
         self.pending.start(loop)
         self.told: list[Any] = []
-        self.landed: list[Any] = []
+        self.completed: list[Any] = []
 
     def was_slow(self) -> None:
         self.slow += 1
 
     def ask(self, writes: bool = False) -> Question[Any]:
-        question: Question[Any] = Question(self.told.append, writes=writes, landed=self.landed.append)
+        question: Question[Any] = Question(self.told.append, writes=writes, completed=self.completed.append)
         self.pending.add(question)
         return question
 
@@ -66,8 +66,8 @@ def test_an_answer_goes_to_who_asked_and_once(bench: Bench) -> None:
     question = bench.ask()
     bench.pending.deliver(question, "yes")
     bench.wait(1)
-    question.settle("again")
-    assert (bench.told, bench.landed, bench.pending.asked) == (["yes"], ["yes"], 0)
+    question.answer("again")
+    assert (bench.told, bench.completed, bench.pending.asked) == (["yes"], ["yes"], 0)
 
 
 def test_G7_no_answer_in_time_is_told_in_time_and_what_lands_later_only_lands(bench: Bench) -> None:
@@ -78,7 +78,7 @@ def test_G7_no_answer_in_time_is_told_in_time_and_what_lands_later_only_lands(be
     assert str(bench.told[0]) == "no answer within 200 ms"
     assert bench.slow == 1
     bench.pending.deliver(question, "late")
-    assert (len(bench.told), bench.landed) == (1, ["late"])
+    assert (len(bench.told), bench.completed) == (1, ["late"])
 
 
 def test_G7_a_write_without_an_answer_is_owed_until_it_lands(bench: Bench) -> None:
@@ -108,9 +108,9 @@ def test_G7_there_is_a_bound(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> N
     assert bench.pending.full
 
 
-def test_a_question_that_can_not_be_asked_has_landed_and_is_answered(bench: Bench) -> None:
-    Question(bench.told.append, writes=True, landed=bench.landed.append).refuse("closed")
-    assert [str(found) for found in bench.told + bench.landed] == ["closed", "closed"]
+def test_a_question_that_can_not_be_asked_has_completed_and_is_answered(bench: Bench) -> None:
+    Question(bench.told.append, writes=True, completed=bench.completed.append).refuse("closed")
+    assert [str(found) for found in bench.told + bench.completed] == ["closed", "closed"]
 
 
 def test_closing_answers_everybody(bench: Bench) -> None:
@@ -118,5 +118,5 @@ def test_closing_answers_everybody(bench: Bench) -> None:
     bench.pending.close()
     assert [str(found) for found in bench.told] == ["the store is closed"]
     bench.pending.deliver(question, "after all")
-    assert bench.landed == ["after all"]
+    assert bench.completed == ["after all"]
     assert len(bench.told) == 1

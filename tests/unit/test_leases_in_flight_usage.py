@@ -22,7 +22,7 @@ def test_G11_a_charge_counts_before_it_can_be_read_and_once_when_it_can() -> Non
     charged.add(AL, 1, 3, [lease(4, 5)])
     assert used([lease(4, 5), lease(4, 5, "bo")], charged) == [(5, 8), (4, 5)]
     assert used([lease(5, 8)], charged) == [(5, 8)], "it is in the file, and the loop has not heard of it"
-    charged.landed(AL)
+    charged.completed(AL)
     assert used([lease(5, 8)], charged) == [(5, 8)]
 
 
@@ -31,9 +31,9 @@ def test_G11_charges_side_by_side_add_up() -> None:
     charged.add(AL, 1, 1, [lease(0, 0)])
     charged.add(AL, 1, 1, [lease(1, 1)])  # the first is in the file
     assert used([lease(1, 1)], charged) == [(2, 2)]
-    charged.landed(AL)
+    charged.completed(AL)
     assert used([lease(1, 1)], charged) == [(2, 2)], "the second is still under way"
-    charged.landed(AL)
+    charged.completed(AL)
     assert used([lease(2, 2)], charged) == [(2, 2)]
 
 
@@ -47,7 +47,7 @@ def test_G11_a_charge_that_failed_is_lost() -> None:
     charged = InFlightUsage()
     charged.add(AL, 1, 1, [])  # nothing could be read
     assert used([lease(2, 2)], charged) == [(2, 2)]
-    charged.landed(AL)
+    charged.completed(AL)
     assert charged.shown([]) == []
 
 

@@ -17,7 +17,7 @@ from proxy import certificates
 from proxy.config import Config, Store
 from proxy.errors import StoreUnavailable
 from proxy.leases import retry_queue as late_module
-from proxy.leases.base import Lease, Term, UnwrittenLeases
+from proxy.leases.base import Lease, Term
 from proxy.leases.clock import Clock
 from proxy.leases.redis import scripts as redis_scripts
 from proxy.leases.redis import store as module
@@ -26,6 +26,7 @@ from proxy.leases.redis.store import RedisStore
 from proxy.runtime import open_store
 from proxy.selftest import shared
 from proxy.selftest.findings import Findings
+from proxy.shared_memory.unwritten_leases import UnwrittenLeases
 from tests.support.clocks import LOOPS, PATIENCE, FakeClock, answer
 from tests.support.configuration import loaded
 from tests.support.needs import need
@@ -86,13 +87,13 @@ class Node:
 
     def settled(self) -> Node:
         """Connected, and told how the store is."""
-        self.until(lambda: self.store._settled and not self.store._noticing)
+        self.until(lambda: self.store.is_ready)
         return self
 
     def beat(self) -> None:
         """What happens once a second, now."""
-        self.store._notice()
-        self.until(lambda: not self.store._noticing)
+        self.store.check_state()
+        self.until(lambda: self.store.is_ready)
 
 
 Start = Any  # Callable with default arguments; see `start`
@@ -489,10 +490,10 @@ def test_G3_a_late_grant_is_bound_to_its_limit_and_the_first_come_is_served_firs
     node, other = start(own.server).settled(), start(own.server).settled()
     other.grant(HOME, "al")
     for login in ("bo", "cy"):
-        node.store._late.grant_failed(Term.starting(Clock(), HOME, login, "pop3", WINDOW, limit=2))
-    node.store._late.grant_failed(Term.starting(Clock(), HOME, "al", "admin", WINDOW, limit=2))
-    node.store._late.retry()
-    node.until(lambda: node.store._pending.asked == 0)
+        node.store.retries.grant_failed(Term.starting(Clock(), HOME, login, "pop3", WINDOW, limit=2))
+    node.store.retries.grant_failed(Term.starting(Clock(), HOME, "al", "admin", WINDOW, limit=2))
+    node.store.retries.retry()
+    node.until(lambda: node.store.in_flight.asked == 0)
     assert other.find(HOME) == ["al", "al", "bo"]
     assert node.grant(HOME, "dy", limit=2) == 3
 
@@ -504,24 +505,25 @@ def test_G7_a_late_grant_does_not_come_back_after_a_revocation_elsewhere(
     monkeypatch.setattr(late_module, "RETRY", 3600.0)
     node, other = start(own.server).settled(), start(own.server).settled()
     assert other.find(HOME) == []
-    term_made = node.store._late.grant_failed
+    term_made = node.store.retries.grant_failed
     node.grant(OFFICE, "bo")
     term_made(Term.starting(Clock(), HOME, "al", "pop3", WINDOW))
     if ended_first:
         assert other.revoke(HOME) == 0
         node.beat()
         assert node.store.late == 0
-    node.store._late.retry()
+    node.store.retries.retry()
     node.until(lambda: node.find(OFFICE) == ["bo"])
     assert other.find(HOME) == ([] if ended_first else ["al"])
 
 
 def test_a_store_that_may_not_be_entered_says_so_without_the_password(start: Start) -> None:
     with RedisServer(password="sEcReT-1") as locked:
-        node = start(Server(locked.host, locked.port, password="wrong-sEcReT"))
+        server = Server(locked.host, locked.port, password="wrong-sEcReT")
+        node = start(server)
         said = str(node.find(HOME))
         assert "WRONGPASS" in said
-        assert "sEcReT" not in said + repr(node.store._server) + str(node.store._server)
+        assert "sEcReT" not in said + repr(server) + str(server)
         assert "NOAUTH" in str(start(Server(locked.host, locked.port)).find(HOME))
         assert start(locked.server).grant(HOME, "al") == 1
 
@@ -789,9 +791,9 @@ def test_G7_nothing_is_brought_back_over_a_revocation_that_its_node_has_not_hear
     one.grant(OFFICE, "bo")
     other.revoke(*whom)
     other.revoke(OFFICE, "nobody")
-    heard = one.store._revocations
-    one.store._bring_back()
-    one.until(lambda: one.store._revocations > heard and not one.store._noticing and not one.store.late)
+    heard = one.store.revocations
+    one.store.bring_back()
+    one.until(lambda: one.store.revocations > heard and one.store.is_ready and not one.store.late)
     assert one.find(HOME) == []
     assert one.find(OFFICE) == ["bo"]
 
@@ -809,9 +811,9 @@ def test_G7_a_late_grant_waits_for_the_news_of_revocations(
     other.revoke(HOME, "al")
     if not knows:  # as when it was late before the first connection
         one.store._known = b""
-    one.store._late.retry()
+    one.store.retries.retry()
     one.until(lambda: one.find(HOME) == [])
-    assert len(one.store._made) == 0
+    assert one.store.own == 0
 
 
 def test_G7_a_late_grant_of_who_logged_in_since_comes_through(start: Start, emptied_redis: RedisServer) -> None:
@@ -839,7 +841,7 @@ def test_G3_a_late_grant_that_is_one_too_many_is_neither_made_nor_brought_back(
     one.beat()
     other.beat()
     other.until(lambda: other.find(HOME) == ["al"])
-    assert len(one.store._made) == 0
+    assert one.store.own == 0
 
 
 def test_G7_leases_under_a_limit_are_brought_back_in_whatever_order(start: Start, emptied_redis: RedisServer) -> None:
@@ -867,7 +869,7 @@ def test_G7_who_missed_revocations_brings_nothing_back(
         client.flushall()
     one.beat()
     assert one.find(HOME) != ["al"]
-    assert len(one.store._made) == 0
+    assert one.store.own == 0
 
 
 def test_G7_a_lease_that_was_refused_for_its_limit_is_not_brought_back(
@@ -893,7 +895,7 @@ def test_G7_bringing_back_shortens_nothing_and_keeps_what_was_charged(
     one.grant(OFFICE, "bo")
     with emptied_redis.client() as client:
         client.delete("popgate:lease:192.0.2.2")  # that it is there again shows that the others have been looked at
-    one.store._bring_back()
+    one.store.bring_back()
     one.until(lambda: one.find(OFFICE) == ["bo"])
     (lease,) = [lease for lease in one.all() if lease.address == HOME]
     assert lease.left > 900

@@ -10,14 +10,15 @@ import pytest
 
 from proxy.errors import StoreUnavailable
 from proxy.leases import retry_queue as module
-from proxy.leases.base import Term, UnwrittenLeases
+from proxy.leases.base import Term
 from proxy.leases.retry_queue import WriteRetryQueue
+from proxy.shared_memory.unwritten_leases import UnwrittenLeases
 from tests.support.clocks import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from proxy.leases.retry_queue import Landed
+    from proxy.leases.retry_queue import Completed
 
 HOME = b"\xc0\x00\x02\x01"
 OFFICE = b"\xc0\x00\x02\x02"
@@ -30,11 +31,11 @@ class Bench:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.unwritten = UnwrittenLeases()
-        self.asked: list[tuple[list[str], list[str], Landed]] = []
+        self.asked: list[tuple[list[str], list[str], Completed]] = []
         self.late = WriteRetryQueue(self.clock, self.unwritten, self.write)
 
-    def write(self, grants: list[Term], renewals: list[Term], landed: Landed) -> None:
-        self.asked.append(([term.key[1] for term in grants], [term.key[1] for term in renewals], landed))
+    def write(self, grants: list[Term], renewals: list[Term], completed: Completed) -> None:
+        self.asked.append(([term.key[1] for term in grants], [term.key[1] for term in renewals], completed))
 
     def term(self, login: str, length: float = 100.0, address: bytes = HOME) -> Term:
         return Term.starting(self.clock, address, login, "pop3", length)
@@ -57,10 +58,10 @@ def test_G7_no_lease_is_no_fact_while_anything_is_late(bench: Bench) -> None:
     bench.late.grant_failed(bench.term("al"))
     assert str(bench.late.nothing()) == "leases wait to be written"
     bench.late.retry()
-    [(grants, renewals, landed)] = bench.asked
+    [(grants, renewals, completed)] = bench.asked
     assert (grants, renewals) == (["al"], [])
     assert bench.unwritten.total() == 1, "asked for is not yet written"
-    landed(None)
+    completed(None)
     assert bench.late.nothing() == []
 
 
@@ -115,9 +116,9 @@ def test_G7_what_is_revoked_while_it_is_under_way_does_not_come_back_when_it_fai
 
 
 def test_a_write_of_which_nobody_knows_is_owed(bench: Bench) -> None:
-    bench.late.overdue(+1)
+    bench.late.timed_out(+1)
     assert isinstance(bench.late.nothing(), StoreUnavailable)
-    bench.late.overdue(-1)
+    bench.late.timed_out(-1)
     assert bench.late.nothing() == []
 
 

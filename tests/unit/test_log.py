@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loguru import logger
 
-from proxy.log import BATCH, MAX_VALUE, Log, WarningThrottle, open_log, quoted
+from proxy.log import BATCH, MAX_VALUE, Log, WarningThrottle, node_log, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 LINE = re.compile(
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} [A-Z]+ [a-z0-9]+ [a-z-]+( [a-z_]+=([^ \"]+|\"([^\"\\]|\\.)*\"))*"
 )
+
+
+def opened(level: str, form: str, file: str) -> Log:
+    log = node_log()
+    log.point(level, form, file)
+    return log
 
 
 @pytest.fixture
@@ -182,10 +188,10 @@ def test_N1_what_one_process_has_said_the_others_do_not_say_within_the_hour() ->
 
 
 def test_N1_logs_of_one_node_share_what_was_said(capsys: pytest.CaptureFixture[str]) -> None:
-    """A reload opens the log anew."""
+    """The supervisor has one, and each worker."""
     try:
-        assert open_log("info", "text", "").first_this_hour("test_N1_logs_of_one_node")
-        assert not open_log("info", "text", "").first_this_hour("test_N1_logs_of_one_node")
+        assert opened("info", "text", "").first_this_hour("test_N1_logs_of_one_node")
+        assert not opened("info", "text", "").first_this_hour("test_N1_logs_of_one_node")
     finally:
         logger.remove()
         logger.add(sys.stderr)
@@ -193,7 +199,7 @@ def test_N1_logs_of_one_node_share_what_was_said(capsys: pytest.CaptureFixture[s
 
 def test_a_file_gets_whole_lines(tmp_path: Path) -> None:
     path = tmp_path / "popgate.log"
-    log = open_log("info", "text", str(path))
+    log = opened("info", "text", str(path))
     try:
         log.line("info", "smtp", "end", ("why", "m\xfcller"))
         log.flush()
@@ -208,14 +214,14 @@ def test_a_file_that_can_t_be_opened_is_an_error(tmp_path: Path) -> None:
     folder.mkdir()
     try:
         with pytest.raises(OSError):
-            open_log("info", "text", str(folder))
+            opened("info", "text", str(folder))
     finally:
         logger.remove()
         logger.add(sys.stderr)
 
 
 def test_stderr_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
-    log = open_log("info", "text", "")
+    log = opened("info", "text", "")
     try:
         log.line("warning", "popgate", "hello")
         assert capsys.readouterr().err.endswith("WARNING popgate hello\n")

@@ -1,4 +1,4 @@
-"""metrics.py: figures that several processes share."""
+"""metrics.py and shared_memory/figures.py: figures that several processes share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import os
 import pytest
 
 from proxy import metrics
-from proxy.metrics import CONNECT_SECONDS, FAMILIES, LOGINS, NODE, SECOND, SESSIONS, SESSIONS_NOW, Board, LookUps
+from proxy.metrics import CONNECT_SECONDS, FAMILIES, LOGINS, NODE, SECOND, SESSIONS, SESSIONS_NOW, LookUps
+from proxy.shared_memory.figures import NodeFigures
 
 LISTENERS = {"in": "smtp", "pop": "pop3"}
 
@@ -16,19 +17,19 @@ def family(name: str) -> metrics.Family:
     return next(one for one in FAMILIES if one.name == name)
 
 
-def counted(board: Board, worker: int, listener: str, cell: int, many: int) -> None:
+def counted(board: NodeFigures, worker: int, listener: str, cell: int, many: int) -> None:
     row = board.row(worker)
     row.figures[listener][cell] += many
     row.publish()
 
 
-def noted(board: Board, worker: int, seconds: float) -> None:
+def noted(board: NodeFigures, worker: int, seconds: float) -> None:
     row = board.row(worker)
     CONNECT_SECONDS.note(row.figures["in"], seconds)
     row.publish()
 
 
-def histogram(board: Board, name: str, listener: str) -> list[int]:
+def histogram(board: NodeFigures, name: str, listener: str) -> list[int]:
     """The cells of a histogram, the sum last."""
     one = family(name)
     return [board.total(one.first + place, listener) for place in range(one.cells)]
@@ -36,7 +37,7 @@ def histogram(board: Board, name: str, listener: str) -> list[int]:
 
 def test_N5_workers_share_the_memory_and_each_listener_has_its_own_figures() -> None:
     """What a child counts the parent sees: the memory is made before the fork."""
-    board = Board(2, LISTENERS)
+    board = NodeFigures(2, LISTENERS)
     counted(board, 0, "in", SESSIONS, 5)
     child = os.fork()
     if child == 0:
@@ -51,7 +52,7 @@ def test_N5_workers_share_the_memory_and_each_listener_has_its_own_figures() -> 
 
 
 def test_N5_of_a_dead_worker_what_was_stays_and_what_is_goes() -> None:
-    board = Board(2, LISTENERS)
+    board = NodeFigures(2, LISTENERS)
     for number in (0, 1):
         for cell in (SESSIONS, SESSIONS_NOW):
             counted(board, number, "in", cell, 3)
@@ -65,7 +66,7 @@ def test_N5_of_a_dead_worker_what_was_stays_and_what_is_goes() -> None:
 
 
 def test_N5_a_worker_that_comes_back_goes_on_counting() -> None:
-    board = Board(1, LISTENERS)
+    board = NodeFigures(1, LISTENERS)
     counted(board, 0, "in", SESSIONS, 3)
     counted(board, 0, "in", SESSIONS_NOW, 2)
     board.forget(0)
@@ -97,7 +98,7 @@ def test_names_follow_the_conventions() -> None:
 )
 def test_a_bound_belongs_to_what_is_below_it(seconds: float, place: int) -> None:
     """`le` means less or equal."""
-    board = Board(1, LISTENERS)
+    board = NodeFigures(1, LISTENERS)
     noted(board, 0, seconds)
     *counts, total = histogram(board, "popgate_upstream_connect_seconds", "in")
     assert counts == [int(number == place) for number in range(14)]
@@ -106,7 +107,7 @@ def test_a_bound_belongs_to_what_is_below_it(seconds: float, place: int) -> None
 
 def test_a_look_up_is_timed_and_tells_how_the_store_is() -> None:
     now = [100.0]
-    board = Board(1, LISTENERS)
+    board = NodeFigures(1, LISTENERS)
     row = board.row(0)
     look_ups = LookUps(row.figures[NODE], lambda: now[0])
     begun = look_ups.clock()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from proxy.net.upstream import pool as module
 from proxy.net.upstream.pool import FORGIVEN, Pool, Pools
-from proxy.shared_memory.server_health import Scoreboard, keys_of
+from proxy.shared_memory.server_health import ServerHealth, keys_of
 
 from ..support.clocks import FakeClock
 
@@ -21,7 +21,7 @@ class Node:
 
     def __init__(self, count: int, balance: str = "first", limit: int = 0, workers: int = 2) -> None:
         self.clock = FakeClock()
-        self.board = Scoreboard(workers)
+        self.board = ServerHealth(workers)
         self.names = [f"{number}:25" for number in range(count)]
         own, keys = keys_of("up", self.names)
         self.board.enlist([own, *keys])

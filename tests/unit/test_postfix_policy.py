@@ -153,8 +153,8 @@ def test_what_is_no_request_ends_the_connection_unanswered(bench: Bench, lines: 
 
 
 def test_everybody_who_can_connect_may_ask(bench: Bench) -> None:
-    assert bench.service.welcomes(HOME)
-    assert bench.service.welcomes(None)
+    assert bench.service.allows(HOME)
+    assert bench.service.allows(None)
 
 
 def test_the_last_of_equal_names_counts_and_unknown_ones_are_taken() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.neighbours import query_server as doors
-from proxy.neighbours.query_server import Answer, door
+from proxy.neighbours.query_server import Answer, query_server
 
 from ..support.workshop import Peer, Workshop
 
@@ -31,7 +31,7 @@ class Fake:
         self.held: list[Callable[[], None]] = []
         self.asked: list[list[bytes]] = []
 
-    def welcomes(self, peer: bytes | None) -> bool:
+    def allows(self, peer: bytes | None) -> bool:
         return self.welcome
 
     def answer(self, lines: Sequence[bytes], peer: bytes | None, then: Callable[[Answer], None]) -> None:
@@ -45,16 +45,16 @@ class Fake:
 
 
 class Bench:
-    """A door on the workshop's loop, and its peers."""
+    """A server on the workshop's loop, and its peers."""
 
-    def __init__(self, workshop: Workshop, sock: socket.socket, answerer: Fake) -> None:
-        self.shop, self.sock, self.answerer = workshop, workshop.keep(sock), answerer
+    def __init__(self, workshop: Workshop, sock: socket.socket, handler: Fake) -> None:
+        self.shop, self.sock, self.handler = workshop, workshop.keep(sock), handler
         sock.setblocking(False)
-        self.door: QueryServer = workshop.run(lambda: door(sock, answerer, workshop.poller, workshop.log))
+        self.server: QueryServer = workshop.run(lambda: query_server(sock, handler, workshop.poller, workshop.log))
         workshop.at_end.append(self.shut)
 
     def shut(self) -> None:
-        self.shop.loop.run_until_complete(self.door.shut())
+        self.shop.loop.run_until_complete(self.server.shut())
         self.shop.turns(3)
 
     def peer(self) -> Peer:
@@ -105,13 +105,13 @@ def test_a_unix_socket_s_peer_has_no_address(unix: Bench) -> None:
 
 
 def test_the_second_answer_waits_for_the_first(tcp: Bench) -> None:
-    tcp.answerer.hold = True
+    tcp.handler.hold = True
     peer = tcp.peer()
     peer.send(b"one\n\ntwo\n\n")
-    tcp.shop.until(lambda: tcp.answerer.held)
-    assert tcp.answerer.asked == [[b"one"]]
-    tcp.answerer.hold = False
-    tcp.shop.run(tcp.answerer.held.pop())
+    tcp.shop.until(lambda: tcp.handler.held)
+    assert tcp.handler.asked == [[b"one"]]
+    tcp.handler.hold = False
+    tcp.shop.run(tcp.handler.held.pop())
     tcp.reply(peer, b"one by 127.0.0.1\ntwo by 127.0.0.1\n")
 
 
@@ -120,7 +120,7 @@ def test_an_answer_that_is_the_last_ends_the_connection(tcp: Bench) -> None:
     peer.send(b"bye\n\nnever\n\n")
     tcp.shop.until(peer.ended)
     assert bytes(peer.got) == b"bye by 127.0.0.1\n"
-    assert tcp.answerer.asked == [[b"bye"]]
+    assert tcp.handler.asked == [[b"bye"]]
 
 
 def test_who_half_closes_behind_the_question_gets_the_answer_and_the_end(tcp: Bench) -> None:
@@ -138,7 +138,7 @@ def test_an_unfinished_request_is_not_answered(tcp: Bench) -> None:
     peer.half_close()
     tcp.shop.until(peer.ended)
     assert peer.got == b""
-    assert tcp.answerer.asked == []
+    assert tcp.handler.asked == []
 
 
 def test_a_request_over_the_limit_ends_the_connection_and_is_said_once_an_hour(tcp: Bench) -> None:
@@ -152,12 +152,12 @@ def test_a_request_over_the_limit_ends_the_connection_and_is_said_once_an_hour(t
 
 
 def test_who_is_not_welcome_is_told_so_and_closed_unread(tcp: Bench) -> None:
-    tcp.answerer.welcome = False
+    tcp.handler.welcome = False
     for _ in range(3):
         peer = tcp.peer()
         tcp.shop.until(peer.ended)
         assert peer.got == b"go away\n"
-    assert tcp.answerer.asked == []
+    assert tcp.handler.asked == []
     assert tcp.shop.log.of("turned-away") == [{"client": "127.0.0.1", "why": "not allowed", "count": 1}]
 
 
@@ -206,15 +206,15 @@ def test_who_never_reads_is_closed_in_time(tcp: Bench, monkeypatch: pytest.Monke
 
 
 def test_a_reset_is_no_trouble(tcp: Bench) -> None:
-    tcp.answerer.hold = True
+    tcp.handler.hold = True
     peer = tcp.peer()
     peer.send(b"one\n\n")
-    tcp.shop.until(lambda: tcp.answerer.held)
+    tcp.shop.until(lambda: tcp.handler.held)
     peer.abort()
     tcp.shop.turns(5)
-    tcp.shop.run(tcp.answerer.held.pop())
+    tcp.shop.run(tcp.handler.held.pop())
     tcp.shop.turns(5)
-    tcp.answerer.hold = False
+    tcp.handler.hold = False
     other = tcp.peer()
     other.send(b"two\n\n")
     tcp.reply(other, b"two by 127.0.0.1\n")
@@ -225,7 +225,7 @@ def test_a_reload_answers_anew_also_on_connections_that_are_there(tcp: Bench) ->
     peer.send(b"one\n\n")
     tcp.reply(peer, b"one by 127.0.0.1\n")
     new = Fake()
-    tcp.shop.run(lambda: tcp.door.adopt(new, tcp.shop.log))
+    tcp.shop.run(lambda: tcp.server.adopt(new))
     peer.send(b"two\n\n")
     tcp.reply(peer, b"two by 127.0.0.1\n")
     assert new.asked == [[b"two"]]
@@ -235,8 +235,8 @@ def test_a_closed_door_takes_nobody_and_finishes_with_who_is_there(tcp: Bench) -
     peer = tcp.peer()
     peer.send(b"one\n\n")
     tcp.reply(peer, b"one by 127.0.0.1\n")
-    tcp.shop.run(tcp.door.close)
-    tcp.shop.run(tcp.door.close)
+    tcp.shop.run(tcp.server.close)
+    tcp.shop.run(tcp.server.close)
     late = tcp.peer()  # the kernel's queue takes it, another worker would
     late.send(b"late\n\n")
     peer.send(b"two\n\n")
@@ -245,13 +245,13 @@ def test_a_closed_door_takes_nobody_and_finishes_with_who_is_there(tcp: Bench) -
 
 
 def test_shutting_ends_everybody(tcp: Bench) -> None:
-    tcp.answerer.hold = True
+    tcp.handler.hold = True
     peer = tcp.peer()
     peer.send(b"one\n\n")
-    tcp.shop.until(lambda: tcp.answerer.held)
+    tcp.shop.until(lambda: tcp.handler.held)
     tcp.shut()
     tcp.shop.until(peer.ended)
-    tcp.shop.run(tcp.answerer.held.pop())  # an answer that comes too late falls on nothing
+    tcp.shop.run(tcp.handler.held.pop())  # an answer that comes too late falls on nothing
 
 
 def test_without_descriptors_it_pauses_and_goes_on(tcp: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,11 +264,11 @@ def test_without_descriptors_it_pauses_and_goes_on(tcp: Bench, monkeypatch: pyte
 
     real = tcp.sock
     monkeypatch.setattr(doors, "_PAUSE", 0.01)
-    monkeypatch.setattr(tcp.door, "_sock", Exhausted())
+    monkeypatch.setattr(tcp.server, "_sock", Exhausted())
     peer = tcp.peer()
     peer.send(b"one\n\n")
     tcp.shop.until(lambda: tcp.shop.log.of("turned-away"))
-    monkeypatch.setattr(tcp.door, "_sock", real)
+    monkeypatch.setattr(tcp.server, "_sock", real)
     tcp.reply(peer, b"one by 127.0.0.1\n")
     assert tcp.shop.log.of("turned-away")[0]["why"] == "Too many open files"
 
@@ -294,23 +294,23 @@ def test_every_datagram_is_answered(udp: Bench, data: bytes, answer: bytes) -> N
 
 
 def test_datagrams_of_strangers_are_denied_unread_and_counted(udp: Bench) -> None:
-    udp.answerer.welcome = False
+    udp.handler.welcome = False
     for _ in range(20):
         udp.reply(ask(udp, b"one"), b"go away\n")
     assert udp.shop.log.of("turned-away") == [{"client": "127.0.0.1", "why": "not allowed", "count": 1}]
-    assert udp.answerer.asked == []
+    assert udp.handler.asked == []
 
 
 @pytest.mark.parametrize("welcome", [True, False])
 def test_two_servers_never_answer_each_other(udp: Bench, welcome: bool) -> None:
     """One forged datagram would keep both busy for ever."""
-    udp.answerer.welcome = welcome
+    udp.handler.welcome = welcome
     peers = [ask(udp, mark + b"go away\n") for mark in (b"+", b"-")]
     udp.shop.until(lambda: udp.shop.log.of("turned-away"))
     udp.shop.turns(10)
     assert [peer.look() for peer in peers] == [b"", b""]
     assert udp.shop.log.of("turned-away")[0]["why"] == "an answer to nothing that was asked"
-    assert udp.answerer.asked == []
+    assert udp.handler.asked == []
 
 
 def test_a_datagram_that_is_too_long_is_no_request(udp: Bench) -> None:
@@ -318,21 +318,21 @@ def test_a_datagram_that_is_too_long_is_no_request(udp: Bench) -> None:
     udp.reply(ask(udp, b"x" * 65), b"too long\n")
     assert udp.shop.log.of("turned-away")[0]["why"] == "a request of more than 64 octets"
     udp.reply(ask(udp, b"y" * 64), b"y" * 64 + b" by 127.0.0.1\n")
-    assert len(udp.answerer.asked) == 1
+    assert len(udp.handler.asked) == 1
 
 
 def test_a_closed_datagram_door_is_silent(udp: Bench) -> None:
-    udp.shop.run(udp.door.close)
+    udp.shop.run(udp.server.close)
     peer = ask(udp, b"one")
     udp.shop.turns(10)
     assert peer.look() == b""
 
 
 def test_a_late_answer_to_a_datagram_goes_where_it_belongs(udp: Bench) -> None:
-    udp.answerer.hold = True
+    udp.handler.hold = True
     first, second = ask(udp, b"one"), ask(udp, b"two")
-    udp.shop.until(lambda: len(udp.answerer.held) == 2)
-    for answer in reversed(udp.answerer.held):
+    udp.shop.until(lambda: len(udp.handler.held) == 2)
+    for answer in reversed(udp.handler.held):
         udp.shop.run(answer)
     udp.reply(first, b"one by 127.0.0.1\n")
     udp.reply(second, b"two by 127.0.0.1\n")

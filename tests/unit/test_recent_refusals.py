@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 
-from proxy.shared_memory.recent_refusals import _HEAD, KEPT, RefusalRow, Refusals
+from proxy.shared_memory.recent_refusals import HEAD, KEPT, SIZE, RecentRefusals, RefusalRow
+from proxy.shared_memory.rows import rows
 
 
-def row(refusals: Refusals, worker: int, clock: list[float]) -> RefusalRow:
-    return RefusalRow(refusals._parts[worker], lambda: clock[0])
+def row(refusals: RecentRefusals, worker: int, clock: list[float]) -> RefusalRow:
+    return refusals.row(worker, lambda: clock[0])
 
 
 def note(to: RefusalRow, number: int, word: str = "x") -> None:
@@ -16,7 +17,7 @@ def note(to: RefusalRow, number: int, word: str = "x") -> None:
 
 
 def test_N5_those_of_all_workers_the_newest_first() -> None:
-    refusals, clock = Refusals(2), [1000.0]
+    refusals, clock = RecentRefusals(2), [1000.0]
     rows = [row(refusals, 0, clock), row(refusals, 1, clock)]
     for number in range(4):
         clock[0] += 1
@@ -33,7 +34,7 @@ def test_N5_those_of_all_workers_the_newest_first() -> None:
 
 
 def test_N5_what_a_child_shows_the_parent_sees() -> None:
-    refusals = Refusals(2)
+    refusals = RecentRefusals(2)
     child = os.fork()
     if child == 0:
         one = refusals.row(1)
@@ -45,7 +46,7 @@ def test_N5_what_a_child_shows_the_parent_sees() -> None:
 
 
 def test_so_many_are_kept() -> None:
-    refusals, clock = Refusals(1), [0.0]
+    refusals, clock = RecentRefusals(1), [0.0]
     one = row(refusals, 0, clock)
     for number in range(3 * KEPT):
         clock[0] += 1
@@ -58,7 +59,7 @@ def test_so_many_are_kept() -> None:
 
 def test_what_peers_chose_has_a_bound() -> None:
     """Surrogates (octets that are no UTF-8) take six octets each in JSON."""
-    refusals, clock = Refusals(1), [0.0]
+    refusals, clock = RecentRefusals(1), [0.0]
     one = row(refusals, 0, clock)
     for number in range(KEPT):
         clock[0] += 1
@@ -71,7 +72,7 @@ def test_what_peers_chose_has_a_bound() -> None:
 
 
 def test_a_worker_that_comes_back_goes_on() -> None:
-    refusals = Refusals(1)
+    refusals = RecentRefusals(1)
     for number in (1, 2):
         one = refusals.row(0)
         note(one, number)
@@ -80,14 +81,14 @@ def test_a_worker_that_comes_back_goes_on() -> None:
 
 
 def test_what_a_killed_worker_left_half_written_is_not_read_and_mended_by_the_next() -> None:
-    refusals = Refusals(1)
+    [part] = rows("B", SIZE, 1)
+    refusals = RecentRefusals(1, [part])
     one = refusals.row(0)
     note(one, 1)
     one.publish()
-    part = refusals._parts[0]
-    number, length = _HEAD.unpack_from(part)
-    _HEAD.pack_into(part, 0, number + 1, length)
-    part[_HEAD.size : _HEAD.size + 4] = b"}}}}"
+    number, length = HEAD.unpack_from(part)
+    HEAD.pack_into(part, 0, number + 1, length)
+    part[HEAD.size : HEAD.size + 4] = b"}}}}"
     assert refusals.newest() == []
     one = refusals.row(0)
     note(one, 2)
@@ -96,10 +97,11 @@ def test_what_a_killed_worker_left_half_written_is_not_read_and_mended_by_the_ne
 
 
 def test_what_is_not_new_is_not_written_again() -> None:
-    refusals = Refusals(1)
+    [part] = rows("B", SIZE, 1)
+    refusals = RecentRefusals(1, [part])
     one = refusals.row(0)
     note(one, 1)
     one.publish()
-    before = _HEAD.unpack_from(refusals._parts[0])
+    before = HEAD.unpack_from(part)
     one.publish()
-    assert _HEAD.unpack_from(refusals._parts[0]) == before
+    assert HEAD.unpack_from(part) == before

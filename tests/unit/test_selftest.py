@@ -19,7 +19,8 @@ import pytest
 
 from proxy.certificates import make
 from proxy.config import Config
-from proxy.config.schema import Admin, Endpoint, Gate, Limits, Listener, Store, Tls, Upstream
+from proxy.config.endpoint import Endpoint
+from proxy.config.schema import Admin, Gate, Limits, Listener, Store, Tls, Upstream
 from proxy.errors import PopgateError
 from proxy.leases.clock import Clock
 from proxy.leases.table import LeaseTable

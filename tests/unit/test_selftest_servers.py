@@ -248,7 +248,8 @@ def test_an_unusable_tls_ca_is_a_line(tmp_path: Path) -> None:
 
 def test_a_unix_socket(tmp_path: Path) -> None:
     # no script listens there: that the path is tried is enough
-    from proxy.config.schema import Endpoint, Upstream
+    from proxy.config.endpoint import Endpoint
+    from proxy.config.schema import Upstream
     from proxy.selftest.servers import Server, visit
 
     end = Endpoint("", 0, str(tmp_path / "lmtp"))

@@ -8,11 +8,11 @@ import select
 import pytest
 
 from proxy.errors import ConfigError
-from proxy.shared_memory.server_health import SLOTS, Scoreboard, keys_of
+from proxy.shared_memory.server_health import SLOTS, ServerHealth, keys_of
 
 
-def board(workers: int = 2, *keys: str) -> Scoreboard:
-    made = Scoreboard(workers)
+def board(workers: int = 2, *keys: str) -> ServerHealth:
+    made = ServerHealth(workers)
     made.enlist(keys or ("smtp", "smtp a:25", "smtp b:25"))
     return made
 

@@ -1,4 +1,4 @@
-"""doorways.py and unix.py: the sockets where other servers ask."""
+"""node/service_sockets.py and node/unix.py: the sockets where other servers ask."""
 
 from __future__ import annotations
 

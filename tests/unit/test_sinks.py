@@ -14,7 +14,7 @@ import pytest
 from loguru import logger
 
 from proxy import sinks
-from proxy.log import LEVELS, Log, open_log
+from proxy.log import LEVELS, Log, node_log
 from proxy.sinks import SEVERITIES, Syslog, bsd, is_journal, rfc5424
 
 from ..support.folder import Folder
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NOON = 1_795_435_506.485  # a moment in November 2026
+
+
+def opened(level: str, form: str, file: str) -> Log:
+    log = node_log()
+    log.point(level, form, file)
+    return log
 
 
 class Daemon:
@@ -84,7 +90,7 @@ def test_a_message_as_syslog_3_writes_it() -> None:
 )
 def test_each_line_is_a_message_of_its_level(path: Path, file: str, head: str) -> None:
     daemon = Daemon(path)
-    log = open_log("debug", "text", file)
+    log = opened("debug", "text", file)
     for level in LEVELS:
         log.line(level, "smtp", "end", ("client", "192.0.2.7"))
     log.flush()
@@ -97,7 +103,7 @@ def test_each_line_is_a_message_of_its_level(path: Path, file: str, head: str) -
 
 def test_json_stays_json(path: Path) -> None:
     daemon = Daemon(path)
-    log = open_log("info", "json", "syslog:bsd")
+    log = opened("info", "json", "syslog:bsd")
     log.line("info", "smtp", "end")
     log.flush()
     (message,) = daemon.read()
@@ -107,7 +113,7 @@ def test_json_stays_json(path: Path) -> None:
 
 def test_nobody_listens(path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        open_log("info", "text", "syslog")
+        opened("info", "text", "syslog")
 
 
 def test_a_daemon_that_does_not_read_costs_lines_and_no_time(path: Path) -> None:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.metrics import NODE, STORE_DOWN, Board
+from proxy.metrics import NODE, STORE_DOWN
 from proxy.node.status import healthy, status, store, warn
 from proxy.runtime import forgiven, server_keys
-from proxy.shared_memory.server_health import Scoreboard
+from proxy.shared_memory.figures import NodeFigures
+from proxy.shared_memory.server_health import ServerHealth
 
 from ..support.configuration import loaded
 from ..support.workshop import KeptLog
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 TWO = '[upstream.smtp]\nservers = ["192.0.2.10:25", "192.0.2.11:25"]\n[upstream.spare]\nservers = ["192.0.2.12:25"]\n'
 
 
-def board_of(config: Config) -> Scoreboard:
-    made = Scoreboard(2)
+def board_of(config: Config) -> ServerHealth:
+    made = ServerHealth(2)
     made.enlist(server_keys(config))
     return made
 
@@ -78,7 +79,7 @@ def test_servers_that_clients_name_themselves_are_one_line_and_healthy(tmp_path:
 
 def test_G7_a_store_that_is_down_for_a_worker_is_down(tmp_path: Path) -> None:
     config = loaded(tmp_path, '[store]\nurl = "redis://:secret@192.0.2.1:6379/0"\n')
-    board = Board(2, {})
+    board = NodeFigures(2, {})
     assert store(config, board) == {"url": "redis://:********@192.0.2.1:6379/0", "state": "up"}
     row = board.row(1)
     row.figures[NODE][STORE_DOWN] = 1

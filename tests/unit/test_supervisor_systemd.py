@@ -38,7 +38,7 @@ def signs(said: list[str]) -> int:
 
 
 def test_N5_ready_when_all_workers_serve(systemd: Listening, office: Office) -> None:
-    office.children.start()
+    office.workers.start()
     office.pairs[0].sendall(b'\0\0\0\x0c{"ready": 0}')
     office.turn()
     office.seconds(2)
@@ -82,7 +82,7 @@ def test_N7_a_reload_does_not_end_the_start_nor_hide_the_end(systemd: Listening,
     office.ask({"do": "reload"}).close()
     assert states(systemd.heard()) == []
     office.start()
-    office.supervisor._drain(20.0)
+    office.supervisor.drain(20.0)
     systemd.heard()
     office.ask({"do": "reload"}).close()
     office.seconds(6)
@@ -92,7 +92,7 @@ def test_N7_a_reload_does_not_end_the_start_nor_hide_the_end(systemd: Listening,
 def test_N6_a_drain_is_told_and_systemd_asked_for_patience(systemd: Listening, office: Office) -> None:
     office.start()
     systemd.heard()
-    office.supervisor._drain(20.0)
+    office.supervisor.drain(20.0)
     office.seconds(5, beating=(0, 1))  # systemd's queue may be no longer than ten (net.unix.max_dgram_qlen)
     said = systemd.heard()
     assert states(said) == ["STOPPING=1"]
@@ -135,9 +135,9 @@ def test_N5_none_without_a_worker(systemd: Listening, office: Office) -> None:
     office.start()
     office.seconds(1, beating=(0, 1))
     systemd.heard()
+    office.is_full = True
     for number in (0, 1):
         office.died(number)
-        office.children._all[number].restart_at = office.now + 100
     office.seconds(20)
     said = systemd.heard()
     assert signs(said) == 0

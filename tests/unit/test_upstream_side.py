@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxy.config.schema import CLIENT as SOURCE
+from proxy.config.endpoint import CLIENT as SOURCE
 from proxy.errors import StoreUnavailable
 from proxy.net.upstream.announcement import Showing, endpoint
 from proxy.net.upstream.upstream import NOT_SHOWN, ORIGINAL, Server

@@ -226,7 +226,7 @@ def test_everybody_is_told_of_a_login(bench: Bench, whosond: Whosond) -> None:
         bench.shop.until(lambda: len(whosond.requests) == 3)
         assert len(set(whosond.requests)) == 1
         assert whosond.requests[0].startswith(b"LOGIN 192.0.2.7 ")
-    bench.shop.until(lambda: not client._tasks)
+    bench.shop.until(lambda: not client.tasks)
     assert list(whosond.records) == [b"192.0.2.7"]
     assert bench.shop.log.lines == []
 
@@ -236,7 +236,7 @@ def test_who_could_not_be_told_is_in_the_log_once_an_hour(bench: Bench) -> None:
     client = bench.client([], tell=[place])
     for _ in range(2):
         bench.shop.run(lambda: client.tell(HOME, "alice"))
-        bench.shop.until(lambda: not client._tasks)
+        bench.shop.until(lambda: not client.tasks)
     assert bench.shop.log.of("unanswered") == [{"server": place, "verb": "LOGIN", "why": "Connection refused"}]
 
 

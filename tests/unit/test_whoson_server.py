@@ -157,7 +157,7 @@ def test_who_may_say_what(bench: Bench, peer: bytes | None, line: bytes, denied:
 
 
 def test_strangers_are_not_welcome(bench: Bench) -> None:
-    assert [bench.server.welcomes(peer) for peer in (ASKS, TELLS, None, NOBODY)] == [True, True, True, False]
+    assert [bench.server.allows(peer) for peer in (ASKS, TELLS, None, NOBODY)] == [True, True, True, False]
 
 
 @pytest.mark.parametrize("line", [b"", b"LIST", b"LOGIN", b"QUERY not-an-address", b"\xff\x00"])

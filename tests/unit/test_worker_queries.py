@@ -1,4 +1,4 @@
-"""inquiries.py: questions that a worker answers, late, never, or nonsense."""
+"""node/worker_queries.py: questions that a worker answers, late, never, or nonsense."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_N5_a_stopped_worker_s_question_is_given_up(office: Office) -> None:
     client = office.ask({"do": "leases"})
     office.seconds(6, beating=(1,))
     assert b"does not answer" in client.recv(200)
-    assert office.supervisor._inquiries._asked == {}
+    assert office.supervisor.queries.under_way == 0
     client.close()
 
 
@@ -79,5 +79,5 @@ def test_what_a_worker_says_can_t_break_the_supervisor(office: Office, message: 
     client = office.ask({"do": "leases"})
     office.pairs[0].sendall(packed(message))
     office.turn()
-    assert list(office.supervisor._inquiries._asked) == [1]
+    assert office.supervisor.queries.under_way == 1
     client.close()

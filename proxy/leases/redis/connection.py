@@ -1,8 +1,8 @@
-"""The line to a Redis server: one connection, made anew by itself whenever it breaks.
+"""The connection to a Redis server: one, made again by itself whenever it breaks.
 
 Promises: commands go out in the order in which they were sent, those of one turn of the loop in one write, and each
 gets its reply, or `None` when the line broke before it came; nothing here blocks the loop; between two attempts to
-connect there are PAUSE_FIRST to PAUSE_LAST seconds; each attempt resolves the name anew, so that a name or an address
+connect there are PAUSE_FIRST to PAUSE_LAST seconds; each attempt resolves the name again, so that a name or an address
 that moves to another server is followed.  No error text holds the password.
 
 Commands are packed and replies parsed by hiredis, redis-py's own parser.  redis-py's asyncio client was measured and
@@ -44,11 +44,17 @@ class Server:
     """Where it is, and how to log in."""
 
     host: str
+    """Name or address."""
     port: int = 6379
+    """TCP."""
     database: int = 0
+    """Its number."""
     user: str = ""
+    """Empty: the default user."""
     password: str = field(default="", repr=False)
+    """Empty: none is needed."""
     tls: ssl.SSLContext | None = None
+    """None: in the clear."""
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -252,7 +258,7 @@ class Connection:
     def _lost(self, wire: _Wire) -> None:
         if wire is self._wire:
             self._wire = None
-            self.why = ""  # no attempt has failed yet: who asks now may wait for the next one
+            self.why = ""  # no attempt has failed yet: what is asked now may wait for the next one
             self._went()
             self._later()
 

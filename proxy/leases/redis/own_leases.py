@@ -29,13 +29,15 @@ class Revocation:
     """One that a store tells of."""
 
     store: bytes
-    """The id of its life, from one loss to the next; with a loss the count begins anew."""
+    """The id of its life, from one loss to the next; with a loss the count begins again."""
     number: int
     """1 is the first of that life."""
     at: float
     """On `Clock.now()`'s time line: that or earlier, by as much as the news needed."""
     address: bytes | None
+    """Whose leases; None: all addresses'."""
     login: str | None
+    """Whose leases; None: all logins'."""
 
     def ends(self, term: Term) -> bool:
         """Whether that lease is no more.  In doubt it is: what was made in another life of the store was made before;
@@ -61,7 +63,7 @@ class OwnLeases:
         return len(self._terms)
 
     def remember(self, term: Term, store: bytes, count: int) -> None:
-        """It is in that store, which had counted so many revocations by then."""
+        """It is in that store, which had counted this many revocations by then."""
         self._terms.pop(term.key, None)
         self._terms[term.key] = replace(term, limit=0, counted=(store, count))
         now = self._clock.now()

@@ -265,7 +265,9 @@ class Script:
     """A script, and the digest by which a server that has seen it knows it."""
 
     text: str
+    """Lua."""
     digest: str = field(init=False)
+    """SHA-1, in hexadecimal."""
 
     def __post_init__(self) -> None:
         # SHA-1 is Redis's name for it, not a protection.

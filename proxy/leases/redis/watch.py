@@ -2,7 +2,7 @@
 waits.
 
 Promises: every grant that the server carries out after the subscription is told with its address; when a subscription
-begins, also anew after the connection broke, None is told: what came before it was not heard.
+begins, and again after the connection broke, None is told: what came before it was not heard.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from ...config.schema import CLIENT
+from ...config.endpoint import CLIENT
 from ...wire.address import packed, shown
 from ...wire.proxyheader import LOCAL_V1, LOCAL_V2, made_v1, made_v2, tls_tlv
 

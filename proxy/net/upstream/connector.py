@@ -19,7 +19,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from ...config.schema import CLIENT
+from ...config.endpoint import CLIENT
 from ...errors import UpstreamUnavailable
 from ..sockets.leg import Leg
 from ..sockets.tls_leg import TlsLeg

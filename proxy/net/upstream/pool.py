@@ -25,7 +25,7 @@ from ...shared_memory.server_health import keys_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ...shared_memory.server_health import Condition, Row
+    from ...shared_memory.server_health import Condition, ServerHealthRow
 
 FORGIVEN: Final = 5.0
 """Seconds for which a failure counts where nobody probes: one client in so many finds out, not each of them."""
@@ -43,7 +43,7 @@ class Waiter(Protocol):
 class Line:
     """The clients of one worker that wait for a place at an upstream's servers; it outlives a reload."""
 
-    def __init__(self, row: Row, slot: int, soon: Callable[[Callable[[], None]], object]) -> None:
+    def __init__(self, row: ServerHealthRow, slot: int, soon: Callable[[Callable[[], None]], object]) -> None:
         """`slot`: the upstream's own; `soon`: calls later what would otherwise be called in the midst of an end."""
         self.slot = slot
         self._row, self._soon = row, soon
@@ -90,7 +90,7 @@ class Pool:
 
     def __init__(
         self,
-        row: Row,
+        row: ServerHealthRow,
         line: Line,
         slots: Sequence[int],
         balance: str,
@@ -168,7 +168,10 @@ class Pools:
     """What the pools of one worker share; it outlives reloads."""
 
     def __init__(
-        self, row: Row, clock: Callable[[], float], soon: Callable[[Callable[[], None]], object] = lambda action: None
+        self,
+        row: ServerHealthRow,
+        clock: Callable[[], float],
+        soon: Callable[[Callable[[], None]], object] = lambda action: None,
     ) -> None:
         """`soon`: the loop's call_soon; without it nobody can wait for a place."""
         self._row, self._clock, self._soon = row, clock, soon

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from ...errors import UpstreamUnavailable
 from ...session.upstream.handshake import introduction, replay
 from ...session.upstream.opening import Opening, PopOpening, SmtpOpening
-from ...shared_memory.server_health import Scoreboard, keys_of
+from ...shared_memory.server_health import ServerHealth, keys_of
 from ...wire.address import shown
 from ..local_addresses import is_local
 from .announcement import Showing
@@ -210,7 +210,7 @@ class Upstream:
 
 def _alone(name: str, servers: Sequence[Server]) -> Pool:
     """A pool that nobody shares."""
-    board = Scoreboard(1)
+    board = ServerHealth(1)
     upstream, keys = keys_of(name, servers)
     board.enlist([upstream, *keys])
     return Pools(board.row(0), time.monotonic).pool(name, servers)
