@@ -31,7 +31,6 @@ from typing import TYPE_CHECKING, Literal
 
 from proxy.gate.verdict import Password, RelayAsked
 from proxy.session.events import Finished, LoginFailed, PasswordGiven, TlsAsked, UnannouncedAsked, UpstreamAborted
-from proxy.session.smtp import auth as smtp_auth
 from proxy.session.smtp.session import SmtpSession, SmtpSettings
 from proxy.wire.esmtp import EhloEditor
 from proxy.wire.recipients import LocalDomains
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
 Step = tuple[str, bytes]
 END = b"\r\n.\r\n"
 VERDICTS = {"A": ALLOW, "R": REFUSE, "D": DEFER}
-_RUN = re.compile(rb"(?:RCPT TO:<[ -~]+>\r\n)+")
 _COMMAND = re.compile(
     rb"(?:EHLO [!-~]{1,255}|HELO [!-~]{1,255}|MAIL FROM:<[^<>\r\n\0\x0b\x0c\x1c-\x1f\x7f]*>(?: [!-~]+)*"
     rb"|RCPT TO:<[^<>\r\n\0\x0b\x0c\x1c-\x1f\x7f]+>(?: [!-~]+)*|DATA|RSET|NOOP|QUIT"
@@ -89,14 +87,16 @@ class SmtpGame:
     ) -> None:
         """`cut`: octets of the pieces in which either side's octets come; 0: as they are sent."""
         about = SETTINGS[reject, starttls, own_auth]
-        self.session = SmtpSession(about, "192.0.2.7", b"[192.0.2.7]", tls=own_auth)
+        self.session = SmtpSession(about, "192.0.2.7", tls=own_auth)
         self.own_auth = own_auth
         self.logged_in = False  # by RIGHT
-        self.session.announced = announced
+        if announced:
+            self.session.upstream_announced()
         self.server = LaxServer(how, pipelining)
         self.cut = cut
         self.sent: list[bytes] = []
         self.left: list[tuple[LaxServer, list[bytes]]] = []  # connections that the session has moved away from
+        self._body = b"\r\n"  # the last octets of a message, as they went up
         self.ends = 0  # messages that the client ended, by a reader of its octets that knows only CRLF.CRLF
         self.lied = self.over = self.aborted = False
         self.trouble = ""
@@ -180,7 +180,7 @@ class SmtpGame:
                 self._check(*self._given)
             if self._failed:
                 self._failed = False
-                self.session.failure_noted(False)
+                self.session.answer(LoginFailed(""), False)
                 self._take(False)
             if self._move is not None:
                 self._go_on(self._move)
@@ -195,7 +195,7 @@ class SmtpGame:
             return
         if password == RIGHT:
             self.logged_in = self.server.authenticated = True  # as far as the gate goes
-        smtp_auth.password_checked(self.session, login.decode("latin-1"), _ANSWERS.get(password, Password.WRONG))
+        self.session.answer(PasswordGiven(login.decode("latin-1")), _ANSWERS.get(password, Password.WRONG))
         self._take(False)
 
     def _answer(self) -> None:
@@ -203,7 +203,7 @@ class SmtpGame:
         if self.over:
             return
         self._open = self.server.gate_open = self._verdict is ALLOW
-        self.session.relay_answered(self._verdict)
+        self.session.answer(RelayAsked("", ""), self._verdict)
         self._take(False)
 
     def _go_on(self, wanted: UnannouncedAsked) -> None:
@@ -212,7 +212,7 @@ class SmtpGame:
         if self.over:
             return
         if self._verdict is DEFER:
-            self.session.moved(None)
+            self.session.answer(wanted, None)
         else:
             self.left.append((self.server, self.sent))
             self.server = LaxServer(self.server.how, self.server.pipelining, authenticated=self.logged_in)
@@ -223,7 +223,7 @@ class SmtpGame:
             self.server.feed(wanted.mail)
             self._withheld = b""
             self._open = self.server.gate_open = self._verdict is ALLOW
-            self.session.moved(offer if wanted.hello.startswith(b"EHLO") else b"")
+            self.session.answer(wanted, offer if wanted.hello.startswith(b"EHLO") else b"")
         self._take(False)
 
     def _upstream(self, data: bytes) -> None:
@@ -250,24 +250,22 @@ class SmtpGame:
             self.trouble = "the session ended the message elsewhere than the client"
 
     def _ending(self) -> bool:
-        return any(isinstance(event, Finished) for event in self.session.events)
+        return any(isinstance(event, Finished) for event in self.session.output.events)
 
     def _take(self, streaming: bool) -> None:
         session = self.session
-        if session.to_upstream:
-            items = list(session.to_upstream)
-            session.to_upstream.clear()
+        output = session.output
+        up = output.take_to_upstream()
+        if up:
             if self.over or self.aborted:
-                self.trouble = f"said behind the end: {items!r}"
-            for line in items[streaming:]:
-                self._judge(line)
-            up = b"".join(items)
+                self.trouble = f"said behind the end: {up!r}"
+            self._judge(self._behind_body(up) if streaming else up)
             self.sent.append(up)
             self._withheld += self.server.feed(up)
-        if self.over and (session.to_client or session.events):
+        if self.over and (output.to_client or output.events):
             self.trouble = "said behind the end"
-        session.to_client.clear()
-        for event in session.events:
+        output.take_to_client()
+        for event in output.take_events():
             if isinstance(event, RelayAsked):
                 self._asked = True
             elif isinstance(event, UnannouncedAsked):
@@ -281,16 +279,22 @@ class SmtpGame:
             elif isinstance(event, LoginFailed):
                 self._failed = True
             elif isinstance(event, PasswordGiven):
-                self._given = smtp_auth.take_password(session)
-        session.events.clear()
+                self._given = session.take_password()
         if self._tls:
             self._tls = False
             self._unread = b""  # what is behind it is ciphertext to the link
-            session.tls_started()
+            session.answer(TlsAsked(), None)
 
-    def _judge(self, item: bytes) -> None:
-        """What the session wrote: one command, or a run of RCPT."""
-        for line in item.splitlines(keepends=True) if _RUN.fullmatch(item) else [item]:
+    def _behind_body(self, up: bytes) -> bytes:
+        """What the session wrote behind a message, by its first CRLF.CRLF."""
+        self._body += up
+        _, end, behind = self._body.partition(END)
+        self._body = b"\r\n" if end else self._body[-4:]
+        return behind
+
+    def _judge(self, written: bytes) -> None:
+        """What the session wrote: commands.  A bare LF in one makes it two that are none."""
+        for line in re.findall(rb"[^\n]*\n|[^\n]+", written):
             self._judge_line(line)
 
     def _judge_line(self, line: bytes) -> None:

@@ -482,7 +482,7 @@ class Door(Gate):
             is_ours=lambda host, port: False,
         )
         self.greet()
-        self.link.smtp().tls = True
+        self.link.session._tls = True
         self.say_ehlo()
 
     def asked(self, password: bytes = b"secret") -> Peer:
