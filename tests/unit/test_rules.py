@@ -49,7 +49,7 @@ TRANSCRIPTS = [path.stem for path in (ROOT / "tests" / "transcripts").rglob("*.t
 
 
 def test_the_page_has_every_number_once_and_in_order() -> None:
-    assert RULES == [f"{letter}{number}" for letter, last in LAST.items() for number in range(1, last + 1)]
+    assert [f"{letter}{number}" for letter, last in LAST.items() for number in range(1, last + 1)] == RULES
 
 
 def test_every_rule_that_is_named_has_its_heading() -> None:
