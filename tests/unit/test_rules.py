@@ -92,3 +92,21 @@ def test_every_link_of_the_page_leads_somewhere() -> None:
     anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
     for target in re.findall(r"\]\(([^)]+)\)", PAGE):
         assert (target[1:] in anchors) if target.startswith("#") else (ROOT / "docs" / target).is_file(), target
+
+
+@pytest.mark.parametrize("page", ["architecture.md", "rules.md", "glossary.md", "../CONTRIBUTING.md", "../SECURITY.md"])
+def test_every_test_and_link_of_a_page_is_there(page: str) -> None:
+    path = ROOT / "docs" / page
+    text = path.read_text("utf-8")
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+        assert (path.parent / target).is_file(), target
+    for name in re.findall(r"\b(test_\w+)(?![\w.])", text):
+        assert name in TESTS, name
+
+
+def test_every_promise_that_is_named_is_one_of_the_eight() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8").partition("## The processes")[0]
+    assert re.findall(r"^(\d)\. \*\*", text, re.MULTILINE) == re.findall(r"^\| (\d) \|", text, re.MULTILINE)
+    promises = re.compile(r"\b[Pp]romises?[ _](\d(?:(?:, | and | to )\d)*)")
+    named = "".join(found for _, text in TEXTS for found in promises.findall(text))
+    assert set(re.findall(r"\d", named)) <= set("12345678")
