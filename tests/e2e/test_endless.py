@@ -1,4 +1,4 @@
-"""What never ends, and who never reads (security.md G5, G6, C92, E22; promise 6).
+"""What never ends, and who never reads (threats G5, G6, C92, E22; promise 6).
 
 Memory has a bound that no peer can exceed: each test states it for one connection, and measures a crowd of them
 beside an honest user.

@@ -1,6 +1,6 @@
 """What breaks around the gate: upstreams that die, a store that can't be written, killed workers, clocks that jump.
 
-promises 2, 3 and 4, rules S9, G7, G8; security.md C94, H4, H7, H19.  Nobody gets a 250 that the upstream did
+promises 2, 3 and 4, rules S9, G7, G8; threats C94, H4, H7, H19.  Nobody gets a 250 that the upstream did
 not give; a store failure yields 451, and mail can be read.
 
 The wall clock is moved for popgate alone, by replacing Python's `time.time` in its processes; the boot clock by a time

@@ -1,4 +1,4 @@
-"""Too many of something: connections, handshakes, commands (security.md B20, G3, G4, G9, G10; rules N2, N4).
+"""Too many of something: connections, handshakes, commands (threats B20, G3, G4, G9, G10; rules N2, N4).
 
 Each flood runs beside an honest user, who is served in time; afterwards every descriptor is back, and memory
 is where the bound says.

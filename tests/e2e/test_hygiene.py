@@ -1,4 +1,4 @@
-"""What popgate leaves behind: log lines, files (promise 7; security.md G15, G16).
+"""What popgate leaves behind: log lines, files (promise 7; threats G15, G16).
 
 Every way to log in is gone through at log level debug, with passwords that are looked for in every form afterwards.  A
 password typed as the name of USER is a login by position, and is shown: no pattern could tell.  That sessions do not

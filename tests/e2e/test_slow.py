@@ -1,4 +1,4 @@
-"""Slow peers: one octet at a time, or none at all (security.md G1, G2, G6, G7; promise 6, rule N3).
+"""Slow peers: one octet at a time, or none at all (threats G1, G2, G6, G7; promise 6, rule N3).
 
 The limits of [limits] are totals of what is waited for, so who sends an octet now and then gains nothing.  Each test
 runs dozens of slow peers beside an honest user, who must not notice.  The limits here are short, so that a test waits

@@ -1,6 +1,6 @@
 """Who does not speak our protocol, or goes without a word: port scans, resets, HTTP, PROXY headers, no TLS at all.
 
-security.md B10, B18, E25, F2, G8.  Beside each there is an honest user; afterwards every descriptor is back, and no
+threats B10, B18, E25, F2, G8.  Beside each there is an honest user; afterwards every descriptor is back, and no
 line of the log speaks of a bug.
 """
 

@@ -1,8 +1,9 @@
 """One epoll of our own inside the event loop: readiness of all client and upstream sockets.
 
 The asyncio loop watches a single descriptor, the epoll's; `_turn` asks it which sockets are ready and calls their
-handlers. That costs a tenth less per session than one `add_reader` a socket, and makes asyncio's own loop as fast as
-uvloop (docs/architecture.md, "Measured").
+handlers. That costs a tenth less per session than one `add_reader` a socket.  Under load asyncio's own loop is then as
+good as uvloop, since a turn serves many sockets; a single round trip on an idle worker takes 8 µs longer
+(docs/architecture.md, "Measured").
 
 Promises (rule N2): a handler is called only for the socket that it was added for, because sockets are closed at the
 end of a turn and no number is used again inside a batch; established connections are served before handshakes, of
