@@ -434,8 +434,8 @@ def test_resumed_sessions_are_a_share() -> None:
     assert measure.medians(rounds).resumed == 0.95
 
 
-def test_the_readme_has_the_marks_of_its_table() -> None:
-    text = (ROOT / "README.md").read_text("utf-8")
+def test_the_page_has_the_marks_of_its_table() -> None:
+    text = (ROOT / "docs" / "performance.md").read_text("utf-8")
     table = page.table(["what", "popgate"], [["a session", "0.99"]])
     assert table in page.replaced(text, table)
     with pytest.raises(ValueError, match="there is no"):
