@@ -6,6 +6,7 @@
 --quick        one short round with small numbers: shows that it runs, its figures are worth nothing
 --growth       memory and CPU as sessions and leases become more, instead of workloads
 --out FOLDER   writes bench.md and bench.svg (growth.md, growth.svg) there, too
+--goals        prints, to stderr, what popgate has set itself beside what was measured
 --readme FILE  writes the costs between the two marks of that page (page.BEGIN, page.END)
 
 The proxy runs on one core, load and upstream on another, so the speed has a limit that is not the proxy's: where "core
@@ -71,6 +72,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="only shows that it runs")
     parser.add_argument("--growth", action="store_true", help="what more sessions and leases cost")
     parser.add_argument("--out", type=Path, help="folder for the page and the picture")
+    parser.add_argument("--goals", action="store_true", help="also print the project's own bounds, to stderr")
     parser.add_argument("--readme", type=Path, help="page whose table of costs is written anew")
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=", ".join([*WORKLOADS, _LOOK_UPS]))
     given = parser.parse_args()
@@ -132,6 +134,8 @@ def _compared(given: argparse.Namespace, upstream: Upstream, certificate: Path) 
     found: list[lookups.LookUp] = []
     if _LOOK_UPS in chosen:
         found = lookups.measure(upstream, certificate, *([_QUICK_LOOK_UPS] if given.quick else []))
+    if given.goals:
+        print(goals.page({peer.name: peer.title() for peer in peers}, results, found), file=sys.stderr)
     return _page(where, rounds, workloads, peers, results, found), _picture(workloads, peers, results)
 
 
@@ -156,11 +160,11 @@ Cost and speed of popgate and others, HAProxy in tcp mode = 1. Cost is the proxy
 ![The cost of each workload](bench.svg)
 
 {page.ratios(beside, peers, results)}
-What popgate must reach, and aims at, each as a ratio to what is named. `workers-2` and `workers-4` are popgate with so
-many workers, all on the proxy's core, beside popgate with one; a look-up is what a foreign recipient costs in the
-store.
+popgate beside others than HAProxy. `workers-2` and `workers-4` are popgate with 2 and 4 workers, all on the proxy's
+core, beside popgate with one; `workers-tls` is the share of TLS sessions that are resumed; a look-up is what a foreign
+recipient costs in the store.
 
-{goals.page(titles, results, look_ups)}
+{goals.measured(titles, results, look_ups)}
 Every figure; "direct" is no proxy. Where the core was far from busy, load or upstream were the limit, and the speed
 says nothing.
 

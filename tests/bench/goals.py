@@ -1,7 +1,8 @@
 """What popgate has set itself, and how near it is: ratios that must be and that it aims at, beside those measured.
 
 A speed says something only where the proxy's core was the limit (page.details has the share); a cost always does.
-No test depends on any of these.
+No test depends on any of these.  The pages have the figures alone (`measured`): what the project has set itself is for
+those who work on it, and they ask for it by --goals (`page`).
 """
 
 from __future__ import annotations
@@ -99,11 +100,27 @@ def page(
         if goal.workload not in results:
             continue
         less = goal.what == _COST
-        what = "resumed" if goal.what == _RESUMED else f"{goal.what}, {titles.get(goal.against, goal.against)} = 1"
         found = value(goal, results)
-        rows.append([goal.workload, what, *_cells(found, goal.must, goal.aim, less=less)])
+        rows.append([goal.workload, _what(goal, titles), *_cells(found, goal.must, goal.aim, less=less)])
     rows += [["look-up", one.what, *_cells(one.value, one.must, None, less=True)] for one in look_ups]
     return table(["workload", "figure", "measured", "must", "aim", "reached"], rows)
+
+
+def measured(
+    titles: Mapping[str, str], results: Mapping[str, Mapping[str, Figures]], look_ups: Sequence[LookUp] = ()
+) -> str:
+    """The same figures without bounds, but for those that page.ratios has: to HAProxy."""
+    rows = [
+        [goal.workload, _what(goal, titles), shown(value(goal, results))]
+        for goal in GOALS
+        if goal.workload in results and (goal.what == _RESUMED or goal.against != BASE)
+    ]
+    rows += [["look-up", one.what, shown(one.value)] for one in look_ups]
+    return table(["workload", "figure", "measured"], rows)
+
+
+def _what(goal: Goal, titles: Mapping[str, str]) -> str:
+    return "resumed" if goal.what == _RESUMED else f"{goal.what}, {titles.get(goal.against, goal.against)} = 1"
 
 
 def _cells(found: float | None, must: float | None, aim: float | None, *, less: bool) -> list[str]:

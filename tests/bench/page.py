@@ -64,7 +64,7 @@ def ratios(workloads: Sequence[Workload], peers: Sequence[Peer], results: Mappin
 
 
 def brief(workloads: Sequence[Workload], peers: Sequence[Peer], results: Mapping[str, Mapping[str, Figures]]) -> str:
-    """The costs alone, of popgate and of its nearest peer: README's table."""
+    """The costs alone, of popgate and of its nearest peer: the table of docs/performance.md."""
     chosen = [peer for peer in peers if peer.name in ("popgate", "nginx-mail")]
     rows = [
         [workload.what, *[shown(cost_ratio(results[workload.name], peer.name)) for peer in chosen]]

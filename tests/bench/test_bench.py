@@ -410,6 +410,24 @@ def test_of_a_cost_no_more_and_of_a_speed_no_less_is_reached(cost: float | None,
     assert [cell.strip() for cell in row[3].split("|")][3:-1] == ["0.75", "≥ 0.75", "", "yes"]
 
 
+def test_the_page_has_the_figures_without_the_bounds() -> None:
+    results = {
+        "smtp": {"popgate": figures(2.0, 750.0), "haproxy": figures(1.0, 1000.0), "nginx-mail": figures(1.0, 1500.0)},
+        "workers-tls": {"popgate": replace(figures(1.0), resumed=0.98)},
+    }
+    found = [lookups.LookUp("quick", 7.0, 30.0)]
+    titles = {"nginx-mail": "nginx mail"}
+    rows = [
+        [cell.strip() for cell in row.split("|")][1:-1] for row in goals.measured(titles, results, found).splitlines()
+    ]
+    assert rows[0] == ["workload", "figure", "measured"]
+    assert rows[2:] == [
+        ["smtp", "speed, nginx mail = 1", "0.50"],
+        ["workers-tls", "resumed", "0.98"],
+        ["look-up", "quick", "7.00"],
+    ]
+
+
 def test_look_ups_stand_behind_the_goals() -> None:
     found = [lookups.LookUp("quick", 7.0, 30.0), lookups.LookUp("slow", 31.0, 30.0), lookups.LookUp("none", None)]
     rows = [[cell.strip() for cell in row.split("|")][2:-1] for row in goals.page({}, {}, found).splitlines()[2:]]
@@ -434,8 +452,8 @@ def test_resumed_sessions_are_a_share() -> None:
     assert measure.medians(rounds).resumed == 0.95
 
 
-def test_the_readme_has_the_marks_of_its_table() -> None:
-    text = (ROOT / "README.md").read_text("utf-8")
+def test_the_page_has_the_marks_of_its_table() -> None:
+    text = (ROOT / "docs" / "performance.md").read_text("utf-8")
     table = page.table(["what", "popgate"], [["a session", "0.99"]])
     assert table in page.replaced(text, table)
     with pytest.raises(ValueError, match="there is no"):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ..support.appliance import SampleAppliance
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "neighbours.md"
 HERE, THERE = "127.0.0.1", "192.0.2.7"
 MANY = 40  # questions: enough that both workers answer some
 ANSWERED = (b"Not logged in", b"Can't tell now, try again later")  # the store may be in a stopped worker's hands
@@ -219,9 +219,9 @@ def eventually(condition: Callable[[], bool]) -> None:
         assert time.monotonic() < end
 
 
-def readme(language: str) -> str:
+def pasted(language: str) -> str:
     """What the administrator pastes."""
-    (text,) = re.findall(rf"^```{language}\n(.*?)^```$", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    (text,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     return str(text)
 
 
@@ -230,7 +230,7 @@ def test_an_exim_beside_the_appliance_relays_for_whom_popgate_would(
 ) -> None:
     need("root", "exim4")
     tcp = doors(gate)["tcp"]
-    lines = readme("exim").replace("127.0.0.1:9876", f"{tcp[0]}:{tcp[1]}")
+    lines = pasted("exim").replace("127.0.0.1:9876", f"{tcp[0]}:{tcp[1]}")
     exim = Exim(f"accept domains = +local_domains\n{lines}\ndeny message = relay not permitted")
     try:
         friend, local = b"friend@example.org", f"bob@{HOSTED}".encode()
@@ -255,7 +255,7 @@ def asking(gate: Popgate) -> Iterator[Postfix]:
     """A Postfix that relays for nobody but whom popgate names."""
     (place,) = doors(gate, "postfix.policy").values()
     door = f"unix:{place}" if isinstance(place, str) else f"inet:{place[0]}:{place[1]}"
-    postfix = Postfix(more=ASKING + readme("postfix").replace("inet:127.0.0.1:10031", door))
+    postfix = Postfix(more=ASKING + pasted("postfix").replace("inet:127.0.0.1:10031", door))
     try:
         yield postfix
     finally:

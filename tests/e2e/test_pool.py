@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..support.postfix import Postfix
 
 SLACK = 3.0  # s that a loaded machine may add
-KNOWN_BACK = 8.0  # s after Redis is back until everything is as before: README, "Shared leases"
+KNOWN_BACK = 8.0  # s after Redis is back until everything is as before: docs/pool.md, "Shared leases"
 BROUGHT_BACK = 2.0  # s until the nodes have seen that it was emptied, and have brought back what is theirs
 ENDED = 1.0  # s that the end of a node may take
 ATTEMPTS = 120  # between two events

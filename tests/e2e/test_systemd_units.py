@@ -41,7 +41,7 @@ def until(condition: Callable[[], object]) -> None:
 
 
 class Service(Machine):
-    """popgate as README, step 6, starts it, on ports 110 and 25 of an address of its own."""
+    """popgate as docs/install.md, step 6, starts it, on ports 110 and 25 of an address of its own."""
 
     def __init__(self, pop3: str, smtp: str, *units: str) -> None:
         self.host = server_host()

@@ -1,5 +1,5 @@
 """A pool as we ship it: scripts/haproxy/haproxy.cfg, two nodes with scripts/haproxy/pool.toml on top of the shipped
-conf.d, and a Redis with what the README puts into its redis.conf.
+conf.d, and a Redis with what docs/pool.md puts into its redis.conf.
 
 Only addresses, ports, password and upstreams are put in place of others' (and what is said in `haproxy.shipped`).  A
 lease question may take longer than by default: the machine that runs the tests does much at a time.
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 FRAGMENT = ROOT / "scripts" / "haproxy" / "pool.toml"
 BALANCER = "127.0.0.1"  # where the kernel lets HAProxy come from
-_PASSWORD = "PASSWORD"  # in the README and in pool.toml
+_PASSWORD = "PASSWORD"  # in docs/pool.md and in pool.toml
 _TCPLOG = re.compile(r"(?:^|\s)([\d.]+):(\d+) \[[^]]+\] (\w+) \w+/(\S+) ")
 
 
 def redis_options() -> list[str]:
-    """The README's lines of redis.conf, as redis-server takes them from its command line."""
-    text = (ROOT / "README.md").read_text("utf-8")
+    """The lines of redis.conf in docs/pool.md, as redis-server takes them from its command line."""
+    text = (ROOT / "docs" / "pool.md").read_text("utf-8")
     lines = re.findall(r"^((?:maxmemory-policy|appendonly|user popgate) .*)$", text, re.MULTILINE)
     assert len(lines) == 3, lines
     return [word for line in lines for word in f"--{line}".split()]

@@ -5,7 +5,7 @@ block lasts, from an address that no attacker uses, and fails the test if one ro
 a hundred rounds before the attack where that is more (a machine that is busy with something else is no lag of ours):
 that is the event-loop lag as a person meets it, measured from outside.
 
-Figures for the README go through `noted`: `pytest -rP` or POPGATE_FIGURES=FILE shows them.
+Figures for the pages go through `noted`: `pytest -rP` or POPGATE_FIGURES=FILE shows them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def noted(case: str, figure: str) -> None:
-    """A figure worth a line in the README."""
+    """A figure worth a line on a page."""
     print(f"{case}: {figure}")
     if path := os.environ.get("POPGATE_FIGURES"):
         with open(path, "a", encoding="utf-8") as file:

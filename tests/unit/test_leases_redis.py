@@ -41,7 +41,7 @@ HOME = b"\xc0\x00\x02\x01"
 OFFICE = b"\xc0\x00\x02\x02"
 WINDOW = 1800.0
 SLACK = 2.0  # s that a loaded machine may add to a timeout
-README = Path(__file__).parents[2] / "README.md"
+POOL_PAGE = Path(__file__).parents[2] / "docs" / "pool.md"
 AWAY = 300.0  # s; a timeout that no test reaches
 
 
@@ -531,7 +531,7 @@ def test_a_store_that_may_not_be_entered_says_so_without_the_password(start: Sta
 def test_a_user_of_its_own_needs_no_more_rights_than_the_readme_gives_it(
     start: Start, emptied_redis: RedisServer
 ) -> None:
-    [rights] = re.findall(r"^user popgate on >PASSWORD (.*)$", README.read_text("utf-8"), re.MULTILINE)
+    [rights] = re.findall(r"^user popgate on >PASSWORD (.*)$", POOL_PAGE.read_text("utf-8"), re.MULTILINE)
     with emptied_redis.client() as client:
         client.execute_command("ACL", "SETUSER", "popgate", "reset", "on", ">pw", *rights.split())
         node = start(Server(emptied_redis.host, emptied_redis.port, user="popgate", password="pw")).settled()

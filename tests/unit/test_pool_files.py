@@ -1,4 +1,4 @@
-"""scripts/haproxy, and the README's commands that put it in place: each says what the others expect.
+"""scripts/haproxy, and the commands of docs/pool.md that put it in place: each says what the others expect.
 
 tests/e2e/test_pool.py runs all of it.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 POOL = ROOT / "scripts" / "haproxy"
 HAPROXY = (POOL / "haproxy.cfg").read_text()
-CHAPTER = (ROOT / "README.md").read_text("utf-8").partition("## A pool of nodes")[2].partition("## In containers")[0]
+PAGE = (ROOT / "docs" / "pool.md").read_text("utf-8")
 SECTIONS = dict(re.findall(r"^listen (\w+)\n((?: .*\n)+)", HAPROXY, re.MULTILINE))
 
 
@@ -103,12 +103,12 @@ def test_the_balancer_waits_longer_than_popgate(node: Config) -> None:
 
 
 def commands() -> list[list[str]]:
-    blocks = re.findall(r"^```sh\n(.*?)^```$", CHAPTER, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     return [shlex.split(line) for block in blocks for line in block.splitlines()]
 
 
 @pytest.mark.parametrize("file", ["pool.toml", "haproxy.cfg"])
-def test_the_readme_s_commands_put_all_addresses_into_a_file(file: str, tmp_path: Path) -> None:
+def test_the_page_s_commands_put_all_addresses_into_a_file(file: str, tmp_path: Path) -> None:
     """With other addresses in the places of ours."""
     (source, target) = next(words[1:] for words in commands() if words[0] in ("cp", "scp") and words[1].endswith(file))
     assert (ROOT / source.partition("/opt/popgate/")[2]).is_file()

@@ -19,7 +19,7 @@ from ..support.needs import need
 
 ROOT = Path(__file__).parents[2]
 UNITS = ROOT / "scripts" / "systemd"
-INSTALLED = "/opt/popgate/.venv/bin/popgate"  # README, step 1
+INSTALLED = "/opt/popgate/.venv/bin/popgate"  # docs/install.md, step 1
 
 
 def settings(unit: str) -> dict[str, list[str]]:
@@ -82,9 +82,7 @@ def copied(folder: Path) -> list[str]:
     program.chmod(0o755)
     for unit in ("popgate.service", "popgate.socket"):
         text = (UNITS / unit).read_text()
-        (folder / unit).write_text(
-            text.replace(INSTALLED, str(program)).replace("/opt/popgate/README", f"{ROOT}/README")
-        )
+        (folder / unit).write_text(text.replace(INSTALLED, str(program)).replace("/opt/popgate/docs", f"{ROOT}/docs"))
     return [str(folder / unit) for unit in ("popgate.service", "popgate.socket")]
 
 

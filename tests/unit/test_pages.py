@@ -1,6 +1,7 @@
-"""README.md and CHANGELOG.md name only what exists: commands, files, keys, log lines, replies, links.
+"""README.md, docs/*.md and CHANGELOG.md name only what exists: commands, files, keys, log lines, replies, links.
 
-What each sentence claims is held by other tests; here, that no name in it has gone stale.
+What each sentence claims is held by other tests; here, that no name in it has gone stale, that each page begins as a
+page does, and that it can be found.
 """
 
 from __future__ import annotations
@@ -32,9 +33,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text("utf-8")
-PROSE = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
-CODE = sorted(set(re.findall(r"`([^`\n]+)`", PROSE)))
+DOCS = ROOT / "docs"
+FOR_ENGINEERS = {"rules.md", "threats.md", "races.md", "architecture.md", "glossary.md"}
+"""They name tests, classes and old programs, so only their links, their beginning and their place are checked."""
+PAGES = sorted(DOCS.glob("*.md"))
+LINKING = sorted([*ROOT.glob("*.md"), *PAGES])
+"""Whatever has links."""
+TEXTS = {
+    str(file.relative_to(ROOT)): file.read_text("utf-8")
+    for file in (ROOT / "README.md", *PAGES)
+    if file.name not in FOR_ENGINEERS
+}
+ALL = "\n".join(TEXTS.values())
+
+
+def prose(text: str) -> str:
+    """A page without its blocks of code."""
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+CODE = sorted(set(re.findall(r"`([^`\n]+)`", prose(ALL))))
 PLACEHOLDERS = {"ADDRESS": "192.0.2.7", "LOGIN": "alice", "NAME": "mail.example.com"}
 POP3 = """
 [listener.pop3]
@@ -64,7 +82,9 @@ LOG_WORD = re.compile(r" ([a-z]+)=(\"(?:[^\"\\]|\\.)*\"|[^ \"]+)")
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    """Of all pages, each once."""
+    found = re.findall(rf"^```{language}\n(.*?)^```$", ALL, re.MULTILINE | re.DOTALL)
+    return list(dict.fromkeys(found))
 
 
 SHELL = [shlex.split(line, comments=True) for block in blocks("sh") for line in block.splitlines()]
@@ -80,13 +100,13 @@ def test_every_command_line_is_one(command: str) -> None:
 
 
 def test_every_command_is_told() -> None:
-    table = README.partition("## Commands, exit codes")[2]
+    table = TEXTS["docs/commands.md"].partition("## Commands")[2].partition("## Exit codes")[0]
     for action in ("run", "check", "selftest", "demo", "leases", "why", "status", "drain", "reload", "certs make",
                    "sessions", "kick", "trace", "log-level"):  # fmt: skip
         assert f"`popgate {action}" in table
 
 
-@pytest.mark.parametrize("name", sorted(set(re.findall(r"\bscripts/[a-z0-9]+", README))))
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"\bscripts/[a-z0-9]+", ALL))))
 def test_every_script_is_there_and_can_be_run(name: str) -> None:
     assert (ROOT / name).stat().st_mode & 0o111
 
@@ -100,23 +120,58 @@ def test_every_option_of_a_script_is_known_to_it() -> None:
         assert all(option in known for option in options)
 
 
-@pytest.mark.parametrize("name", sorted(set(re.findall(r"\bconf\.d/[\w-]+\.toml", README)) - EXAMPLES))
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"\bconf\.d/[\w-]+\.toml", ALL)) - EXAMPLES))
 def test_every_configuration_file_is_there(name: str) -> None:
     assert (ROOT / name).is_file()
 
 
-@pytest.mark.parametrize("name", sorted(set(re.findall(r"\btests/[\w/]+\.py", README))))
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"\btests/[\w/]+\.py", ALL))))
 def test_every_test_file_is_there(name: str) -> None:
     assert (ROOT / name).is_file()
 
 
-@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md"])
-def test_every_link_leads_somewhere(page: str) -> None:
-    text = (ROOT / page).read_text("utf-8")
-    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-    for target in re.findall(r"\]\(([^)]+)\)", text):
-        assert (target[1:] in anchors) if target.startswith("#") else (ROOT / target).is_file(), target
+def anchors(file: Path) -> set[str]:
+    """What a link to a heading of this page says behind its #."""
+    headings = re.findall(r"^#+ (.+)$", prose(file.read_text("utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", prose(page.read_text("utf-8"))):
+        if re.match(r"https?://|mailto:", target):
+            continue
+        name, _, heading = target.partition("#")
+        file = page.parent / name if name else page
+        assert file.is_file(), target
+        assert not heading or heading in anchors(file), target
+
+
+def test_the_readme_is_short() -> None:
+    text = TEXTS["README.md"]
+    assert len(text.splitlines()) <= 200
+    assert len(text.encode()) <= 10_000
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_begins_with_a_heading_and_a_sentence(page: Path) -> None:
+    heading, sentence, _ = page.read_text("utf-8").split("\n\n", 2)
+    assert re.fullmatch(r"# \S.*", heading)
+    assert re.match(r"[A-Za-z`]", sentence)
+    assert re.search(r"\.(\s|$)", sentence)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_is_in_the_index(page: Path) -> None:
+    if page.name != "README.md":
+        assert f"]({page.name})" in TEXTS["docs/README.md"]
+
+
+def test_every_page_for_administrators_is_on_the_readme_s_map() -> None:
+    elsewhere = {"README.md", "bench.md", "growth.md"} | FOR_ENGINEERS  # the index, and what scripts/bench writes
+    for page in PAGES:
+        if page.name not in elsewhere:
+            assert f"](docs/{page.name})" in TEXTS["README.md"]
 
 
 def test_the_picture_is_whole_and_fetches_nothing() -> None:
@@ -217,7 +272,7 @@ def pairs() -> set[object]:
 
 
 def test_every_event_is_explained_and_none_that_does_not_exist() -> None:
-    table = README.partition("| event | meaning |")[2].partition("\n\n")[0]
+    table = TEXTS["docs/log.md"].partition("| event | meaning |")[2].partition("\n\n")[0]
     explained = re.findall(r"`([a-z-]+)`", "".join(row.split("|")[1] for row in table.splitlines()[2:]))
     assert sorted(explained) == sorted(said())
 
