@@ -23,6 +23,7 @@ from loguru import logger
 from proxy import __version__
 from proxy.cli import parser_of_all
 from proxy.config import load, schema
+from proxy.gate.verdict import Reason
 from proxy.log import LEVELS, Log
 from proxy.session.pop3 import texts as pop3_texts
 from proxy.session.smtp import texts as smtp_texts
@@ -290,7 +291,7 @@ REPLIES = [
     value.decode() for module in (smtp_texts, pop3_texts) for value in vars(module).values() if isinstance(value, bytes)
 ]
 REPLIES += [smtp_texts.refusal(schema.Gate().refusal, b"friend@example.org", "").decode()]
-REPLIES += [smtp_texts.refusal("", b"friend@example.org", "", "sender does not match").decode()]
+REPLIES += [smtp_texts.refusal("", b"friend@example.org", "", Reason.SENDER).decode()]
 REPLIES += ["421 4.7.0 Too many connections, try again later\r\n"]
 
 
