@@ -12,7 +12,7 @@ from proxy.leases.usage_report import UsageRecorder
 from proxy.metrics import Board
 from proxy.net.link.link import Link
 from proxy.net.service import Service, Shared
-from proxy.net.upstream.upstream import NOT_SHOWN, Server, Upstream
+from proxy.net.upstream.upstream import UNANNOUNCED, Server, Upstream
 from proxy.session.events import Wait
 from proxy.session.pop3.session import PopSettings
 from proxy.session.smtp.session import SmtpSettings
@@ -98,7 +98,7 @@ class Gate:
         self.upstream_tls: UpstreamTls | None = None
         self.upstream_implicit = False
         self.stls = False
-        self.showing = NOT_SHOWN
+        self.announcing = UNANNOUNCED
         self.transparent = False
         self.window = 1800.0
         self.session_timeout = 7200.0
@@ -145,7 +145,7 @@ class Gate:
             implicit=self.upstream_implicit,
             connect_timeout=WAITS[Wait.GREETING],
             is_ours=lambda host, port: False,
-            showing=self.showing,
+            announcing=self.announcing,
         )
         rules = Rules(
             window=self.window,

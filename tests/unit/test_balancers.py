@@ -12,7 +12,7 @@ from proxy.net.accept.balancer_check import BalancerCheck
 from proxy.net.accept.listener import Listener
 from proxy.net.link.link import Link
 from proxy.net.tls.contexts import ServerTls
-from proxy.net.upstream.announcement import Showing
+from proxy.net.upstream.announcement import Announcing
 from proxy.shared_memory.connections import ConnectionCounters
 from proxy.wire.address import packed
 from proxy.wire.proxyheader import LOCAL_V2, made_v1, made_v2
@@ -120,7 +120,7 @@ def test_N1_the_link_has_the_address_of_the_header(door: Door) -> None:
 
 
 def test_N1_both_ends_of_the_client_s_connection_are_known_where_an_upstream_is_told(door: Door) -> None:
-    door.gate.showing = Showing("v1")
+    door.gate.announcing = Announcing("v1")
     door.listener.adopt(door.gate.service(), 100, 100)
     door.connect(HEADER)
     door.until(lambda: door.links)

@@ -41,7 +41,7 @@ def test_in_mid_connection(bench: Bench[TlsLeg], certificate: Path) -> None:
     bench.leg.send(b"220 go\r\n")
     bench.until(lambda: bench.peer.look() == b"220 go\r\n")
     client = tls_established(bench, certificate)
-    assert bench.leg.tls is not None
+    assert bench.owner.tls is not None
     client.send(b"inside")
     bench.until(lambda: bench.owner.text == b"inside")
     bench.leg.send(b"outside")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ...session.balancer_check import BalancerCheckSession
-from ..sockets.leg import LINGER, OWN_FULL
+from ..sockets.leg import LINGER, OWN_FULL, LegOwner
 from ..sockets.tls_leg import TlsLeg
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ LASTS: Final = 60.0
 """Seconds for a whole check, its TLS included; checks have limits of their own, of a few seconds."""
 
 
-class BalancerCheck:
+class BalancerCheck(LegOwner):
     """See the module; the shape that a worker sees is a link's."""
 
     __slots__ = ("_began", "_leg", "_session", "_shared", "_why", "address", "deadlines", "id", "service", "shown")
@@ -68,10 +68,10 @@ class BalancerCheck:
     def write_unblocked(self, leg: Leg) -> None:
         leg.hold(0)
 
-    def tls_established(self, leg: Leg) -> None:
+    def tls_established(self, leg: Leg, tls: ssl.SSLObject) -> None:
         self._say()
 
-    def tls_failed(self, leg: Leg, error: ssl.SSLError) -> None:
+    def tls_failed(self, leg: Leg, tls: ssl.SSLObject, error: ssl.SSLError) -> None:
         self._close("TLS handshake failed")
 
     def expired(self) -> None:

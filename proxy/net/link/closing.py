@@ -87,7 +87,7 @@ def facts(link: Link, seconds: float) -> list[Word]:
     """What the link is and did, as words for its line; `seconds`: since it began."""
     service = link.service
     words: list[Word] = [("listener", service.name), ("tls", link.tls or "off"), ("upstream", link.upstream_name)]
-    if service.upstream.showing.announces:
+    if service.upstream.announcing.announces:
         words.append(("announced", "yes" if link.announced else "no"))
     words += link.session.facts()
     words += ("in", link.client.received), ("out", link.client.sent), ("seconds", round(seconds, 3))

@@ -23,7 +23,7 @@ from ...session.events import Cut, Finished, TlsAsked, UnannouncedAsked, Upstrea
 from ...session.pop3.session import PopSession
 from ...session.smtp.moving import LEAVE
 from ...session.smtp.session import SmtpSession
-from ..sockets.leg import LARGE, OWN_FULL, PEER_FULL, Leg
+from ..sockets.leg import LARGE, OWN_FULL, PEER_FULL, Leg, LegOwner
 from ..sockets.tls_leg import TlsLeg
 from ..tracing import new_session
 from ..upstream.connector import Connector
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from ..upstream.announcement import Announcement
 
 
-class Link:
+class Link(LegOwner):
     """See the module; its parts call `received`, `ended`, `lost`, `write_unblocked`, `tls_established`, `tls_failed`
     and `expired`."""
 
@@ -221,8 +221,8 @@ class Link:
         self.shared.deadlines.arm(self, service.handshake_timeout)
         client.start_tls(service.tls.wrap_for(self.address))
 
-    def tls_established(self, leg: TlsLeg) -> None:
-        self.tls = account.tls(leg.tls)
+    def tls_established(self, leg: Leg, tls: ssl.SSLObject) -> None:
+        self.tls = account.tls(tls)
         tallies.tls_established(self)
         if self.service.implicit_tls:
             self.shared.deadlines.disarm(self)
@@ -230,7 +230,7 @@ class Link:
         else:
             self.call(self.session.tls_started)
 
-    def tls_failed(self, leg: TlsLeg, error: ssl.SSLError) -> None:
+    def tls_failed(self, leg: Leg, tls: ssl.SSLObject, error: ssl.SSLError) -> None:
         self.figures[TLS_FAILURES] += 1
         reason = (error.reason or str(error)).lower().replace("_", " ")
         self._end(f"TLS handshake failed: {reason}")
@@ -288,11 +288,12 @@ class Link:
     ) -> None:
         """Search for a connection to the upstream (net/upstream/connector.py)."""
         shared = self.shared
-        self.connector = Connector(
+        self.connector = connector = Connector(
             self.service.upstream, shared.poller, shared.deadlines,
-            found=found, failed=failed, said=self.upstream_failed, announcement=announcement, again=again,
+            found=found, failed=failed, server_failed=self.upstream_failed, announcement=announcement, replay=again,
             ends=self.ends,
         )  # fmt: skip
+        connector.start()
 
     def found_upstream(self, leg: Leg, data: bytes) -> None:
         self.take_upstream(leg)

@@ -177,7 +177,7 @@ def _password_given(link: Link, login: str) -> None:
         attempt,
         lambda result: _password_checked(link, login, result),
         link.upstream_failed,
-        announcing.announcement(link) if upstream.showing.announces else None,
+        announcing.announcement(link) if upstream.announcing.announces else None,
     )
     link.call_off = check.stop
     check.begin()

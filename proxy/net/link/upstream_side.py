@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from ...gate.verdict import Outcome
 from ..upstream.announcement import Announcement, endpoint
-from ..upstream.transparent import wanted
+from ..upstream.transparent import original_destination
 
 if TYPE_CHECKING:
     import socket
@@ -47,20 +47,20 @@ def ends(
         port = sock.getpeername()[1]
     except OSError:  # it has gone already
         port = 0
-    return (address, port), endpoint(wanted(sock) if service.transparent else sock.getsockname())
+    return (address, port), endpoint(original_destination(sock) if service.transparent else sock.getsockname())
 
 
 def find_upstream(link: Link) -> None:
     """Find out whether the client is to be announced, and dial."""
     upstream, policy = link.service.upstream, link.service.policy
-    showing = upstream.showing
-    if not showing.announces:
+    announcing = upstream.announcing
+    if not announcing.announces:
         _dial(link, None)
     elif upstream.protocol == "pop3":
         _dial(link, announcement(link))
-    elif showing.always and showing.xclient:
+    elif announcing.always and announcing.xclient:
         policy.look(link.address, lambda verdict: _looked(link, verdict))
-    elif showing.always or policy.gate.mode == "shadow":
+    elif announcing.always or policy.gate.mode == "shadow":
         _dial(link, announcement(link))
     else:
         policy.look(link.address, lambda verdict: _looked(link, verdict))
@@ -70,7 +70,7 @@ def _looked(link: Link, verdict: Verdict) -> None:
     if link.final is not None:
         return
     may_relay = verdict.outcome is Outcome.ALLOW
-    if link.service.upstream.showing.always:
+    if link.service.upstream.announcing.always:
         _dial(link, announcement(link, verdict.login if may_relay else ""))
     elif may_relay:
         _dial(link, None)

@@ -1,18 +1,18 @@
 """One epoll of our own inside the event loop: readiness of all client and upstream sockets.
 
 The asyncio loop watches a single descriptor, the epoll's; `_turn` asks it which sockets are ready and calls their
-handlers. That costs a tenth less per session than one `add_reader` a socket, and makes asyncio's own loop as fast as
+handlers.  That costs a tenth less per session than one `add_reader` a socket, and makes asyncio's own loop as fast as
 uvloop (docs/architecture.md, "Measured").
 
 Promises (rule N2): a handler is called only for the socket that it was added for, because sockets are closed at the
 end of a turn and no number is used again inside a batch; established connections are served before handshakes, of
 which at most `HANDSHAKES` steps are made in a turn, so that a flood of handshakes can't starve mail.
 
-Connections are begun, and what a turn has to send goes out, at its end, in one sweep (`connect`, `queued`): what finds
-its peer asleep costs several times what finds it at work, and what follows closely finds it at work (measured: a third
-of all CPU).
+Connections are begun, and what a turn has to send goes out, at its end, in one sweep (`connect`, `queued`): a packet
+that wakes its receiver costs several times one that finds it awake, and packets that follow closely find it awake
+(measured: a third of all CPU).
 
-Level-triggered.  No timers (net/timers.py), no reading or writing (net/sockets/leg.py).
+Level-triggered.  Not here: timers (net/timers.py), reading and writing (net/sockets/leg.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import contextlib
 import select
 import socket
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from .splice import Pipe
 
@@ -29,14 +29,18 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from .leg import Leg
-
 READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
 BROKEN: Final = select.EPOLLHUP | select.EPOLLERR  # reported whether asked for or not
 
 HANDSHAKES: Final = 8  # steps a turn; one costs 0.1 to 1 ms, so a turn stays under 10 ms (rule N2)
 _BATCH: Final = 256  # events a turn: bounds how long the loop's timers and signals wait
+
+
+class Flushable(Protocol):
+    """Something that has octets to send at the end of a turn: a leg."""
+
+    def flush(self) -> None: ...
 
 
 class Poller:
@@ -53,13 +57,19 @@ class Poller:
         self.pipe = Pipe()
         """For octets that go from one of the sockets to another."""
         self._handlers: dict[int, Callable[[int], None]] = {}
+        """What is called for each descriptor that is watched."""
         self._handshakes: deque[Callable[[], None]] = deque()
+        """Steps of TLS handshakes that wait for their turn."""
         self._soon: list[Callable[[], None]] = []
+        """What is done at the end of this turn."""
         self._connecting: deque[Callable[[], None]] = deque()
-        self.queued: list[Leg] = []
-        """Those that have something to send at the end of this turn; only for use in a turn."""
+        """Connections to begin at the end of this turn."""
+        self.queued: list[Flushable] = []
+        """What has octets to send at the end of this turn; only for use in a turn."""
         self._closing: list[socket.socket] = []
+        """Closed at the end of this turn."""
         self._parting: list[socket.socket] = []
+        """Those of them that are shut down before."""
         self.in_turn = False
         """Whether handlers are being called now: what is sent may wait for the end of the turn."""
         loop.add_reader(self._epoll.fileno(), self._turn)
@@ -80,8 +90,8 @@ class Poller:
     def close(self, sock: socket.socket, *, with_fin: bool = False) -> None:
         """Close a socket, watched or not: its handler is never called again, its number not reused within this turn.
 
-        `with_fin`: words that wait for the end (net/sockets/leg.py, MORE) go out with it, whatever the peer has sent
-        meanwhile: a close alone would throw them away then, and send a reset.
+        `with_fin`: octets that wait for the end (net/sockets/leg.py, CORK) go out with it, even if the peer has sent
+        something in the meantime: then a close alone would discard them, and send a reset.
         """
         self._handlers.pop(sock.fileno(), None)  # the kernel takes a closed descriptor out of the epoll by itself
         if with_fin:
@@ -135,6 +145,7 @@ class Poller:
             self._sweep()
 
     def _close(self) -> None:
+        """Close what is to be closed."""
         for sock in self._parting:
             with contextlib.suppress(OSError):  # the peer has gone
                 sock.shutdown(socket.SHUT_WR)
@@ -149,8 +160,8 @@ class Poller:
             while self._connecting:
                 self._connecting.popleft()()
         finally:
-            for leg in self.queued:
-                leg.flush()
+            for one in self.queued:
+                one.flush()
             self.queued.clear()
             self.in_turn = False
             if self._closing:
