@@ -176,7 +176,7 @@ class Worker:
 
     def _listen(self, sock: socket.socket, service: Service) -> Listener:
         limits = self._config.limits
-        return Listener(
+        listener = Listener(
             sock,
             service,
             shared=self._shared,
@@ -185,18 +185,22 @@ class Worker:
             worker=self._outfit.number,
             connections=limits.connections,
             per_client=limits.connections_per_client,
-            welcome=self._welcome,
+            accepted=self._accepted,
         )
+        listener.start()
+        return listener
 
     # Links
 
-    def _welcome(
+    def _accepted(
         self, service: Service, sock: socket.socket, address: bytes, shown: str, header: ProxyHeader | None
     ) -> None:
         self._serial += 1
         id_ = f"{self._outfit.number}-{self._serial:x}"
         if header is not None and header.source is None:
-            self._links.add(BalancerCheck(self._shared, service, sock, address, shown, id_))
+            check = BalancerCheck(self._shared, service, sock, address, shown, id_)
+            self._links.add(check)
+            check.start()
         else:
             self._links.add(Link(self._shared, service, sock, address, shown, id_, header))
 
@@ -393,6 +397,6 @@ class Worker:
             self._cut = True
             for listener in self._listeners:
                 listener.cut()
-        arriving = any(listener.arrivals for listener in self._listeners)
+        arriving = any(listener.arriving for listener in self._listeners)
         if (not (self._links or arriving) or now >= until + LINGER) and not self._done.done():
             self._done.set_result(0)

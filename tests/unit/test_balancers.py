@@ -60,16 +60,19 @@ class Door:
             worker=0,
             connections=100,
             per_client=self.each,
-            welcome=self._welcome,
+            accepted=self.accepted,
         )
+        self.listener.start()
         self.workshop.at_end.append(self._drop)
 
-    def _welcome(
+    def accepted(
         self, service: Service, sock: socket.socket, address: bytes, shown: str, header: ProxyHeader | None
     ) -> None:
         self.workshop.keep(sock)
         if header is not None and header.source is None:
-            self.links.append(BalancerCheck(self.shared, service, sock, address, shown, "0-1"))
+            check = BalancerCheck(self.shared, service, sock, address, shown, "0-1")
+            self.links.append(check)
+            check.start()
         else:
             self.gate.link = Link(self.shared, service, sock, address, shown, "0-1", header)
             self.links.append(self.gate.link)
@@ -82,7 +85,7 @@ class Door:
         self.listener.cut()
         for link in self.links:
             if isinstance(link, BalancerCheck):
-                link._leg.close()
+                link.cut()
             else:
                 drop(link)
 
@@ -131,7 +134,7 @@ def test_N1_both_ends_of_the_client_s_connection_are_known_where_an_upstream_is_
 
 def test_N1_nothing_is_said_before_the_header(door: Door) -> None:
     client = door.connect()
-    door.until(lambda: door.listener.arrivals)
+    door.until(lambda: door.listener.arriving)
     door.workshop.rest(0.02)
     assert not client.look()
     assert not door.links
@@ -289,15 +292,15 @@ def test_N1_a_refused_or_silent_arrival_is_counted_out(door: Door) -> None:
     door.connect(b"EHLO x\r\n")
     door.until(lambda: door.workshop.log.of("header-refused"))
     silent = door.connect()
-    door.until(lambda: door.listener.arrivals)
+    door.until(lambda: door.listener.arriving)
     assert door.counters.connections() == 1
     silent.close()
-    door.until(lambda: not door.listener.arrivals)
+    door.until(lambda: not door.listener.arriving)
     assert door.counters.connections() == 0
     door.connect(HEADER[:5])
-    door.until(lambda: door.listener.arrivals)
+    door.until(lambda: door.listener.arriving)
     door.workshop.advance(5.1)
-    assert not door.listener.arrivals
+    assert not door.listener.arriving
     assert door.counters.connections() == door.counters.of(packed(BALANCER)) == 0
 
 
@@ -317,13 +320,13 @@ def test_over_limits_connections_balancers_are_turned_away_with_one_line_an_hour
 
 def test_N6_who_has_connected_through_a_balancer_is_told(door: Door) -> None:
     silent = door.connect()
-    door.until(lambda: door.listener.arrivals)
+    door.until(lambda: door.listener.arriving)
     early, probing = door.connect(HEADER), door.connect(LOCAL_V2)
     door.workshop.run(door.listener.drain)
     for client in (early, probing):
         door.until(client.ended)
         assert b"Service is closing" in client.got
-    assert len(door.listener.arrivals) == 1, "its header is waited for"
+    assert door.listener.arriving == 1, "its header is waited for"
     silent.send(HEADER)
     door.until(silent.ended)
     assert b"Service is closing" in silent.got
@@ -334,10 +337,10 @@ def test_N6_who_has_connected_through_a_balancer_is_told(door: Door) -> None:
 
 def test_N6_the_limit_of_a_drain_ends_what_has_not_arrived(door: Door) -> None:
     silent = door.connect()
-    door.until(lambda: door.listener.arrivals)
+    door.until(lambda: door.listener.arriving)
     door.workshop.run(door.listener.cut)
     door.until(silent.ended)
-    assert not door.listener.arrivals
+    assert not door.listener.arriving
     assert door.counters.connections() == 0
 
 

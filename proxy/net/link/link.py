@@ -61,7 +61,6 @@ class Link(LegOwner):
         "call_off",
         "client",
         "connector",
-        "deadlines",
         "ends",
         "figures",
         "final",
@@ -70,6 +69,7 @@ class Link(LegOwner):
         "left",
         "lingering",
         "open_login",
+        "queue",
         "service",
         "session",
         "shared",
@@ -99,7 +99,7 @@ class Link(LegOwner):
         self.address, self.shown, self.id = address, shown, id_
         self.figures = shared.figures[service.name]
         tallies.began(self)
-        self.deadlines: Queue | None = None
+        self.queue: Queue | None = None
         self.ends = announcing.ends(service, sock, address, header)
         """The client's address and port, and where it wanted to go; only where that matters."""
         self.connector: Connector | None = None
@@ -362,7 +362,7 @@ class Link(LegOwner):
         deadlines = self.shared.deadlines
         if self._noted != deadlines.now:
             self._noted = deadlines.now
-            deadlines.begun.append(self)
+            deadlines.wait_began(self)
 
     def _carry(self, session: Session) -> None:
         """Send what the session has for either side."""
@@ -415,7 +415,7 @@ class Link(LegOwner):
         if wait is Wait.MAILBOX:  # it may stay open: rule G4 renews its lease for hours
             return self.service.waits[wait]
         left = self._left(self.shared.deadlines.now)
-        if left < 1.0 and self.deadlines is not None:
+        if left < 1.0 and self.queue is not None:
             return None  # what was armed last is the session's end: no octet moves it any more
         return min(self.service.waits[wait], max(1.0, round(left)))
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class PasswordCheck(LegOwner):
     """One try; `stop` calls it off."""
 
-    __slots__ = ("_connector", "_deadlines", "_leg", "_login", "_server_failed", "_then", "_upstream", "deadlines")
+    __slots__ = ("_connector", "_deadlines", "_leg", "_login", "_server_failed", "_then", "_upstream", "queue")
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class PasswordCheck(LegOwner):
         announcement: Announcement | None = None,
     ) -> None:
         """`announcement`: of the client, where it is shown.  Nothing happens before `begin`."""
-        self.deadlines: Queue | None = None
+        self.queue: Queue | None = None
         """The queue of its deadline (net/timers.py)."""
         self._deadlines, self._upstream, self._login = shared.deadlines, upstream, login
         self._then: Callable[[Password], None] | None = then

@@ -152,10 +152,10 @@ def _login_failed(link: Link, login: str) -> None:
 class _Slowness:
     """The reply to a failed login, held back; the session ends with it."""
 
-    __slots__ = ("_link", "deadlines")
+    __slots__ = ("_link", "queue")
 
     def __init__(self, link: Link) -> None:
-        self.deadlines: Queue | None = None
+        self.queue: Queue | None = None
         self._link = link
 
     def expired(self) -> None:

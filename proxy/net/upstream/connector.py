@@ -66,7 +66,7 @@ class Connector(LegOwner):
         "_stopped",
         "_untried",
         "_upstream",
-        "deadlines",
+        "queue",
         "took",
     )  # fmt: skip
 
@@ -84,7 +84,7 @@ class Connector(LegOwner):
         ends: tuple[Endpoint, Endpoint] | None = None,
     ) -> None:
         """Nothing happens before `start`."""
-        self.deadlines: Queue | None = None
+        self.queue: Queue | None = None
         """The queue of its deadline (net/timers.py)."""
         self._upstream, self._poller, self._deadlines = upstream, poller, deadlines
         self._found = found
@@ -228,7 +228,7 @@ class Connector(LegOwner):
             except UpstreamUnavailable as error:
                 self._record_failure(str(error), blame=not isinstance(error, Exhausted))
                 continue
-            self._deadlines.begun.append(self)
+            self._deadlines.wait_began(self)
             if not upstream.is_plain or self._replay is not None:
                 self._opening = upstream.opening(self._announcement, self._replay)
                 if upstream.implicit:
@@ -268,7 +268,7 @@ class Connector(LegOwner):
 
     def _hand_over(self, leg: Leg, data: bytes) -> None:
         self._stopped = True
-        if self.deadlines is not None:
+        if self.queue is not None:
             self._deadlines.disarm(self)
         pool, server = self._upstream.pool, self._server
         assert server is not None
