@@ -27,7 +27,7 @@ from .net.tls.contexts import ServerTls, upstream_context
 from .net.upstream.announcement import Announcing
 from .net.upstream.pool import FORGIVEN, Pools
 from .net.upstream.upstream import ORIGINAL, Server, Upstream
-from .session.events import Wait
+from .session.contract import Wait
 from .session.pop3.session import PopSettings
 from .session.smtp.session import SmtpSettings
 from .shared_memory.server_health import Scoreboard, keys_of

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..leases.usage_report import UsageRecorder
     from ..log import Log
     from ..metrics import Figures
-    from ..session.events import Wait
+    from ..session.contract import Wait
     from ..session.pop3.session import PopSettings
     from ..session.smtp.session import SmtpSettings
     from ..shared_memory.connections import ConnectionCounters

@@ -1,7 +1,7 @@
 """Whose sessions are traced in this worker, and the lines of their transcripts that wait for the supervisor.
 
-A link gets its session from `new_session`: a traced one (session/traced.py) where the client's address is on the list
-at that moment, else the plain one.  The lines wait in a queue with a bound: beyond it they are lost and counted, so
+A link gets its session from `new_session`: with a transcript (session/transcript.py) where the client's address is on
+the list at that moment.  The lines wait in a queue with a bound: beyond it they are lost and counted, so
 that a trace that nobody reads costs a bound of memory and no mail.
 """
 
@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..session.pop3.session import PopSession
 from ..session.smtp.session import SmtpSession, SmtpSettings
-from ..session.traced import TracedPop, TracedSmtp
+from ..session.transcript import POP3_VERBS, SMTP_VERBS, Transcript
 from ..wire.address import literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..session.events import Session
+    from ..session.contract import Session
+    from ..session.observer import Observer
     from .service import Service
 
 MAX_WAITING: Final = 1000
@@ -61,23 +62,16 @@ class Traces:
 
 def new_session(service: Service, traces: Traces, address: bytes, shown: str, id_: str) -> Session:
     """The session of a link with this client."""
-    settings = service.settings
-    if address in traces.clients:
-        return _traced(service, traces, address, shown, id_)
+    settings, tls = service.settings, service.implicit_tls
+    observer = _transcript(service, traces, shown, id_) if address in traces.clients else None
     if isinstance(settings, SmtpSettings):
-        standing = service.policy.standing(address)
-        return SmtpSession(settings, shown, literal(shown), tls=service.implicit_tls, standing=standing)
-    return PopSession(settings, tls=service.implicit_tls)
+        preauthorised = service.policy.standing(address)
+        return SmtpSession(settings, shown, literal(shown), tls=tls, preauthorised=preauthorised, observer=observer)
+    return PopSession(settings, tls=tls, observer=observer)
 
 
-def _traced(service: Service, traces: Traces, address: bytes, shown: str, id_: str) -> Session:
-    protocol, settings = service.protocol, service.settings
+def _transcript(service: Service, traces: Traces, shown: str, id_: str) -> Observer:
+    protocol = service.protocol
     traces.note(shown, id_, protocol, "--", f"{shown} at listener {service.name}")
-
-    def tell(who: str, text: str) -> None:
-        traces.note(shown, id_, protocol, who, text)
-
-    if isinstance(settings, SmtpSettings):
-        standing = service.policy.standing(address)
-        return TracedSmtp(tell, settings, shown, literal(shown), tls=service.implicit_tls, standing=standing)
-    return TracedPop(tell, settings, tls=service.implicit_tls)
+    verbs = SMTP_VERBS if protocol == "smtp" else POP3_VERBS
+    return Transcript(lambda who, text: traces.note(shown, id_, protocol, who, text), verbs)

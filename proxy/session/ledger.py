@@ -64,7 +64,7 @@ class Ledger(Generic[Expected]):
         self.full = self.awaited + self.injected >= self._bound
         return b""
 
-    def settle(self, count: int = 1) -> Expected:
+    def pop(self, count: int = 1) -> Expected:
         """The upstream's next reply is here, or the next `count`, all for the entry in front: return what they answer.
 
         Call only while `awaited`.

@@ -9,10 +9,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from proxy.session.traced import TracedSmtp
 
 from proxy.gate.local import is_local
 from proxy.session.smtp.envelope import mail_command, rcpt_command
-from proxy.session.traced import TracedSmtp
 from proxy.wire import bulk as usual
 from proxy.wire.recipients import LocalDomains, is_routing
 

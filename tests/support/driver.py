@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Literal
 
-from proxy.gate.verdict import Outcome, Password, Verdict
-from proxy.session.events import Event, Finished, LoginFailed
+from proxy.gate.verdict import Outcome, Password, RelayAsked, Verdict
+from proxy.session.events import Event, Finished, LoggedIn, LoginFailed, PasswordGiven, TlsAsked, UnannouncedAsked
 from proxy.session.pop3.session import PopSession, PopSettings
-from proxy.session.smtp import auth as smtp_auth
 from proxy.session.smtp.session import SmtpSession, SmtpSettings
 from proxy.wire.esmtp import EhloEditor
 from proxy.wire.recipients import LocalDomains
@@ -42,7 +41,7 @@ class Driver:
 
     def upstream(self, *pieces: bytes) -> None:
         for piece in pieces:
-            if self.session.streaming and self.session.passes(memoryview(piece), False):
+            if self.session.streaming and self.session.forward_raw(memoryview(piece), from_client=False):
                 self.to_client += piece
             else:
                 self.session.upstream_bytes(piece)
@@ -54,25 +53,37 @@ class Driver:
         self.settle()
 
     def answer(self, verdict: Verdict) -> None:
-        assert isinstance(self.session, SmtpSession)
-        self.session.relay_answered(verdict)
+        """The answer to `RelayAsked`."""
+        self.session.answer(RelayAsked("", ""), verdict)
         self.settle()
 
     def take_password(self) -> tuple[bytes, bytes]:
         """What `PasswordGiven` is about, as the link takes it."""
-        assert isinstance(self.session, SmtpSession)
-        return smtp_auth.take_password(self.session)
+        return self.session.take_password()
 
     def check_password(self, login: str, result: Password) -> None:
         """The answer to `PasswordGiven`."""
-        assert isinstance(self.session, SmtpSession)
-        smtp_auth.password_checked(self.session, login, result)
+        self.session.answer(PasswordGiven(login), result)
         self.settle()
 
     def move(self, offer: bytes | None) -> None:
         """The answer to `UnannouncedAsked`."""
-        assert isinstance(self.session, SmtpSession)
-        self.session.moved(offer)
+        self.session.answer(UnannouncedAsked(b"", b""), offer)
+        self.settle()
+
+    def lease(self) -> None:
+        """The answer to `LoggedIn`."""
+        self.session.answer(LoggedIn(""), None)
+        self.settle()
+
+    def note_failure(self, close: bool = False) -> None:
+        """The answer to `LoginFailed`."""
+        self.session.answer(LoginFailed(""), close)
+        self.settle()
+
+    def start_tls(self) -> None:
+        """The answer to `TlsAsked`."""
+        self.session.answer(TlsAsked(), None)
         self.settle()
 
     def settle(self) -> None:
@@ -83,7 +94,7 @@ class Driver:
             piece = self._unread.popleft()
             if piece is None:
                 session.client_eof()
-            elif session.streaming and session.passes(memoryview(piece), True):
+            elif session.streaming and session.forward_raw(memoryview(piece), from_client=True):
                 self.to_upstream += piece
             else:
                 session.client_bytes(piece)
@@ -95,17 +106,15 @@ class Driver:
         return next((event for event in self.events if isinstance(event, Finished)), None)
 
     def _take(self) -> None:
-        session = self.session
-        self.to_client += b"".join(session.to_client)
-        self.to_upstream += b"".join(session.to_upstream)
-        events = list(session.events)
+        output = self.session.output
+        self.to_client += output.take_to_client()
+        self.to_upstream += output.take_to_upstream()
+        events = output.take_events()
         self.events += events
-        session.to_client.clear()
-        session.to_upstream.clear()
-        session.events.clear()
-        if self.notes_failures and any(isinstance(event, LoginFailed) for event in events):
-            session.failure_noted(False)
-            self._take()
+        for event in events:
+            if self.notes_failures and isinstance(event, LoginFailed):
+                self.session.answer(event, False)
+                self._take()
 
 
 def new_session(protocol: str, words: Iterable[str] = ()) -> SmtpSession | PopSession:
@@ -149,8 +158,9 @@ def new_session(protocol: str, words: Iterable[str] = ()) -> SmtpSession | PopSe
             max_failed_logins=number("max_failed_logins", 5),
         )
         verdict = Verdict(Outcome(standing), "standing") if standing else None
-        session = SmtpSession(settings, "192.0.2.7", b"[192.0.2.7]", tls=tls, standing=verdict)
-        session.announced = announced
+        session = SmtpSession(settings, "192.0.2.7", b"[192.0.2.7]", tls=tls, preauthorised=verdict)
+        if announced:
+            session.upstream_announced()
     if given:
         raise ValueError(f"no such settings: {', '.join(given)}")
     return session

@@ -13,7 +13,7 @@ from proxy.metrics import Board
 from proxy.net.link.link import Link
 from proxy.net.service import Service, Shared
 from proxy.net.upstream.upstream import UNANNOUNCED, Server, Upstream
-from proxy.session.events import Wait
+from proxy.session.contract import Wait
 from proxy.session.pop3.session import PopSettings
 from proxy.session.smtp.session import SmtpSettings
 from proxy.shared_memory.connections import ConnectionCounters

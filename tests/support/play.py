@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from proxy.gate.verdict import Outcome, Password, RelayAsked, Verdict
 from proxy.session.events import (
+    ClientDone,
     Event,
     Finished,
     LoggedIn,
@@ -26,8 +27,6 @@ from proxy.session.events import (
     UnannouncedAsked,
     UpstreamAborted,
 )
-from proxy.session.pop3.session import PopSession
-from proxy.session.smtp.session import SmtpSession
 
 from .driver import Driver, new_session
 from .transcript import Transcript, octets, unescaped
@@ -136,14 +135,13 @@ class Run:
         self._driver.call(self._driver.session.cut)
 
     def _lapse(self, rest: str) -> None:
-        assert isinstance(self._driver.session, SmtpSession)
         self._driver.call(self._driver.session.verdict_lapsed)
 
     def _answer(self, rest: str) -> None:
         self._driver.answer(_verdict(rest))
 
     def _noted(self, rest: str) -> None:
-        self._driver.call(lambda: self._driver.session.failure_noted(rest == "close"))
+        self._driver.note_failure(rest == "close")
 
     def _checked(self, rest: str) -> None:
         self._driver.check_password(self._login, Password(rest))
@@ -190,8 +188,7 @@ class Run:
             if answer:
                 self._checked(answer)
         elif kind == "login" and isinstance(found, LoggedIn) and found.login == words:
-            assert isinstance(self._driver.session, PopSession)
-            self._driver.call(self._driver.session.lease_settled)
+            self._driver.lease()
         else:
             self._fail(f"{kind} {words}", found)
 
@@ -200,7 +197,7 @@ class Run:
         self._check_silence()
         if not isinstance(found, TlsAsked):
             self._fail("TlsAsked", found)
-        self._driver.call(self._driver.session.tls_started)
+        self._driver.start_tls()
 
     def _move(self, rest: str) -> None:
         found = self._event(rest)
@@ -239,8 +236,9 @@ class Run:
             self._fail("END " + rest, found)
 
     def _done(self, rest: str) -> None:
-        if rest != "U" or not self._driver.session.upstream_done:
-            self._fail("DONE " + rest, "not set")
+        found = self._event("DONE " + rest)
+        if rest != "U" or found != ClientDone():
+            self._fail("DONE " + rest, found)
 
     def _doing(self, rest: str) -> None:
         if self._driver.session.doing != rest:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from proxy.session.smtp.pipeline import Kind
+
 from .echo import Watched
 from .smtp import ALLOW, DEFER, REFUSE
 
@@ -22,7 +24,7 @@ class Twins:
 
     def __init__(self, *how: str, offer: bytes = OFFERS[0]) -> None:
         self.drivers = [Watched(*how), Watched(*how)]
-        self.drivers[1].smtp.shortcuts = False
+        self.drivers[1].smtp.pipeline.bulk = False
         for what, octets in (
             ("upstream", b"220 x\r\n"),
             ("client", b"EHLO c.test\r\n"),
@@ -40,7 +42,7 @@ class Twins:
             elif what == "upstream":
                 driver.upstream(octets)
             elif what == "serve":
-                driver.upstream(*[_positive(session) for _ in range(session.ledger.awaited)])
+                driver.upstream(*[_positive(session) for _ in range(session.pipeline.ledger.awaited)])
             elif what == "eof":
                 driver.client_eof()
             elif what in VERDICTS:
@@ -58,15 +60,17 @@ class Twins:
 
 def _positive(session: SmtpSession) -> bytes:
     """What an upstream that takes everything says next."""
-    if not session.ledger.awaited:
+    if not session.pipeline.ledger.awaited:
         return b"421 over\r\n"
-    return b"354 go\r\n" if session.ledger.front().what == "DATA" else b"250 ok\r\n"
+    return b"354 go\r\n" if session.pipeline.ledger.front().kind is Kind.DATA else b"250 ok\r\n"
 
 
 def _seen(driver: Watched) -> list[object]:
     """All that shows of a session, and what it knows of its transaction."""
-    session, ledger = driver.smtp, driver.smtp.ledger
+    session, ledger = driver.smtp, driver.smtp.pipeline.ledger
     said = [driver.to_client, driver.to_upstream, driver.events]
     state = [session.step, session.holding, session.streaming, session.doing, session.wait, session.facts()]
     owed = [len(ledger), ledger.awaited, ledger.full]
-    return [*said, *state, *owed, session.errors, session.lines.waiting != b"", session.transaction]
+    envelope = session.transaction
+    known = [] if envelope is None else [getattr(envelope, name) for name in envelope.__slots__]
+    return [*said, *state, *owed, session.counts.errors, session.pipeline.lines.waiting != b"", known]

@@ -16,7 +16,7 @@ from proxy.net.link.link import Link
 from proxy.net.sockets.leg import Leg
 from proxy.net.sockets.splice import MOST
 from proxy.net.upstream.upstream import Server
-from proxy.session.events import Wait
+from proxy.session.contract import Wait
 from proxy.wire.address import packed
 
 from ..support.gate import CLIENT, WAITS, Gate, SlowStore

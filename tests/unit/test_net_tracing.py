@@ -6,11 +6,11 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from proxy.session.traced import TracedPop, TracedSmtp
 
 from proxy.net.tracing import BATCH, MAX_WAITING, Traces, new_session
 from proxy.session.pop3.session import PopSession
 from proxy.session.smtp.session import SmtpSession
-from proxy.session.traced import TracedPop, TracedSmtp
 from proxy.wire.address import packed
 
 from ..support.gate import Gate

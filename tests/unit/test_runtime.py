@@ -16,7 +16,7 @@ from proxy.leases.redis.store import RedisStore
 from proxy.leases.sqlite import SqliteStore
 from proxy.net.upstream.announcement import Announcing
 from proxy.runtime import build_services, make_tls, needs_restart, open_store
-from proxy.session.events import Wait
+from proxy.session.contract import Wait
 from proxy.session.pop3.session import PopSettings
 from proxy.session.smtp.session import SmtpSettings
 from proxy.wire.address import packed

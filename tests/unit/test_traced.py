@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
+from proxy.session.traced import TracedPop, TracedSmtp
 
 from proxy.gate.verdict import Outcome, Password, RelayAsked, Verdict
 from proxy.session.events import LoginFailed, PasswordGiven
@@ -13,7 +14,6 @@ from proxy.session.pop3.session import PopSettings
 from proxy.session.smtp import auth as smtp_auth
 from proxy.session.smtp import texts as smtp_texts
 from proxy.session.smtp.session import SmtpSettings
-from proxy.session.traced import TracedPop, TracedSmtp
 from proxy.session.transcript import POP3_VERBS, SMTP_VERBS, Transcript
 from proxy.wire.esmtp import EhloEditor
 from proxy.wire.lines import TOO_LONG

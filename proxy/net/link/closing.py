@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ...session.events import Finished, Wait
+from ...session.contract import Wait
+from ...session.events import Finished
 from ..sockets.leg import CORK, LINGER, OWN_FULL
 from . import tallies
 

@@ -19,10 +19,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...metrics import CONNECT_SECONDS, TLS_FAILURES
-from ...session.events import Cut, Finished, TlsAsked, UnannouncedAsked, UpstreamAborted, Wait
-from ...session.pop3.session import PopSession
-from ...session.smtp.moving import LEAVE
-from ...session.smtp.session import SmtpSession
+from ...session.contract import Cut, Wait
+from ...session.events import ClientDone, Finished, TlsAsked, UnannouncedAsked, UpstreamAborted
+from ...session.upstream.handshake import QUIT
 from ..sockets.leg import LARGE, OWN_FULL, PEER_FULL, Leg, LegOwner
 from ..sockets.tls_leg import TlsLeg
 from ..tracing import new_session
@@ -38,8 +37,9 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-    from ...gate.verdict import Verdict
-    from ...session.events import Event, Session
+    from ...session.contract import Answer, Session
+    from ...session.events import Event, Question
+    from ...session.output import Output
     from ...wire.proxyheader import ProxyHeader
     from ..service import Service, Shared
     from ..timers import Queue
@@ -155,9 +155,9 @@ class Link(LegOwner):
         client = leg is self.client
         other = self.upstream if client else self.client
         try:
-            if self.final is None and other is not None and self.session.passes(text, client):
+            if self.final is None and other is not None and self.session.forward_raw(text, from_client=client):
                 other.stream(text)
-                if len(text) == LARGE and self.session.untouched and leg.clear and other.ready:
+                if len(text) == LARGE and self.session.raw_forever and leg.clear and other.ready:
                     leg.splice_to = other
                 self._pump()
                 return
@@ -169,7 +169,7 @@ class Link(LegOwner):
         """Before any octet is used, of the upstream too: a reply may set free lines that waited behind it."""
         if self.verdict_ends is not None and self.shared.clock() >= self.verdict_ends:
             self.verdict_ends = None
-            self.smtp().verdict_lapsed()
+            self.session.verdict_lapsed()
 
     def ended(self, leg: Leg) -> None:
         if leg is not self.client:
@@ -190,12 +190,7 @@ class Link(LegOwner):
             ending.close(self)
         else:
             self.left = True
-            if self.session.wait is Wait.MESSAGE_REPLY:  # it may be delivered: into the audit trail with it (rule N11)
-                self.call(lambda: self.smtp().expel(f"client lost: {why}"))
-            elif isinstance(self.session, PopSession) and not self.session.streaming:  # a login may be under way (P5)
-                self.call(self.session.client_eof, why)
-            else:
-                self._end(f"client lost: {why} ({self.session.doing})")
+            self.call(self.session.client_lost, why)
 
     def write_blocked(self, leg: Leg) -> None:
         self.write_unblocked(leg)
@@ -228,7 +223,7 @@ class Link(LegOwner):
             self.shared.deadlines.disarm(self)
             announcing.find_upstream(self)
         else:
-            self.call(self.session.tls_started)
+            self.call(self.session.answer, TlsAsked(), None)
 
     def tls_failed(self, leg: Leg, tls: ssl.SSLObject, error: ssl.SSLError) -> None:
         self.figures[TLS_FAILURES] += 1
@@ -241,10 +236,9 @@ class Link(LegOwner):
             ending.close(self)
         elif self._wait is None and self.service.implicit_tls:
             self._end("client too slow in the TLS handshake")
-        elif isinstance(self.session, SmtpSession) and self._left(self.shared.clock()) < 0.5:  # `limit` has rounded it
-            self.call(lambda: self.session.cut(Cut.TOO_LONG))
-        else:
-            self.call(self.session.out_of_time)
+        else:  # `limit` has rounded what is left
+            whole = self._left(self.shared.clock()) < 0.5
+            self.call(lambda: self.session.out_of_time(session=whole))
 
     def _left(self, now: float) -> float:
         """Seconds of the session's own limit."""
@@ -306,7 +300,7 @@ class Link(LegOwner):
         self.upstream_name = connector.name
         CONNECT_SECONDS.note(self.figures, connector.took)
         if self.upstream is not None:
-            self.upstream.send(LEAVE)
+            self.upstream.send(QUIT)
             self.upstream.send_close_notify()
             self.upstream.close()
             leg.hold(PEER_FULL if self.held & OWN_FULL else 0)
@@ -324,11 +318,7 @@ class Link(LegOwner):
 
     # The session
 
-    def smtp(self) -> SmtpSession:
-        assert isinstance(self.session, SmtpSession)
-        return self.session
-
-    def call(self, method: Callable[..., None], *arguments: bytes | bool | str | Verdict | None) -> None:
+    def call(self, method: Callable[..., None], *arguments: Question | Answer | str) -> None:
         """Call the session and carry what it produced."""
         try:
             method(*arguments)
@@ -345,17 +335,15 @@ class Link(LegOwner):
         if self._treating:
             return  # an answer that came at once: `_treat_events` goes on with what it produced
         session, client, upstream = self.session, self.client, self.upstream
-        if session.to_upstream or session.to_client:
-            self._carry(session)
-        if session.events:
-            self._treat_events(session)
+        output = session.output
+        if output.to_upstream or output.to_client:
+            self._carry(output)
+        if output.events:
+            self._treat_events(output)
             upstream = self.upstream
             if self.final is not None:
                 ending.finish(self)
                 return
-        if session.upstream_done and upstream is not None:
-            session.upstream_done = False
-            upstream.finish_sending()
         full = client.rest or (upstream is not None and upstream.rest)
         if full or session.holding or self.held or session.streaming is not self.streaming:
             flow.regulate(self)
@@ -364,25 +352,23 @@ class Link(LegOwner):
             self._noted = deadlines.now
             deadlines.wait_began(self)
 
-    def _carry(self, session: Session) -> None:
+    def _carry(self, output: Output) -> None:
         """Send what the session has for either side."""
-        if session.to_upstream:
-            out, session.to_upstream = session.to_upstream, []
+        if output.to_upstream:
+            octets = output.take_to_upstream()
             if self.upstream is not None:
-                self.upstream.send(out[0] if len(out) == 1 else b"".join(out))
-        if session.to_client:
-            out, session.to_client = session.to_client, []
-            self.client.send(out[0] if len(out) == 1 else b"".join(out))
+                self.upstream.send(octets)
+        if output.to_client:
+            self.client.send(output.take_to_client())
 
-    def _treat_events(self, session: Session) -> None:
+    def _treat_events(self, output: Output) -> None:
         """Treat events, and what their answers bring about, until there are none."""
         self._treating = True
         try:
-            while session.events:
-                events, session.events = session.events, []
-                for event in events:
+            while output.events:
+                for event in output.take_events():
                     self._treat(event)
-                self._carry(session)
+                self._carry(output)
         finally:
             self._treating = False
 
@@ -393,6 +379,10 @@ class Link(LegOwner):
                 self._step, self._wait = self.session.step, self.session.wait
             case UnannouncedAsked():
                 announcing.move(self, event)
+            case ClientDone():
+                self._carry(self.session.output)
+                if self.upstream is not None:
+                    self.upstream.finish_sending()
             case UpstreamAborted():
                 if self.upstream is not None:
                     self.upstream.close()

@@ -15,8 +15,6 @@ from ...gate.verdict import Password, RelayAsked
 from ...leases.base import login_octets
 from ...metrics import LEASES_GRANTED, LOGINS, RELAYS, UNLEASED
 from ...session.events import LoggedIn, LoginFailed, PasswordGiven, Refused, Relayed
-from ...session.pop3.session import PopSession
-from ...session.smtp import auth as smtp_auth
 from ...session.upstream.pop3_login import PopLogin
 from . import journal as account
 from . import tallies
@@ -41,11 +39,11 @@ def answer(link: Link, event: Event) -> None:
             link.call_off = policy.judge(link.address, event, lambda verdict, left: _judged(link, event, verdict, left))
         case LoggedIn():
             _observe(link, event.login)
-            _logged_in(link, event.login)
+            _logged_in(link, event)
         case PasswordGiven():
-            _password_given(link, event.login)
+            _password_given(link, event)
         case LoginFailed():
-            _login_failed(link, event.login)
+            _login_failed(link, event)
         case Refused():
             tallies.refused(link, event)
             link.say("info", "refused", *account.refused(event))
@@ -76,30 +74,31 @@ def _judged(link: Link, event: RelayAsked, verdict: Verdict, seconds: float) -> 
         link.shared.notes.would_refuse(link.address, event.login, link.service.protocol)
     if link.final is None:
         link.verdict_ends = link.shared.clock() + seconds if seconds < FOREVER else None
-        link.call(link.smtp().relay_answered, verdict)
+        link.call(link.session.answer, event, verdict)
 
 
 # A POP login
 
 
-def _logged_in(link: Link, login: str) -> None:
+def _logged_in(link: Link, event: LoggedIn) -> None:
+    login = event.login
     shared, policy = link.shared, link.service.policy
     link.figures[LOGINS["accepted"]] += 1
     link.open_login = login_octets(login)
     shared.counters.logins.add(shared.worker, link.open_login)
     if why := policy.unleasable(link.address, login, shared.failures.of(policy.place(link.address))):
-        _no_lease(link, login, why)
+        _no_lease(link, event, why)
     else:
-        policy.grant(link.address, login, lambda logins: _granted(link, login, logins))
+        policy.grant(link.address, login, lambda logins: _granted(link, event, logins))
 
 
-def _granted(link: Link, login: str, logins: int | StoreUnavailable) -> None:
-    policy = link.service.policy
+def _granted(link: Link, event: LoggedIn, logins: int | StoreUnavailable) -> None:
+    policy, login = link.service.policy, event.login
     if isinstance(logins, StoreUnavailable):
         link.figures[UNLEASED] += 1
         link.say("warning", "not-leased", ("login", login), ("why", str(logins)))
     elif policy.is_crowded(logins):
-        _no_lease(link, login, "max_logins_per_address")
+        _no_lease(link, event, "max_logins_per_address")
         return
     else:
         link.figures[LEASES_GRANTED] += 1
@@ -109,73 +108,73 @@ def _granted(link: Link, login: str, logins: int | StoreUnavailable) -> None:
     if link.final is None:
         if not link.left:  # one that is late is kept alive too, once it is there
             link.shared.leased(link, policy.key(link.address, login))
-        _go_on(link)
+        _go_on(link, event)
 
 
-def _no_lease(link: Link, login: str, why: str) -> None:
+def _no_lease(link: Link, event: LoggedIn, why: str) -> None:
+    login = event.login
     link.figures[UNLEASED] += 1
     level = "warning" if link.shared.log.first_this_hour((link.address, why)) else "debug"
     link.say(level, "no-lease", ("login", login), ("why", why))
     if not link.service.policy.nobodys(link.address):  # it is this login's, not the address's: worth a note
         link.shared.notes.unleased(link.address, login, link.service.protocol, why)
-    _go_on(link)
+    _go_on(link, event)
 
 
-def _go_on(link: Link) -> None:
+def _go_on(link: Link, event: LoggedIn) -> None:
     """The client may see its +OK."""
     if link.final is None:
-        session = link.session
-        assert isinstance(session, PopSession)
-        link.call(session.lease_settled)
+        link.call(link.session.answer, event, None)
 
 
 # A login that failed
 
 
-def _login_failed(link: Link, login: str) -> None:
+def _login_failed(link: Link, event: LoginFailed) -> None:
+    login = event.login
     shared, limit = link.shared, link.service.failed_logins_per_address
     count = shared.failures.note(shared.worker, link.service.policy.place(link.address))
     link.figures[LOGINS["failed"]] += 1
     link.say("info", "login-failed", ("login", login))
     over = count - limit
     if not limit or over <= 0 or link.service.policy.standing(link.address):  # a webmail host fails for many users
-        link.call(link.session.failure_noted, False)
+        link.call(link.session.answer, event, False)
         return
     if shared.log.first_this_hour((link.address, "failures")):
         link.say("warning", "slowed", ("failures", count), ("why", "limits.failed_logins_per_address"))
     if link.left:  # nobody waits for it
         link.call(link.session.client_eof)
     else:
-        shared.deadlines.arm(_Slowness(link), min(float(over), SLOWEST))
+        shared.deadlines.arm(_Slowness(link, event), min(float(over), SLOWEST))
 
 
 class _Slowness:
     """The reply to a failed login, held back; the session ends with it."""
 
-    __slots__ = ("_link", "queue")
+    __slots__ = ("_event", "_link", "queue")
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, event: LoginFailed) -> None:
         self.queue: Queue | None = None
-        self._link = link
+        self._link, self._event = link, event
 
     def expired(self) -> None:
         if self._link.final is None:
-            self._link.call(self._link.session.failure_noted, True)
+            self._link.call(self._link.session.answer, self._event, True)
 
 
 # A password that popgate checks itself
 
 
-def _password_given(link: Link, login: str) -> None:
+def _password_given(link: Link, event: PasswordGiven) -> None:
     shared, upstream = link.shared, link.service.password_upstream
     assert upstream is not None
-    octets = login_octets(login)
-    attempt = PopLogin(*smtp_auth.take_password(link.smtp()), lambda: shared.counters.logins.of(octets) > 0)
+    octets = login_octets(event.login)
+    attempt = PopLogin(*link.session.take_password(), lambda: shared.counters.logins.of(octets) > 0)
     check = PasswordCheck(
         shared,
         upstream,
         attempt,
-        lambda result: _password_checked(link, login, result),
+        lambda result: _password_checked(link, event, result),
         link.upstream_failed,
         announcing.announcement(link) if upstream.announcing.announces else None,
     )
@@ -183,10 +182,10 @@ def _password_given(link: Link, login: str) -> None:
     check.begin()
 
 
-def _password_checked(link: Link, login: str, result: Password) -> None:
+def _password_checked(link: Link, event: PasswordGiven, result: Password) -> None:
     link.call_off = None
     if link.final is None:
         if result is Password.RIGHT:
             link.figures[LOGINS["accepted"]] += 1
-            link.say("info", "authenticated", ("login", login))
-        link.call(lambda: smtp_auth.password_checked(link.smtp(), login, result))
+            link.say("info", "authenticated", ("login", event.login))
+        link.call(link.session.answer, event, result)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 from ... import metrics
 from ...gate.verdict import Outcome
-from ...session.smtp.session import SmtpSession
 
 if TYPE_CHECKING:
     from ...session.events import Refused
@@ -37,8 +36,7 @@ def ended(link: Link, received: int, sent: int, seconds: float) -> None:
     figures[metrics.SESSIONS_NOW] -= 1
     figures[_IN] += received
     figures[_OUT] += sent
-    if isinstance(link.session, SmtpSession):
-        figures[metrics.MESSAGES] += link.session.messages
+    figures[metrics.MESSAGES] += link.session.messages
     metrics.SESSION_SECONDS.note(figures, seconds)
 
 

@@ -3,7 +3,7 @@
 A server that is shown the client's address judges that address, and refuses the very clients that have a lease.  So a
 client of SMTP that may relay when it connects gets an unannounced connection, everyone else an announced one: the
 server's own rule is a second lock then.  Whether it may is asked once, here; a store that is down means "announced".
-If it may later, the session asks to be moved (session/smtp/moving.py).
+If it may later, the session asks to be moved (session/smtp/session.py).
 
 With `show_client = "always"` everyone is announced; by XCLIENT with the login of its lease, where it has one.  In mode
 "shadow" everyone is, too: there the server decides, as if popgate were not there (G12).  To POP3 servers everyone is
@@ -75,7 +75,7 @@ def _looked(link: Link, verdict: Verdict) -> None:
     elif may_relay:
         _dial(link, None)
     else:
-        link.smtp().announced = True
+        link.session.upstream_announced()
         _dial(link, announcement(link))
 
 
@@ -99,9 +99,9 @@ def move(link: Link, event: UnannouncedAsked) -> None:
         link.take_upstream(leg)
         link.announced = False
         link.check_verdict()
-        link.call(link.smtp().moved, offer)
+        link.call(link.session.answer, event, offer)
 
     def failed() -> None:
-        link.call(link.smtp().moved, None)
+        link.call(link.session.answer, event, None)
 
     link.dial(found, failed, None, (event.hello, event.mail))

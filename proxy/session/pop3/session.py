@@ -2,293 +2,619 @@
 
 Before the login one command at a time goes upstream, parsed and written afresh (rule P2).  The upstream's positive
 reply to PASS, APOP or the end of AUTH is the login, and nothing else is (P3).  That `+OK` is held until the lease is
-in the store (`LoggedIn`, then `lease_settled()`); what the client sent behind its password and what the upstream sent
-behind its `+OK` wait in order.  From then on both directions pass untouched (P5): the session only counts.
+in the store (`LoggedIn`); what the client sent behind its password and what the upstream sent behind its `+OK` wait in
+order.  From then on both directions pass untouched (P5, mailbox.py).
 
 The greeting goes through octet for octet, because APOP and CRAM-MD5 prove knowledge of what it says (P1).
+
+`VERBS` at the end of the file is what a client may say; each command names the method that takes its reply.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from enum import Enum
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ...errors import ProtocolError
-from ...wire.lines import LineBuffer
-from ...wire.pop3 import ReplyLines, Status, status
+from ...wire.lines import TOO_LONG, LineBuffer
+from ...wire.pop3 import (
+    MAX_LINE,
+    MAX_REPLY_LINES,
+    ReplyLines,
+    Status,
+    edited_capabilities,
+    has_control,
+    status,
+)
 from ...wire.sasl import MAX_LINE as MAX_SASL_LINE
-from ..events import Cut, Event, Finished, Wait
-from . import commands as pop3_commands
-from . import replies as pop3_replies
+from ...wire.sasl import MECHANISMS, Exchange, shown_login
+from ..contract import Cut, Wait
+from ..events import Finished, LoggedIn, LoginFailed, TlsAsked
+from ..mailbox import MAX_HELD, Mailbox
+from ..output import Output
 from . import texts
-from .state import CLOSED, COMMANDS, GREETING, LEASE, OPEN, REFUSED, REPLY, SASL, TLS, PopSettings
+from .settings import PopSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ...wire.sasl import Exchange
+    from ..contract import Answer
+    from ..events import Question
+    from ..observer import Observer
 
-__all__ = ["PopSession", "PopSettings"]
+__all__ = ["VERBS", "PopSession", "PopSettings"]
 
-MAX_HELD = 65536  # octets behind a held reply: nobody has asked for anything yet
-MAX_BAD_COMMANDS = 3  # rule P6, as Dovecot before the login
+MAX_BAD_COMMANDS: Final = 3
+"""Rule P6, as Dovecot before the login."""
 _CUT = {Cut.DRAIN: texts.DRAINING, Cut.KICK: texts.KICKED, Cut.TOO_LONG: texts.TIMEOUT}
 
 
+class State(Enum):
+    """Where the session is; before OPEN only one command is out at a time."""
+
+    GREETING = "waiting for the greeting"
+    COMMANDS = "waiting for a command"
+    REPLY = "waiting for a reply"
+    SASL = "waiting for an AUTH response"
+    LEASE = "waiting for the lease"
+    REFUSED = "waiting for the gate"
+    """The upstream has refused a login, and the link has not noted it yet."""
+    OPEN = "reading mail"
+    TLS = "starting TLS"
+    CLOSED = "closed"
+
+
+# Members by name: a look-up in an Enum class costs as much as the comparison it is for.
+GREETING, COMMANDS, REPLY, SASL, LEASE, REFUSED, OPEN, TLS, CLOSED = State
+
+
+class Counts:
+    """What a session did, for its line in the log and for its limits."""
+
+    __slots__ = ("commands", "errors", "failed_logins")
+
+    def __init__(self) -> None:
+        self.commands = 0
+        self.errors = 0
+        """Bad commands."""
+        self.failed_logins = 0
+
+
 class PopSession:
-    """One client's POP3 session; the shape is `events.Session`."""
+    """One client's POP3 session; the shape is `contract.Session`."""
 
     __slots__ = (
-        "bad_commands", "commands", "events", "exchange", "failed_logins", "farewell", "held", "leaving", "lines",
-        "list", "login", "replies", "settings", "settle", "state", "step", "streaming", "tls", "to_client",
-        "to_upstream", "untouched", "upstream_done", "upstream_left", "user", "verb",
+        "_awaited", "_client_left", "_closing", "_exchange", "_held_reply", "_lines", "_list", "_login", "_mailbox",
+        "_observer", "_replies", "_settings", "_state", "_step", "_tls", "_upstream_left", "_user", "counts", "output",
     )  # fmt: skip
 
-    def __init__(self, settings: PopSettings, *, tls: bool = False) -> None:
-        self.to_client: list[bytes] = []
-        self.to_upstream: list[bytes] = []
-        self.events: list[Event] = []
-        self.upstream_done = False
-        self.step = 0
-        self.login = ""
+    def __init__(self, settings: PopSettings, *, tls: bool = False, observer: Observer | None = None) -> None:
+        self._settings = settings
+        self._observer = observer
+        """Is told what passes here; None in all but traced sessions."""
+        self.output = Output()
+        self._state = GREETING
+        self._step = 0
+        self._tls = tls
+        """Whether the client speaks TLS."""
+        self._lines = LineBuffer(MAX_SASL_LINE)
+        """The client's octets that were not used yet."""
+        self._replies = ReplyLines()
+        """The upstream's."""
+        self._awaited = NOTHING
+        """The command whose reply is awaited."""
+        self._list: list[bytes] | None = None
+        """A multi-line reply so far, its first line included."""
+        self._user: str | None = None
+        """The name of an accepted USER."""
+        self._login = ""
         """Who is logged in; while a login is under way, who tries."""
-        self.commands = self.bad_commands = self.failed_logins = 0
-        self.settings = settings
-        self.state = GREETING
-        self.tls = tls
-        self.lines = LineBuffer(MAX_SASL_LINE)
-        self.replies = ReplyLines()
-        self.verb = ""  # the command whose reply is awaited
-        self.settle: Callable[[PopSession, Status, bytes], None] = pop3_replies.passed
-        self.user: str | None = None  # the name of an accepted USER
-        self.exchange: Exchange | None = None
-        self.list: list[bytes] | None = None  # a multi-line reply so far, its first line included
-        self.held = b""  # the +OK of the login and what came behind it; or the -ERR
-        self.farewell: tuple[str, bytes] | None = None  # why, and the last words, when the TLS handshake is over
-        self.leaving = self.upstream_left = False
-        self.streaming = self.untouched = False  # the mailbox is open
+        self._exchange: Exchange | None = None
+        """An AUTH under way."""
+        self._mailbox: Mailbox | None = None
+        """Once a login was accepted."""
+        self._held_reply = b""
+        """The -ERR to a login, until the link has noted it."""
+        self.counts = Counts()
+        self._client_left = False
+        """The client's end was read; a login is waited for."""
+        self._upstream_left = False
+        """The upstream's end was read behind the -ERR that is held."""
+        self._closing: tuple[str, bytes] | None = None
+        """Why the session ends, and its last words, once the TLS handshake is over."""
 
     # What the link sees
 
     @property
+    def step(self) -> int:
+        return self._step
+
+    @property
     def holding(self) -> bool:
-        return self.lines.waiting != b"" and self.state in (GREETING, REPLY, LEASE, REFUSED)
+        return self._lines.waiting != b"" and self._state in (GREETING, REPLY, LEASE, REFUSED)
+
+    @property
+    def streaming(self) -> bool:
+        return self._state is OPEN
+
+    @property
+    def raw_forever(self) -> bool:
+        return self._state is OPEN and self._observer is None
+
+    @property
+    def messages(self) -> int:
+        return 0  # nobody sends by POP3
 
     @property
     def wait(self) -> Wait:
-        if self.state is OPEN:
+        if self._state is OPEN:
             return Wait.MAILBOX
-        if self.state is GREETING:
+        if self._state is GREETING:
             return Wait.GREETING
-        return Wait.COMMAND if self.state is REPLY else Wait.LOGIN
+        return Wait.COMMAND if self._state is REPLY else Wait.LOGIN
 
     @property
     def doing(self) -> str:
-        return "waiting for the reply to " + self.verb if self.state is REPLY else self.state.value
+        return "waiting for the reply to " + self._awaited.verb if self._state is REPLY else self._state.value
 
     def facts(self) -> list[tuple[str, str | int]]:
-        return [("login", self.login), ("cmds", self.commands), ("failed", self.failed_logins)]
+        return [("login", self._login), ("cmds", self.counts.commands), ("failed", self.counts.failed_logins)]
 
     def client_bytes(self, data: bytes) -> None:
-        """Octets of the client."""
-        state = self.state
+        state = self._state
         if state is OPEN:
-            self.step += 1
-            self.to_upstream.append(data)
+            assert self._mailbox is not None
+            self._step += 1
+            if self._observer is not None:
+                self._observer.mailbox_commands(data)
+            self._mailbox.client_bytes(data)
         elif state is TLS:
-            self.finish("client sent in the clear behind STLS")
+            self._finish("client sent in the clear behind STLS")
         elif state is not CLOSED:
-            self.lines.feed(data)
+            self._lines.feed(data)
             self._run()
 
-    def passes(self, text: memoryview, client: bool) -> bool:
-        if not self.untouched:
+    def forward_raw(self, text: memoryview, *, from_client: bool) -> bool:
+        if not self.raw_forever:
             return False
-        self.step += 1
+        self._step += 1
         return True
 
     def upstream_bytes(self, data: bytes) -> None:
-        """Octets of the upstream."""
-        state = self.state
-        if state is OPEN:
-            self.step += 1
-            self.to_client.append(data)
-        elif state is LEASE:
-            self.held += data
-            if len(self.held) > MAX_HELD:
-                self.finish("upstream: more than may be held behind its +OK")
+        state = self._state
+        if state is OPEN or state is LEASE:
+            assert self._mailbox is not None
+            if state is OPEN:
+                self._step += 1
+                if self._observer is not None:
+                    self._observer.mailbox_octets(data)
+            if not self._mailbox.upstream_bytes(data):
+                self._finish("upstream: more than may be held behind its +OK")
         elif state is not CLOSED:
-            self.replies.feed(data)
-            if state is REFUSED and len(self.replies) > MAX_HELD:
-                self.finish("upstream: more than may be held behind its -ERR")
+            self._replies.feed(data)
+            if state is REFUSED and len(self._replies) > MAX_HELD:
+                self._finish("upstream: more than may be held behind its -ERR")
             self._use_replies()
 
-    def client_eof(self, lost: str = "") -> None:
-        """A client that hangs up at once has logged in all the same (rule P5): its login is waited for.
+    def client_eof(self) -> None:
+        self._client_gone("")
 
-        Not so what is held back from who failed too often (G13): it would keep its place until then.
-        `lost`: how its connection broke, where it did not end in order: who closes with replies unread resets it.
-        """
-        if self.state is OPEN:
-            self.half_closed()
-        elif self.state in (REPLY, LEASE) or (self.state is GREETING and self.lines.waiting):
-            self.leaving = True
+    def client_lost(self, why: str) -> None:
+        # P5: a client that closes with replies unread resets its connection; its login may be under way all the same.
+        if self._state is OPEN:
+            self._finish(f"client lost: {why}")
         else:
-            self.finish(f"client lost: {lost}" if lost else "client left", clean=not lost)
+            self._client_gone(why)
+
+    def _client_gone(self, lost: str) -> None:
+        """P5: a client that hangs up at once has logged in all the same: its login is waited for.
+
+        Not so the reply that is held back from a client that failed too often (G13): it would keep its place until
+        then.
+        """
+        if self._state is OPEN:
+            assert self._mailbox is not None
+            self._mailbox.client_eof()
+        elif self._state in (REPLY, LEASE) or (self._state is GREETING and self._lines.waiting):
+            self._client_left = True
+        else:
+            self._finish(f"client lost: {lost}" if lost else "client left", clean=not lost)
 
     def upstream_eof(self) -> None:
-        if self.state is OPEN:
-            self.finish("upstream closed", clean=True)
-        elif self.state in (LEASE, REFUSED):
-            self.upstream_left = True
-        elif self.state is GREETING:
+        if self._state is OPEN:
+            self._finish("upstream closed", clean=True)
+        elif self._state is LEASE:
+            assert self._mailbox is not None
+            self._mailbox.upstream_eof()
+        elif self._state is REFUSED:
+            self._upstream_left = True
+        elif self._state is GREETING:
             self.upstream_failed()
-        elif self.verb == "QUIT":
-            self.finish("quit", clean=True)
+        elif self._awaited.verb == "QUIT":
+            self._finish("quit", clean=True)
         else:
-            self.finish("upstream left", texts.LOST)
+            self._finish("upstream left", texts.LOST)
 
     def upstream_failed(self) -> None:
-        self.finish("no upstream", texts.UNAVAILABLE)
+        self._finish("no upstream", texts.UNAVAILABLE)
 
-    def out_of_time(self) -> None:
+    def upstream_announced(self) -> None:
+        """It relays nothing, so it makes no difference here."""
+
+    def out_of_time(self, *, session: bool = False) -> None:
         wait = self.wait
         if wait is Wait.MAILBOX:
-            self.finish("idle")  # RFC 1939 3: close without entering UPDATE; a line of ours could land inside a message
+            self._finish("idle")  # RFC 1939 3: without entering UPDATE; a line of ours could land inside a message
         elif wait is Wait.GREETING:
             self.upstream_failed()
-        elif self.state is REPLY:
-            self.finish("upstream silent", texts.UNAVAILABLE)
-        elif self.state is TLS:
-            self.finish("client too slow in the TLS handshake")
+        elif self._state is REPLY:
+            self._finish("upstream silent", texts.UNAVAILABLE)
+        elif self._state is TLS:
+            self._finish("client too slow in the TLS handshake")
         else:
-            self.finish("no login in time", texts.TIMEOUT)
+            self._finish("no login in time", texts.TIMEOUT)
 
     def drain(self) -> None:
-        if self.state is COMMANDS:
-            self.finish("draining", texts.DRAINING)
+        if self._state is COMMANDS:
+            self._finish("draining", texts.DRAINING)
 
     def cut(self, why: Cut = Cut.DRAIN) -> None:
-        self.finish(why.value, b"" if self.state in (OPEN, TLS) else _CUT[why])
+        self._finish(why.value, b"" if self._state in (OPEN, TLS) else _CUT[why])
 
-    def tls_started(self) -> None:
-        """The client speaks TLS now: a USER from before is forgotten (rule P6)."""
-        self.tls = True
-        self.state = COMMANDS
-        self.user = None
-        self.login = ""
-        self.lines.clear()
-        if self.farewell is not None:  # the upstream has left meanwhile
-            self.finish(*self.farewell)
+    def answer(self, question: Question, result: Answer) -> None:
+        if isinstance(question, LoggedIn):
+            self._lease_settled()
+        elif isinstance(question, LoginFailed):
+            self._failure_noted(bool(result))
+        elif isinstance(question, TlsAsked):
+            self._tls_started()
 
-    def lease_settled(self) -> None:
-        """The lease is in the store, or can't be: let the held +OK go, and pass octets from now on."""
-        if self.state is not LEASE:
+    def take_password(self) -> tuple[bytes, bytes]:
+        raise AssertionError("a POP3 session gives no password away")
+
+    def verdict_lapsed(self) -> None:
+        """There is none."""
+
+    # Answers
+
+    def _tls_started(self) -> None:
+        """P6: a USER from before is forgotten."""
+        if self._state is not TLS:
             return
-        self.state = OPEN
-        self.streaming = self.untouched = True
-        self.to_client.append(self.held)
-        self.held = b""
-        if self.lines.waiting:
-            self.to_upstream.append(self.lines.rest())
-        if self.leaving:
-            self.half_closed()
-        if self.upstream_left:
+        if self._observer is not None:
+            self._observer.tls_started()
+        self._tls = True
+        self._state = COMMANDS
+        self._user = None
+        self._login = ""
+        self._lines.clear()
+        if self._closing is not None:  # the upstream has left in the meantime
+            self._finish(*self._closing)
+
+    def _lease_settled(self) -> None:
+        """G5: the lease is in the store, or can't be: let the held +OK go, and pass octets from now on."""
+        mailbox = self._mailbox
+        if self._state is not LEASE or mailbox is None:
+            return
+        behind = self._lines.rest()
+        self._state = OPEN
+        if self._observer is not None:
+            self._observer.client_reply(mailbox.reply)
+            self._observer.mailbox_commands(behind)
+        mailbox.open(behind)
+        if self._client_left:
+            mailbox.client_eof()
+        if mailbox.upstream_left:
             self.upstream_eof()
 
-    def failure_noted(self, close: bool) -> None:
-        """The answer to `LoginFailed`; `close`: this address fails too often."""
-        if self.state is not REFUSED:
+    def _failure_noted(self, close: bool) -> None:
+        """`close`: this address fails too often (G13)."""
+        if self._state is not REFUSED:
             return
-        self.state = COMMANDS
-        self.say(self.held)
-        self.held = b""
-        if close or self.failed_logins >= self.settings.max_failed_logins:
-            self.finish("too many failed logins", texts.TOO_MANY_LOGINS)
+        self._state = COMMANDS
+        reply, self._held_reply = self._held_reply, b""
+        self._say(reply)
+        if close or self.counts.failed_logins >= self._settings.max_failed_logins:
+            self._finish("too many failed logins", texts.TOO_MANY_LOGINS)
             return
         self._use_replies()
-        if self.upstream_left:
+        if self._upstream_left:
             self.upstream_eof()
 
-    # Using octets
+    # The client's commands
+
+    def _run(self) -> None:
+        while self._state in (COMMANDS, SASL):
+            line = self._lines.take()
+            if line is None:
+                if self._client_left:
+                    self._finish("client left", clean=True)
+                return
+            self._step += 1
+            if self._observer is not None:
+                self._observer.command(line, secret=self._state is SASL)
+            if self._state is SASL:
+                self._sasl_response(line)
+            else:
+                self._command(line)
+
+    def _command(self, line: bytes) -> None:
+        self.counts.commands += 1
+        if line is TOO_LONG or len(line) > MAX_LINE:
+            return self._error(texts.LINE_TOO_LONG)
+        if has_control(line):  # P2: a server may take it for the end of the line
+            return self._finish("client sent a control octet", texts.BAD_OCTETS)
+        word, _, argument = line.partition(b" ")
+        verb = VERBS.get(word.upper())
+        if verb is None:
+            return self._error(texts.UNKNOWN)
+        if self._settings.tls_required and not self._tls and verb.logs_in:
+            return self._error(texts.TLS_REQUIRED)
+        return verb.action(self, argument)
+
+    def _capa(self, argument: bytes) -> None:
+        self._error(texts.SYNTAX) if argument else self._send("CAPA", b"CAPA\r\n", PopSession._capa_replied)
+
+    def _stls(self, argument: bytes) -> None:
+        if argument:
+            self._error(texts.SYNTAX)
+        elif self._tls:
+            self._error(texts.TLS_ACTIVE)
+        elif not self._settings.stls:
+            self._error(texts.TLS_NOT_OFFERED)
+        elif self._lines.waiting:  # P6
+            self._finish("client sent in the clear behind STLS")
+        else:
+            self._state = TLS
+            self._say(texts.TLS_READY)
+            self.output.events.append(TlsAsked())
+
+    def _user_command(self, argument: bytes) -> None:
+        if not argument:
+            return self._error(texts.SYNTAX)
+        self._user = None
+        self._login = shown_login(argument)
+        return self._send("USER", b"USER %b\r\n" % argument, PopSession._user_replied)
+
+    def _pass(self, argument: bytes) -> None:
+        if self._user is None:
+            return self._error(texts.USER_FIRST)
+        return self._send("PASS", b"PASS %b\r\n" % argument, PopSession._login_replied)
+
+    def _apop(self, argument: bytes) -> None:
+        name, _, digest = argument.rpartition(b" ")
+        if not name or not digest:
+            return self._error(texts.SYNTAX)
+        self._login = shown_login(name)
+        return self._send("APOP", b"APOP %b %b\r\n" % (name, digest), PopSession._login_replied)
+
+    def _auth(self, argument: bytes) -> None:
+        mechanism, _, initial = argument.partition(b" ")
+        mechanism = mechanism.upper()
+        if not mechanism:  # the old form that asks for a list: Outlook Express does, and goes on with USER
+            return self._say(texts.SYNTAX)
+        if mechanism not in MECHANISMS:  # S10
+            return self._error(texts.BAD_MECHANISM)
+        exchange = self._exchange = Exchange(mechanism)
+        if initial:
+            initial = exchange.response(initial)
+            if initial == b"*":
+                return self._error(texts.SYNTAX)
+            initial = b" " + initial
+        return self._send("AUTH", b"AUTH %b%b\r\n" % (mechanism, initial), PopSession._auth_replied)
+
+    def _sasl_response(self, line: bytes) -> None:
+        assert self._exchange is not None
+        line = self._exchange.response(b"*" if line is TOO_LONG else line)
+        self._send("AUTH", line + b"\r\n", PopSession._auth_replied)
+
+    def _utf8(self, argument: bytes) -> None:
+        self._error(texts.SYNTAX) if argument else self._send("UTF8", b"UTF8\r\n", PopSession._pass_on)
+
+    def _lang(self, argument: bytes) -> None:
+        if argument:
+            self._send("LANG", b"LANG %b\r\n" % argument, PopSession._pass_on)
+        else:
+            self._send("LANG", b"LANG\r\n", PopSession._list_replied)
+
+    def _noop(self, argument: bytes) -> None:
+        self._send("NOOP", b"NOOP\r\n", PopSession._pass_on)
+
+    def _quit(self, argument: bytes) -> None:
+        self._send("QUIT", b"QUIT\r\n", PopSession._quit_replied)
+
+    # The upstream's replies
 
     def _use_replies(self) -> None:
         try:
             self._take_replies()
         except ProtocolError as error:
-            self.finish(f"upstream: {error}", texts.UPSTREAM_PROTOCOL)
-        if self.lines.waiting or self.leaving:
+            self._finish(f"upstream: {error}", texts.UPSTREAM_PROTOCOL)
+        if self._lines.waiting or self._client_left:
             self._run()
 
-    def _run(self) -> None:
-        while self.state in (COMMANDS, SASL):
-            line = self.lines.take()
-            if line is None:
-                if self.leaving:
-                    self.finish("client left", clean=True)
-                return
-            self.step += 1
-            if self.state is SASL:
-                pop3_commands.sasl_response(self, line)
-            else:
-                pop3_commands.command(self, line)
-
     def _take_replies(self) -> None:
-        while self.state not in (LEASE, REFUSED, OPEN, CLOSED):
-            line = self.replies.take()
+        while self._state not in (LEASE, REFUSED, OPEN, CLOSED):
+            line = self._replies.take()
             if line is None:
                 return
-            self.step += 1
-            if self.state is GREETING:
-                pop3_replies.greeted(self, line)
-            elif self.state is not REPLY:
+            self._step += 1
+            if self._observer is not None:
+                unasked = self._state not in (GREETING, REPLY)
+                self._observer.upstream_reply(line + b"\r\n", secret=unasked and self.counts.failed_logins > 0)
+            if self._state is GREETING:
+                self._greeted(line)
+            elif self._state is not REPLY:
                 self._unsolicited(line)
-            elif self.list is not None:
-                pop3_replies.list_line(self, line)
+            elif self._list is not None:
+                self._list_line(self._list, line)
             else:
-                self.settle(self, status(line), line)
+                self._awaited.on_reply(self, status(line), line)
 
     def _unsolicited(self, line: bytes) -> None:
         """Only a farewell may come without a command (autologout)."""
         if status(line) is not Status.ERR:
             raise ProtocolError("a reply that answers nothing")
         # After a failed login it may quote what it did not like: the password.
-        quote = "" if self.failed_logins else ": " + line[:200].decode("ascii", "backslashreplace")
-        self.finish("upstream closed" + quote, line + b"\r\n")
+        quote = "" if self.counts.failed_logins else ": " + line[:200].decode("ascii", "backslashreplace")
+        self._finish("upstream closed" + quote, line + b"\r\n")
 
-    # What commands and replies do with it
+    def _greeted(self, line: bytes) -> None:
+        said = status(line)
+        if said is Status.CONTINUE:
+            raise ProtocolError("a challenge for a greeting")
+        self._say(line + b"\r\n")
+        if said is Status.ERR:
+            return self._finish("upstream refused: " + line[:200].decode("ascii", "backslashreplace"))
+        self._state = COMMANDS
+        return None
 
-    def say(self, octets: bytes) -> None:
-        """Whole lines, for the client; what passes once the mailbox is open does not come this way."""
-        self.to_client.append(octets)
+    def _pass_on(self, said: Status, line: bytes) -> None:
+        if said is Status.CONTINUE:
+            raise ProtocolError("a challenge that nothing asked for")
+        self._state = COMMANDS
+        self._say(line + b"\r\n")
 
-    def offers_stls(self) -> bool:
-        return self.settings.stls and not self.tls
+    def _user_replied(self, said: Status, line: bytes) -> None:
+        if said is Status.OK:
+            self._user = self._login
+        self._pass_on(said, line)
 
-    def ask(self, verb: str, line: bytes, settle: Callable[[PopSession, Status, bytes], None]) -> None:
-        self.verb, self.settle = verb, settle
-        self.state = REPLY
-        self.to_upstream.append(line)
-
-    def bad(self, reply: bytes) -> None:
-        self.say(reply)
-        self.bad_commands += 1
-        if self.bad_commands >= MAX_BAD_COMMANDS:
-            self.finish("too many bad commands", texts.TOO_MANY_ERRORS)
-
-    def half_closed(self) -> None:
-        """The client will say no more; the upstream may still have mail on its way to it."""
-        self.upstream_done = True
-
-    def finish(self, why: str, reply: bytes = b"", *, clean: bool = False) -> None:
-        """End the session with these last words; while TLS starts nothing can be said: then behind its handshake."""
-        if self.state is CLOSED:
+    def _login_replied(self, said: Status, line: bytes) -> None:
+        """P3: this +OK is the login, and nothing else is."""
+        if said is Status.OK:
+            self._state = LEASE
+            self._mailbox = Mailbox(self.output, line + b"\r\n" + self._replies.rest())
+            self.output.events.append(LoggedIn(self._login))
             return
-        if reply and self.state is TLS:
-            self.farewell = self.farewell or (why, reply)
+        if said is Status.CONTINUE:
+            raise ProtocolError("a challenge that nothing asked for")
+        self._user = None
+        self.counts.failed_logins += 1
+        self._state = REFUSED
+        self._held_reply = line + b"\r\n"
+        self.output.events.append(LoginFailed(self._login))
+
+    def _auth_replied(self, said: Status, line: bytes) -> None:
+        exchange = self._exchange
+        assert exchange is not None
+        if exchange.cancelled and said is not Status.ERR:  # S10: a success after `*` is none
+            raise ProtocolError("no refusal of an AUTH that was cancelled")
+        if said is Status.CONTINUE:
+            self._state = SASL
+            self._say(line + b"\r\n")
+            return
+        self._login = exchange.login
+        self._exchange = None
+        self._login_replied(said, line)
+
+    def _quit_replied(self, said: Status, line: bytes) -> None:
+        self._pass_on(said, line)
+        self._finish("quit", clean=True)
+
+    def _capa_replied(self, said: Status, line: bytes) -> None:
+        if said is Status.ERR and self._offers_stls():  # a server older than CAPA: STLS is ours to offer all the same
+            self._end_list([b"+OK Capability list follows"])
+        else:
+            self._list_replied(said, line)
+
+    def _list_replied(self, said: Status, line: bytes) -> None:
+        """The client gets the list when it is whole: behind half of one an -ERR would be one of its lines."""
+        if said is Status.OK:
+            self._list = [line]
+        else:
+            self._pass_on(said, line)
+
+    def _list_line(self, so_far: list[bytes], line: bytes) -> None:
+        if line == b".":
+            self._end_list(so_far)
+        elif len(so_far) > MAX_REPLY_LINES:
+            raise ProtocolError("a list without end")
+        else:
+            so_far.append(line)
+
+    def _end_list(self, whole: list[bytes]) -> None:
+        first, *lines = whole
+        self._list = None
+        if self._awaited.verb == "CAPA":
+            lines = edited_capabilities(lines, self._offers_stls(), self._tls or not self._settings.tls_required)
+        self._state = COMMANDS
+        self._say(b"\r\n".join([first, *lines, b".", b""]))
+
+    # What commands and replies do
+
+    def _offers_stls(self) -> bool:
+        return self._settings.stls and not self._tls
+
+    def _say(self, octets: bytes) -> None:
+        """Whole lines, for the client; what passes once the mailbox is open does not come this way."""
+        if self._observer is not None:
+            self._observer.client_reply(octets)
+        self.output.to_client.append(octets)
+
+    def _send(self, verb: str, line: bytes, on_reply: Callable[[PopSession, Status, bytes], None]) -> None:
+        """Send a line to the upstream; `on_reply` takes the reply to it."""
+        if self._observer is not None:
+            self._observer.forwarded(line, secret=verb == "AUTH" and not line.startswith(b"AUTH "))
+        self._awaited = Awaited(verb, on_reply)
+        self._state = REPLY
+        self.output.to_upstream.append(line)
+
+    def _error(self, reply: bytes) -> None:
+        """A reply of ours to a bad command; too many of those end the session (P6)."""
+        self._say(reply)
+        self.counts.errors += 1
+        if self.counts.errors >= MAX_BAD_COMMANDS:
+            self._finish("too many bad commands", texts.TOO_MANY_ERRORS)
+
+    def _finish(self, why: str, reply: bytes = b"", *, clean: bool = False) -> None:
+        """End the session with these last words; while TLS starts nothing can be said: then behind its handshake."""
+        if self._state is CLOSED:
+            return
+        if reply and self._state is TLS:
+            self._closing = self._closing or (why, reply)
             return
         if reply:
-            self.say(reply)
-        self.events.append(Finished(why if clean else f"{why} ({self.doing})", clean))
-        self.state = CLOSED
-        self.streaming = self.untouched = False
-        self.lines.clear()
+            self._say(reply)
+        if self._observer is not None:
+            self._observer.finished()
+        self.output.events.append(Finished(why if clean else f"{why} ({self.doing})", clean))
+        self._state = CLOSED
+        self._lines.clear()
+
+
+class Verb(NamedTuple):
+    """What a command is."""
+
+    action: Callable[[PopSession, bytes], None]
+    """Is given the argument."""
+    logs_in: bool = False
+    """Whether it is a step of a login: not in the clear where TLS is required."""
+    secret: bool = False
+    """Whether its argument may hold a password, and must not be shown."""
+
+
+class Awaited(NamedTuple):
+    """A command that is out."""
+
+    verb: str
+    on_reply: Callable[[PopSession, Status, bytes], None]
+    """Takes the first line of its reply."""
+
+
+NOTHING: Final = Awaited("", PopSession._pass_on)
+"""No command has been sent yet."""
+
+VERBS: Final[dict[bytes, Verb]] = {
+    b"CAPA": Verb(PopSession._capa),
+    b"STLS": Verb(PopSession._stls),
+    b"USER": Verb(PopSession._user_command, logs_in=True),
+    b"PASS": Verb(PopSession._pass, logs_in=True, secret=True),
+    b"APOP": Verb(PopSession._apop, logs_in=True, secret=True),
+    b"AUTH": Verb(PopSession._auth, logs_in=True, secret=True),
+    b"UTF8": Verb(PopSession._utf8),
+    b"LANG": Verb(PopSession._lang),
+    b"NOOP": Verb(PopSession._noop),
+    b"QUIT": Verb(PopSession._quit),
+}
+"""What a client may say before its login (P2); anything else is unknown."""

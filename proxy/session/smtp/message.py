@@ -1,109 +1,69 @@
-"""A message on its way through an SMTP session: from the 354 to the upstream's reply to it (rules S8, S9).
+"""A message on its way: from the 354 to its end of data (rules S8, S9).
 
-Its text is watched and passed by `wire.dots.Body`.  If the upstream can't have it whole, the upstream connection ends
-without an end of data, the text is read to its end without being forwarded (`discarding`), and the client gets the
-reply that is due where it reads one: there.
+Its text is watched and forwarded by `wire.dots.Body`.  If the upstream can't have it whole, it is *dropped*: the
+upstream connection ends without an end of data, the text is read to its end without being forwarded, and the client
+gets the reply that is due where it reads one: there.
 
-A part of the machine of smtp.py.
+A part of the session: it says what is to be forwarded and whether the upstream must be dropped, and does neither.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from ..events import Relayed, UpstreamAborted, Wait
-from . import texts
-from .state import COMMANDS, Owed, shown
+from ...wire.dots import Body
 
 if TYPE_CHECKING:
-    from ...wire.replies import Reply
-    from .session import SmtpSession
     from .transaction import Transaction
 
 
-NO_REPLY: Final = "none"
-"""In the place of the upstream's final reply, in the audit trail."""
+class Fed(NamedTuple):
+    """What came of a piece of the client's octets."""
+
+    forward: list[bytes]
+    """For the upstream."""
+    used: int | None
+    """How many of the octets belong to the message, its end of data included; None: all of them, and it goes on."""
+    rejected: bool
+    """A stray newline was met that must not be forwarded (`bare_newline = "reject"`)."""
 
 
-def use(session: SmtpSession, data: bytes) -> bytes:
-    """Octets of the client in a message; return those behind its end."""
-    body, transaction = session.body, session.transaction
-    assert body is not None
-    session.step += 1
-    chunks, used = body.feed(data)
-    if not session.discarding:
-        session.to_upstream += chunks
-        if body.rejected:
-            session.ending = texts.BARE_NEWLINE
-            discard(session, "message has a bare CR or LF")
-    if used is None:
-        return b""
-    if session.discarding:
-        session.finish(session.why, session.ending)
-        return b""
-    assert transaction is not None
-    transaction.octets = body.octets
-    session.body = session.transaction = None
-    session.state = COMMANDS
-    session.streaming = False
-    session.wait = Wait.MESSAGE_REPLY
-    session.ledger.expect(Owed(replied, "the message", transaction))
-    return data[used:]
+class Message:
+    """See the module."""
 
+    __slots__ = ("_body", "dropped", "reply", "transaction", "why")
 
-def discard(session: SmtpSession, why: str) -> None:
-    """Drop the upstream without an end of data; read on to the client's, so that it sees why."""
-    session.discarding, session.why = True, why
-    session.to_upstream.clear()
-    session.replies.clear()
-    session.events.append(UpstreamAborted())
+    def __init__(self, transaction: Transaction, bare_newline: Literal["normalize", "reject"]) -> None:
+        self.transaction = transaction
+        self._body = Body(bare_newline)
+        self.dropped = False
+        """Whether the upstream is not to have it any more."""
+        self.reply = b""
+        """If it was dropped: what the client gets at the end of data; empty if it was told already."""
+        self.why = ""
+        """If it was dropped: why, for the log."""
 
+    @property
+    def octets(self) -> int:
+        """How many have been forwarded."""
+        return self._body.octets
 
-def replied(session: SmtpSession, reply: Reply, owed: Owed) -> bytes:
-    """The final reply: a 250 is the upstream's (rule S9)."""
-    transaction = owed.transaction
-    assert transaction is not None
-    session.wait = Wait.COMMAND
-    if reply.code < 300:
-        session.messages += 1
-    _relayed(session, transaction, shown(reply.octets[:-2]))
-    return reply.octets
+    @property
+    def has_other_end(self) -> bool:
+        """Whether LF alone ended a line of one dot in it: a careless client takes that for the end of data."""
+        return self._body.lookalike
 
+    def feed(self, data: bytes) -> Fed:
+        """Octets of the client."""
+        chunks, used = self._body.feed(data)
+        if self.dropped:
+            return Fed([], used, False)
+        return Fed(chunks, used, self._body.rejected)
 
-def refused_before_its_end(session: SmtpSession, reply: Reply) -> None:
-    """The upstream takes no more of this message, for its size or a line's: that is the reply to it.
+    def forward_raw(self, text: memoryview) -> bool:
+        """Whether this text can be forwarded just as it is; then it counts as fed."""
+        return not self.dropped and self._body.passes(text)
 
-    The client reads no reply before its end of data, so it gets this one there, and the session ends.  The upstream is
-    dropped at once, since it may take what follows for commands.  No 250 can come this way (rule S9).
-    """
-    transaction, body = session.transaction, session.body
-    assert transaction is not None
-    assert body is not None
-    transaction.octets = body.octets
-    _relayed(session, transaction, shown(reply.octets[:-2]))
-    session.ending = reply.octets
-    discard(session, "upstream refused the message before its end")
-
-
-def unanswered(session: SmtpSession) -> None:
-    """The session ends before the final reply: nobody knows whether the upstream has taken the message."""
-    session.wait = Wait.COMMAND
-    transaction = session.ledger.front().transaction
-    assert transaction is not None
-    _relayed(session, transaction, NO_REPLY)
-
-
-def _relayed(session: SmtpSession, transaction: Transaction, reply: str) -> None:
-    """A line for the audit trail, if this is about somebody outside."""
-    verdict = transaction.allowed
-    if transaction.foreign and verdict is not None:
-        session.events.append(
-            Relayed(
-                shown(transaction.sender),
-                tuple([shown(path) for path in transaction.accepted]),
-                transaction.octets,
-                reply,
-                verdict,
-                transaction.foreign,
-            )
-        )
+    def drop(self, why: str, reply: bytes) -> None:
+        """Forward no more of it."""
+        self.dropped, self.why, self.reply = True, why, reply

@@ -10,16 +10,20 @@ written for that one.  It succeeds only where the server says yes to them again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ...errors import UpstreamUnavailable
 from ...wire import xclient
-from ..smtp.replies import NO_EHLO
+from ..smtp.hello import NO_EHLO
 from .opening import check
 
 if TYPE_CHECKING:
     from ...wire.proxyheader import Endpoint
     from .opening import Handshake
+
+
+QUIT: Final = b"QUIT\r\n"
+"""Said on a connection that is given up; its reply is not waited for, it only keeps the server's log clean."""
 
 
 def introduction(name: str, client: Endpoint, destination: Endpoint, login: str) -> Handshake:
