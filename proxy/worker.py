@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from .config import Config
     from .leases.base import Key
     from .neighbours.whoson_client import WhosonClient
+    from .net.service import Connection
     from .node.channel import Message
     from .node.worker_context import WorkerContext
     from .wire.proxyheader import ProxyHeader
@@ -202,25 +203,25 @@ class Worker:
             self._links.add(check)
             check.start()
         else:
-            self._links.add(Link(self._shared, service, sock, address, shown, id_, header))
+            link = Link(self._shared, service, sock, address, shown, id_, header)
+            self._links.add(link)
+            link.begin()
 
-    def _closed(self, link: Link | BalancerCheck) -> None:
-        self._links.discard(link)
-        self._left(link)
-        self._outfit.counters.leave(self._outfit.number, link.address)
-        if link.address in self._shared.traces.clients and isinstance(link, Link) and link.final is not None:
-            self._shared.traces.note(link.shown, link.id, link.service.protocol, "--", f"end: {link.final.why}")
+    def _closed(self, connection: Connection) -> None:
+        self._links.difference_update([connection])
+        self._left(connection)
+        self._outfit.counters.leave(self._outfit.number, connection.address)
 
-    def _leased(self, link: Link, key: Key) -> None:
-        service = link.service
-        self._renewals.begin(link, key, service.policy.window, service.max_age)
+    def _leased(self, connection: Connection, key: Key) -> None:
+        service = connection.service
+        self._renewals.begin(connection, key, service.policy.window, service.max_age)
         if (others := service.policy.others) is not None:
-            self._reminders.begin(link, lambda: others.tell(link.address, key[1]), service.max_age)
+            self._reminders.begin(connection, lambda: others.tell(connection.address, key[1]), service.max_age)
 
-    def _left(self, link: Link | BalancerCheck) -> None:
+    def _left(self, connection: Connection) -> None:
         """The client is gone, whatever the server makes of it: a new owner of its address is not to inherit (G4)."""
-        self._renewals.end(link)
-        self._reminders.end(link)
+        self._renewals.end(connection)
+        self._reminders.end(connection)
 
     def _store_news(self, event: str, why: str) -> None:
         words = ("worker", self._outfit.number), ("why", why)

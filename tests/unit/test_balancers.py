@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from proxy.net.service import Service
+    from proxy.net.service import Connection, Service
     from proxy.wire.proxyheader import ProxyHeader
 
 BALANCER = "127.0.0.1"
@@ -76,8 +76,9 @@ class Door:
         else:
             self.gate.link = Link(self.shared, service, sock, address, shown, "0-1", header)
             self.links.append(self.gate.link)
+            self.gate.link.begin()
 
-    def _closed(self, link: Link | BalancerCheck) -> None:
+    def _closed(self, link: Connection) -> None:
         self.gate.closed.append(link)
         self.counters.leave(0, link.address)
 
@@ -119,7 +120,7 @@ def test_N1_the_link_has_the_address_of_the_header(door: Door) -> None:
     (link,) = door.links
     assert isinstance(link, Link)
     assert (link.address, link.shown) == (CLIENT[0], "192.0.2.7")
-    assert link.ends is None, "no upstream is told"
+    assert link.upstream.ends is None, "no upstream is told"
 
 
 def test_N1_both_ends_of_the_client_s_connection_are_known_where_an_upstream_is_told(door: Door) -> None:
@@ -129,7 +130,7 @@ def test_N1_both_ends_of_the_client_s_connection_are_known_where_an_upstream_is_
     door.until(lambda: door.links)
     (link,) = door.links
     assert isinstance(link, Link)
-    assert link.ends == (CLIENT, SERVER)
+    assert link.upstream.ends == (CLIENT, SERVER)
 
 
 def test_N1_nothing_is_said_before_the_header(door: Door) -> None:

@@ -1,4 +1,4 @@
-"""net/link/tallies.py: what a link adds to the node's figures, by real links on the bench."""
+"""net/link/journal.py: what a link adds to the node's metrics, by real links on the bench."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxy.errors import StoreUnavailable
-from proxy.net.link.tallies import reason
+from proxy.net.link.journal import reason
 from proxy.wire.address import packed
 
 from ..support.figures import moved

@@ -6,11 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from proxy.session.traced import TracedPop, TracedSmtp
 
-from proxy.net.tracing import BATCH, MAX_WAITING, Traces, new_session
-from proxy.session.pop3.session import PopSession
-from proxy.session.smtp.session import SmtpSession
+from proxy.net.tracing import BATCH, MAX_WAITING, Traces
 from proxy.wire.address import packed
 
 from ..support.gate import Gate
@@ -18,24 +15,19 @@ from ..support.gate import Gate
 if TYPE_CHECKING:
     from ..support.workshop import Workshop
 
-CLIENT, OTHER = packed("192.0.2.7"), packed("192.0.2.8")
+CLIENT = packed("192.0.2.7")
 
 
-@pytest.mark.parametrize(
-    ("protocol", "plain", "traced"), [("smtp", SmtpSession, TracedSmtp), ("pop3", PopSession, TracedPop)]
-)
-def test_only_a_traced_client_gets_a_traced_session(
-    workshop: Workshop, protocol: str, plain: type, traced: type
-) -> None:
-    service = Gate(workshop, protocol).service()
-    traces = Traces()
-    assert type(new_session(service, traces, CLIENT, "192.0.2.7", "0-1")) is plain
-    traces.clients = frozenset([CLIENT])
-    assert type(new_session(service, traces, CLIENT, "192.0.2.7", "0-2")) is traced
-    assert type(new_session(service, traces, OTHER, "192.0.2.8", "0-3")) is plain
-    batch = traces.take()
+@pytest.mark.parametrize("protocol", ["smtp", "pop3"])
+def test_only_a_traced_client_gets_a_traced_session(workshop: Workshop, protocol: str) -> None:
+    gate = Gate(workshop, protocol)
+    gate.traces.clients = frozenset([CLIENT])
+    gate.open("192.0.2.8")
+    assert gate.traces.take() is None
+    gate.open("192.0.2.7")
+    batch = gate.traces.take()
     assert batch is not None
-    assert [line[1:] for line in batch["trace"]] == [["192.0.2.7", "0-2", protocol, "--", "192.0.2.7 at listener door"]]
+    assert [line[1:] for line in batch["trace"]] == [["192.0.2.7", "1-1", protocol, "--", "192.0.2.7 at listener door"]]
 
 
 def test_lines_come_in_batches_that_the_socket_takes() -> None:

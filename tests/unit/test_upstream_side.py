@@ -104,7 +104,7 @@ def test_S12_not_configured_nothing_is_asked_and_nothing_changes(workshop: Works
     gate = Gate(workshop, "smtp", store=SlowStore())
     gate.greet()
     assert gate.store.questions == []
-    assert gate.link.ends is None
+    assert gate.link.upstream.ends is None
     assert gate.up.look() == b""
     gate.client.close()
     assert "announced" not in gate.end()

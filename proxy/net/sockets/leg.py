@@ -95,6 +95,7 @@ class Leg:
     """A socket and what is on its way through it."""
 
     __slots__ = (
+        "_at_close",
         "_broken",
         "_gone",
         "_held",
@@ -103,14 +104,13 @@ class Leg:
         "_poller",
         "_queued",
         "_sock",
+        "_splice_to",
+        "_streamed",
         "_then",
         "_watched",
-        "at_close",
         "received",
         "rest",
         "sent",
-        "splice_to",
-        "streaming",
     )  # fmt: skip
 
     def __init__(self, poller: Poller, sock: socket.socket, owner: LegOwner, first: bytes = b"") -> None:
@@ -138,12 +138,11 @@ class Leg:
         """Nothing can be sent any more."""
         self._large = LARGE
         """Octets read at once while message text passes."""
-        self.at_close: Callable[[], None] | None = None
+        self._at_close: Callable[[], None] | None = None
         """Called once when the leg is closed, whoever closes it."""
-        self.streaming: Callable[[Leg, memoryview], None] | None = None
-        """Gets what is read while message text passes, in large chunks, instead of the owner's `received`.  A chunk is
-        valid during the call only, and empty where the text has gone by `splice_to`."""
-        self.splice_to: Leg | None = None
+        self._streamed: Callable[[Leg, memoryview], None] | None = None
+        """Gets what is read while message text passes, instead of the owner's `received`."""
+        self._splice_to: Leg | None = None
         """The leg to which text may go without being read."""
         self.received = self.sent = 0
         """Octets of text."""
@@ -174,7 +173,22 @@ class Leg:
         """Report to another owner from now on."""
         self._owner = owner
 
+    def call_at_close(self, action: Callable[[], None]) -> None:
+        """Call `action` once when the leg is closed, whoever closes it."""
+        self._at_close = action
+
     # Reading
+
+    def stream_to(self, streamed: Callable[[Leg, memoryview], None] | None) -> None:
+        """Message text passes: hand it to `streamed` in large chunks, instead of the owner's `received`; None: no more.
+
+        A chunk is valid during the call only, and empty where the text has gone by `splice_to`.
+        """
+        self._streamed = streamed
+
+    def splice_to(self, other: Leg) -> None:
+        """Text that passes may go to this leg without being read, as long as it takes all of it at once."""
+        self._splice_to = other
 
     def hold(self, reasons: int) -> None:
         """Read only while `reasons` (PEER_FULL ...) is 0; the leg's own reasons stay whatever is said."""
@@ -211,9 +225,9 @@ class Leg:
         if self._owner is None:
             return
         try:
-            if self.streaming is None:
+            if self._streamed is None:
                 data: bytes | memoryview = self._sock.recv(SMALL)
-            elif self.splice_to is not None and self._splice(self.splice_to):
+            elif self._splice_to is not None and self._splice(self._splice_to):
                 self._take(_VIEW[:0])
                 return
             else:
@@ -238,11 +252,11 @@ class Leg:
         pipe = self._poller.pipe
         count = pipe.fill(self._sock) if to.ready and not pipe.refused else 0
         if not count:
-            self.splice_to = None
+            self._splice_to = None
             return False  # or it was the end: reading reports it again
         self.received += count
         if not to.send_from_pipe(pipe, count):
-            self.splice_to = None
+            self._splice_to = None
         return True
 
     def _take(self, data: bytes | memoryview) -> None:
@@ -251,8 +265,8 @@ class Leg:
         if isinstance(data, bytes):
             assert self._owner is not None
             self._owner.received(self, data)
-        elif self.streaming is not None:
-            self.streaming(self, data)
+        elif self._streamed is not None:
+            self._streamed(self, data)
 
     def _read_on(self) -> None:
         """Read a socket that has left the epoll to its end, one chunk a turn."""
@@ -402,10 +416,10 @@ class Leg:
         self._owner = None
         self.flush()
         self.rest = b""
-        self._then = self.streaming = self.splice_to = None
+        self._then = self._streamed = self._splice_to = None
         self._poller.close(self._sock, with_fin=with_fin)
-        if self.at_close is not None:
-            self.at_close()
+        if self._at_close is not None:
+            self._at_close()
 
     def send_close_notify(self) -> None:
         """Announce the end before `close`, where the protocol has a message for it; in the clear it has none."""

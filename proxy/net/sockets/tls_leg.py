@@ -116,7 +116,7 @@ class TlsLeg(Leg):
         if out := tls.take():
             self._send(out)
         if text:
-            Leg._take(self, text if self.streaming is not None else bytes(text))
+            Leg._take(self, text if self._streamed is not None else bytes(text))
         if over and self._owner is not None:
             self._end()
 

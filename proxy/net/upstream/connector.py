@@ -276,7 +276,7 @@ class Connector(LegOwner):
         if data.startswith(_POSITIVE):
             pool.succeeded(server, now)
         self.took = now - self._begun
-        leg.at_close = partial(pool.leave, server)
+        leg.call_at_close(partial(pool.leave, server))
         self._leg = self._server = None
         self._found(leg, data)
 
