@@ -184,12 +184,12 @@ def test_G16_the_longest_address() -> None:
     session.upstream_bytes(b"220 hi\r\n")
     session.client_bytes(b"EHLO c.test\r\n")
     session.upstream_bytes(b"250 hi\r\n")
-    session.to_upstream.clear()
+    session.output.take_to_upstream()
     session.client_bytes(b"MAIL FROM:<a@s.test>\r\n")
     session.upstream_bytes(b"250 ok\r\n")
     session.client_bytes(b"RCPT TO:<%b@%b>\r\n" % (b"x" * 64, domain.encode()))
-    assert session.to_upstream[-1] == b"RCPT TO:<%b@%b>\r\n" % (b"x" * 64, domain.encode())
-    assert not session.events
+    assert session.output.to_upstream[-1] == b"RCPT TO:<%b@%b>\r\n" % (b"x" * 64, domain.encode())
+    assert not session.output.events
 
 
 @pytest.mark.parametrize("how", PERSONALITIES, ids=lambda how: how.name)

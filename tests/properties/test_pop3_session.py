@@ -13,12 +13,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.session.events import Finished, LoggedIn, TlsAsked
-from proxy.session.pop3.session import MAX_HELD, PopSession
+from proxy.session.mailbox import MAX_HELD
+from proxy.session.pop3.session import PopSession
 from proxy.wire.pop3 import MAX_REPLY_LINE
 from proxy.wire.sasl import MAX_LINE
 
 from ..support.driver import Driver, new_session
 from ..support.popgame import Logins
+from ..support.reach import octets_held
 
 COMMANDS = [
     b"CAPA", b"STLS", b"USER anna", b"USER bert", b"USER", b"PASS sEcReT", b"PASS", b"APOP anna d1g", b"APOP x",
@@ -88,13 +90,13 @@ class Play:
         elif kind == "U":
             driver.upstream(data)
         elif kind == "settle":
-            driver.call(session.lease_settled)
+            driver.lease()
         elif kind == "eof C":
             driver.client_eof()
         elif kind == "tls":
             if self.asked_tls:
                 self.asked_tls = False
-                driver.call(session.tls_started)
+                driver.start_tls()
         else:
             driver.call({"eof U": session.upstream_eof, "time": session.out_of_time, "drain": session.drain,
                          "failed": session.upstream_failed}[kind])  # fmt: skip
@@ -171,7 +173,7 @@ def opened() -> Driver:
     driver.client(b"APOP a b\r\n")
     driver.upstream(b"+OK\r\n")
     assert isinstance(driver.session, PopSession)
-    driver.call(driver.session.lease_settled)
+    driver.lease()
     driver.to_client = driver.to_upstream = b""
     return driver
 
@@ -206,7 +208,7 @@ def test_P4_what_came_behind_password_and_ok_passes_in_order(
         driver.upstream(part)
     assert driver.to_client == b""
     assert isinstance(driver.session, PopSession)
-    driver.call(driver.session.lease_settled)
+    driver.lease()
     assert driver.to_upstream == behind
     assert driver.to_client == b"+OK\r\n" + b"".join(mail)
 
@@ -239,7 +241,7 @@ class Reactive:
                 driver.upstream(*[reply[at : at + size] for at in range(0, len(reply), size)])
                 moved = True
                 if any(isinstance(event, LoggedIn) for event in driver.events):
-                    driver.call(session.lease_settled)
+                    driver.lease()
                 events += driver.events
                 driver.events.clear()
             if not moved:
@@ -288,7 +290,7 @@ def test_memory_has_a_bound_whatever_comes(where: str, noise: bytes) -> None:
         if not session.holding:
             session.client_bytes(noise)
         session.upstream_bytes(noise)
-        kept = len(session.lines) + len(session.replies) + len(session.held) + sum(map(len, session.list or []))
-        assert kept <= MAX_LINE + MAX_REPLY_LINE + MAX_HELD + 4 * 16384
-        session.to_client.clear()
-        session.to_upstream.clear()
+        kept = octets_held(session)
+        assert kept <= MAX_LINE + MAX_REPLY_LINE + MAX_HELD + 4 * 16384 + 4096
+        session.output.take_to_client()
+        session.output.take_to_upstream()

@@ -9,14 +9,15 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from proxy.session.traced import TracedSmtp
 
 from proxy.gate.local import is_local
+from proxy.session.output import Output
 from proxy.session.smtp.envelope import mail_command, rcpt_command
+from proxy.session.smtp.pipeline import Pipeline
+from proxy.session.transcript import SMTP_VERBS, Transcript
 from proxy.wire import bulk as usual
 from proxy.wire.recipients import LocalDomains, is_routing
 
-from ..support.echo import Watched
 from ..support.play import pieces, whole
 from ..support.twins import HOW, OFFERS, Twins
 
@@ -144,16 +145,15 @@ def test_the_bounds_hold_on_the_short_way(answered: bool) -> None:
         twins.act("client", b"".join([b"RCPT TO:<u%d@local.test>\r\n" % (100 * number + at) for at in range(100)]))
         assert session.holding is (not answered and number >= 9)
         if answered:
-            twins.act("upstream", b"250 ok\r\n" * min(100, session.ledger.awaited))
+            twins.act("upstream", b"250 ok\r\n" * min(100, session.pipeline.ledger.awaited))
         assert not twins.differ()
     assert session.transaction is not None
-    assert session.ledger.full is not answered
+    assert session.pipeline.ledger.full is not answered
     assert len(session.transaction.accepted) == (1000 if answered else 0)
     assert driver.to_client.count(b"452 4.5.3") == (200 if answered else 0)
 
 
 def test_a_traced_session_takes_no_shortcut() -> None:
     """It tells each line and each reply by itself."""
-    session = Watched().smtp
-    assert session.shortcuts
-    assert not TracedSmtp(lambda *words: None, session.settings, "192.0.2.1", b"[192.0.2.1]").shortcuts
+    assert Pipeline(Output()).bulk
+    assert not Pipeline(Output(), Transcript(lambda *words: None, SMTP_VERBS)).bulk

@@ -73,7 +73,7 @@ class Play:
                 if isinstance(event, RelayAsked):
                     driver.answer(self._verdict)
                 elif isinstance(event, TlsAsked):
-                    driver.call(driver.smtp.tls_started)
+                    driver.start_tls()
             replies = self._server.feed(sent)
             if replies and not self.finished:
                 driver.upstream(replies)

@@ -127,12 +127,12 @@ def wild(script: list[Action], how: list[int], given_words: tuple[str, ...]) -> 
     session, seen, most = driver.smtp, list[object](), 0
     calls: dict[str, Callable[[], None]] = {
         "lapse": session.verdict_lapsed,
-        "moved": lambda: session.moved(b"250-new\r\n250 SIZE\r\n"),
-        "stays": lambda: session.moved(None),
+        "moved": lambda: driver.move(b"250-new\r\n250 SIZE\r\n"),
+        "stays": lambda: driver.move(None),
         "time": session.out_of_time,
         "drain": session.drain,
         "cut": session.cut,
-        "tls": session.tls_started,
+        "tls": driver.start_tls,
         "upstream_eof": session.upstream_eof,
         "failed": session.upstream_failed,
     }

@@ -31,7 +31,6 @@ from typing import TYPE_CHECKING, Literal
 
 from proxy.gate.verdict import Password, RelayAsked
 from proxy.session.events import Finished, LoginFailed, PasswordGiven, TlsAsked, UnannouncedAsked, UpstreamAborted
-from proxy.session.smtp import auth as smtp_auth
 from proxy.session.smtp.session import SmtpSession, SmtpSettings
 from proxy.wire.esmtp import EhloEditor
 from proxy.wire.recipients import LocalDomains
@@ -92,7 +91,8 @@ class SmtpGame:
         self.session = SmtpSession(about, "192.0.2.7", b"[192.0.2.7]", tls=own_auth)
         self.own_auth = own_auth
         self.logged_in = False  # by RIGHT
-        self.session.announced = announced
+        if announced:
+            self.session.upstream_announced()
         self.server = LaxServer(how, pipelining)
         self.cut = cut
         self.sent: list[bytes] = []
@@ -180,7 +180,7 @@ class SmtpGame:
                 self._check(*self._given)
             if self._failed:
                 self._failed = False
-                self.session.failure_noted(False)
+                self.session.answer(LoginFailed(""), False)
                 self._take(False)
             if self._move is not None:
                 self._go_on(self._move)
@@ -195,7 +195,7 @@ class SmtpGame:
             return
         if password == RIGHT:
             self.logged_in = self.server.authenticated = True  # as far as the gate goes
-        smtp_auth.password_checked(self.session, login.decode("latin-1"), _ANSWERS.get(password, Password.WRONG))
+        self.session.answer(PasswordGiven(login.decode("latin-1")), _ANSWERS.get(password, Password.WRONG))
         self._take(False)
 
     def _answer(self) -> None:
@@ -203,7 +203,7 @@ class SmtpGame:
         if self.over:
             return
         self._open = self.server.gate_open = self._verdict is ALLOW
-        self.session.relay_answered(self._verdict)
+        self.session.answer(RelayAsked("", ""), self._verdict)
         self._take(False)
 
     def _go_on(self, wanted: UnannouncedAsked) -> None:
@@ -212,7 +212,7 @@ class SmtpGame:
         if self.over:
             return
         if self._verdict is DEFER:
-            self.session.moved(None)
+            self.session.answer(wanted, None)
         else:
             self.left.append((self.server, self.sent))
             self.server = LaxServer(self.server.how, self.server.pipelining, authenticated=self.logged_in)
@@ -223,7 +223,7 @@ class SmtpGame:
             self.server.feed(wanted.mail)
             self._withheld = b""
             self._open = self.server.gate_open = self._verdict is ALLOW
-            self.session.moved(offer if wanted.hello.startswith(b"EHLO") else b"")
+            self.session.answer(wanted, offer if wanted.hello.startswith(b"EHLO") else b"")
         self._take(False)
 
     def _upstream(self, data: bytes) -> None:
@@ -250,13 +250,14 @@ class SmtpGame:
             self.trouble = "the session ended the message elsewhere than the client"
 
     def _ending(self) -> bool:
-        return any(isinstance(event, Finished) for event in self.session.events)
+        return any(isinstance(event, Finished) for event in self.session.output.events)
 
     def _take(self, streaming: bool) -> None:
         session = self.session
-        if session.to_upstream:
-            items = list(session.to_upstream)
-            session.to_upstream.clear()
+        output = session.output
+        if output.to_upstream:
+            items = output.to_upstream
+            output.drop_to_upstream()
             if self.over or self.aborted:
                 self.trouble = f"said behind the end: {items!r}"
             for line in items[streaming:]:
@@ -264,10 +265,10 @@ class SmtpGame:
             up = b"".join(items)
             self.sent.append(up)
             self._withheld += self.server.feed(up)
-        if self.over and (session.to_client or session.events):
+        if self.over and (output.to_client or output.events):
             self.trouble = "said behind the end"
-        session.to_client.clear()
-        for event in session.events:
+        output.take_to_client()
+        for event in output.take_events():
             if isinstance(event, RelayAsked):
                 self._asked = True
             elif isinstance(event, UnannouncedAsked):
@@ -281,12 +282,11 @@ class SmtpGame:
             elif isinstance(event, LoginFailed):
                 self._failed = True
             elif isinstance(event, PasswordGiven):
-                self._given = smtp_auth.take_password(session)
-        session.events.clear()
+                self._given = session.take_password()
         if self._tls:
             self._tls = False
             self._unread = b""  # what is behind it is ciphertext to the link
-            session.tls_started()
+            session.answer(TlsAsked(), None)
 
     def _judge(self, item: bytes) -> None:
         """What the session wrote: one command, or a run of RCPT."""

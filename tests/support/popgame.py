@@ -214,12 +214,10 @@ class PopGame:
                 return
 
     def _take(self) -> None:
-        session = self.session
-        events = list(session.events)
-        session.events.clear()
-        up = b"".join(session.to_upstream)
-        session.to_upstream.clear()
-        session.to_client.clear()
+        output = self.session.output
+        events = output.take_events()
+        up = output.take_to_upstream()
+        output.take_to_client()
         for event in events:
             if isinstance(event, LoggedIn):
                 self.logged_in = True
@@ -229,7 +227,7 @@ class PopGame:
                 self.over = True
             elif isinstance(event, TlsAsked):
                 self._unread = b""
-                session.tls_started()
+                self.session.answer(event, None)
         if self._expected and not self.logged_in and not self.over:
             self.trouble = "a login that the session did not see"
         if up and not self.logged_in:

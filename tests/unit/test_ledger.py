@@ -32,10 +32,10 @@ def test_an_injected_reply_takes_its_turn() -> None:
     assert (len(ledger), ledger.awaited, ledger.injected) == (5, 2, 3)
     assert ledger.released() == b""
     assert ledger.front() is MAIL
-    assert ledger.settle() is MAIL
+    assert ledger.pop() is MAIL
     assert ledger.released() == b"554 a\r\n554 b\r\n"
     assert (len(ledger), ledger.awaited, ledger.injected) == (2, 1, 1)
-    assert ledger.settle() is RSET
+    assert ledger.pop() is RSET
     assert ledger.released() == b"252\r\n"
     assert ledger.released() == b""
     assert (len(ledger), ledger.awaited, ledger.injected) == (0, 0, 0)
@@ -49,7 +49,7 @@ def test_it_is_bounded() -> None:
         ledger.expect(NOOP)
     assert ledger.full
     assert ledger.room == 0
-    ledger.settle()
+    ledger.pop()
     assert not ledger.full
     small: Ledger[Entry] = Ledger(2)
     small.expect(NOOP)
@@ -65,9 +65,9 @@ def test_a_run_is_one_entry_and_counts_as_its_replies() -> None:
     assert (len(ledger), ledger.awaited, ledger.room, ledger.full) == (4, 3, 1, False)
     ledger.expect(NOOP)
     assert ledger.full
-    assert ledger.settle() is run
+    assert ledger.pop() is run
     assert (run.count, len(ledger), ledger.released(), ledger.full) == (2, 4, b"", False)
-    assert ledger.settle(2) is run
+    assert ledger.pop(2) is run
     assert ledger.released() == b"250 ours\r\n"
-    assert ledger.settle() is NOOP
+    assert ledger.pop() is NOOP
     assert (NOOP.count, len(ledger)) == (1, 0)

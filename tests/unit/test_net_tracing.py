@@ -23,6 +23,9 @@ def test_only_a_traced_client_gets_a_traced_session(workshop: Workshop, protocol
     gate = Gate(workshop, protocol)
     gate.traces.clients = frozenset([CLIENT])
     gate.open("192.0.2.8")
+    greeting = b"220 u\r\n" if protocol == "smtp" else b"+OK u\r\n"
+    gate.accepted().send(greeting)
+    gate.gets(gate.client, greeting)
     assert gate.traces.take() is None
     gate.open("192.0.2.7")
     batch = gate.traces.take()

@@ -8,26 +8,23 @@ the process, which holds what was read last until the next read.
 from __future__ import annotations
 
 import base64
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from proxy.gate.verdict import Password
 from proxy.net.upstream.upstream import Server, Upstream
-from proxy.session.events import LoginFailed, PasswordGiven
+from proxy.session.events import LoggedIn, LoginFailed, PasswordGiven
 from proxy.session.pop3.session import PopSession, PopSettings
-from proxy.session.smtp import auth as smtp_auth
 from proxy.session.smtp.session import SmtpSession, SmtpSettings
 from proxy.wire.esmtp import EhloEditor
 from proxy.wire.recipients import LocalDomains
 from proxy.wire.sasl import PasswordExchange
 
 from ..support.gate import Gate
+from ..support.reach import reachable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from proxy.session.events import Event
 
     from ..support.workshop import Workshop
@@ -36,26 +33,6 @@ SECRET = b"sEcReT-0123456789"
 PLAIN = base64.b64encode(b"\0anna\0" + SECRET)
 CODED = base64.b64encode(SECRET)
 FORMS = (SECRET, PLAIN, CODED, SECRET.hex().encode())
-
-
-def reachable(start: object) -> Iterator[object]:
-    """All that `start` holds on to: objects of proxy, containers, texts.  Not what tests and libraries own."""
-    seen: set[int] = set()
-    waiting = [start]
-    while waiting:
-        one = waiting.pop()
-        if id(one) in seen:
-            continue
-        seen.add(id(one))
-        yield one
-        if isinstance(one, dict):
-            waiting += [*one.keys(), *one.values()]
-        elif isinstance(one, list | tuple | set | frozenset | deque):
-            waiting += one
-        elif type(one).__module__.startswith("proxy."):
-            names = [name for kind in type(one).__mro__ for name in getattr(kind, "__slots__", ())]
-            waiting += [getattr(one, name) for name in names if hasattr(one, name)]
-            waiting += list(getattr(one, "__dict__", {}).values())
 
 
 def secrets_in(start: object) -> list[object]:
@@ -67,13 +44,21 @@ def secrets_in(start: object) -> list[object]:
     return found
 
 
+def taken(session: Any) -> list[Event]:
+    """The session's output is taken away; its events."""
+    session.output.take_to_client()
+    session.output.take_to_upstream()
+    events: list[Event] = session.output.take_events()
+    return events
+
+
 def spoken(session: Any, *steps: tuple[str, bytes]) -> None:
     """Octets of the client ("C") and the upstream ("U"), as a link carries them: what comes out is taken away."""
     for who, octets in steps:
         (session.client_bytes if who == "C" else session.upstream_bytes)(octets)
-        if any(isinstance(event, LoginFailed) for event in session.events):
-            session.failure_noted(False)
-        session.to_client, session.to_upstream, session.events = [], [], []
+        if any(isinstance(event, LoginFailed) for event in session.output.events):
+            session.answer(LoginFailed("anna"), False)
+        taken(session)
 
 
 POP_LOGINS = {
@@ -106,12 +91,12 @@ def test_promise_7_a_pop3_session_forgets_the_password(form: str, reply: bytes) 
     session = PopSession(PopSettings())
     spoken(session, ("U", b"+OK <1@u>\r\n"), *POP_LOGINS[form])
     session.upstream_bytes(reply)
-    assert secrets_in(session.events) == []
-    assert not any(form in repr((session.events, session.facts(), session.doing)).encode() for form in FORMS)
-    session.to_client, session.to_upstream, session.events = [], [], []
+    assert secrets_in(session.output.events) == []
+    assert not any(form in repr((session.output.events, session.facts(), session.doing)).encode() for form in FORMS)
+    taken(session)
     if reply.startswith(b"+OK"):
-        session.lease_settled()
-        session.to_client, session.to_upstream = [], []
+        session.answer(LoggedIn("anna"), None)
+        taken(session)
     if form != "pass-pipelined" or reply.startswith(b"+OK"):
         assert secrets_in(session) == []
     assert not any(form in repr(session).encode() for form in FORMS)
@@ -121,8 +106,8 @@ def test_promise_7_a_farewell_that_quotes_the_password_is_not_repeated_in_the_lo
     session = PopSession(PopSettings())
     spoken(session, ("U", b"+OK <1@u>\r\n"), *POP_LOGINS["pass"], ("U", b"-ERR no\r\n"))
     session.upstream_bytes(b"-ERR PASS %b indeed\r\n" % SECRET)
-    assert b"".join(session.to_client) == b"-ERR PASS %b indeed\r\n" % SECRET
-    assert secrets_in(session.events) == []
+    assert session.output.take_to_client() == b"-ERR PASS %b indeed\r\n" % SECRET
+    assert secrets_in(session.output.events) == []
 
 
 @pytest.mark.parametrize("reply", [b"235 in\r\n", b"535 no\r\n", b"421 go away, %b\r\n" % CODED])
@@ -135,8 +120,8 @@ def test_promise_7_an_smtp_session_forgets_the_password(form: str, reply: bytes)
     for who, octets in POP_LOGINS[form]:
         spoken(session, (who, octets.replace(b"+ ", b"334 ", 1) if who == "U" else octets))
     session.upstream_bytes(reply)
-    assert secrets_in(session.events) == []
-    session.to_client, session.to_upstream, session.events = [], [], []
+    assert secrets_in(session.output.events) == []
+    taken(session)
     assert secrets_in(session) == []
     assert not any(form in repr((session, session.facts(), session.doing)).encode() for form in FORMS)
 
@@ -187,16 +172,15 @@ def test_promise_7_G15_a_password_that_popgate_checks_is_in_no_event_and_gone_on
     events: list[Event] = []
     for _, octets in OWN_AUTHS[form]:
         session.client_bytes(octets)
-        events += session.events
-        assert secrets_in((session.events, session.to_client, session.to_upstream)) == []
-        session.to_client, session.events = [], []
+        assert secrets_in(session.output) == []
+        events += taken(session)
     if any(isinstance(event, PasswordGiven) for event in events):
-        assert smtp_auth.take_password(session) == (b"anna", SECRET)
+        assert session.take_password() == (b"anna", SECRET)
         assert secrets_in(session) == []
-        smtp_auth.password_checked(session, "anna", result)
-    events += session.events
+        session.answer(PasswordGiven("anna"), result)
+    events += session.output.events
     if any(isinstance(event, LoginFailed) for event in events):
-        session.failure_noted(False)
+        session.answer(LoginFailed("anna"), False)
     assert secrets_in(events) == []
     assert secrets_in(session) == []
     assert not any(form in repr((session, session.facts(), session.doing, events)).encode() for form in FORMS)
@@ -208,14 +192,16 @@ def test_promise_7_G15_half_an_exchange_shows_nothing() -> None:
     session.client_bytes(b"AUTH LOGIN YW5uYQ==\r\n")
     session.client_bytes(CODED[:8])
     session.client_eof()
-    assert not any(form in repr((session, session.facts(), session.doing, session.events)).encode() for form in FORMS)
+    assert not any(
+        form in repr((session, session.facts(), session.doing, session.output.events)).encode() for form in FORMS
+    )
 
 
 def test_promise_7_G15_who_talks_on_behind_its_password_ends_with_it_held_by_nobody() -> None:
     session = own_auth()
     session.client_bytes(b"AUTH PLAIN %b\r\nNOOP\r\n" % PLAIN)
-    assert [type(event).__name__ for event in session.events] == ["PasswordGiven", "Finished"]
-    smtp_auth.take_password(session)
+    assert [type(event).__name__ for event in session.output.events] == ["PasswordGiven", "Finished"]
+    session.take_password()
     assert secrets_in(session) == []
 
 

@@ -107,7 +107,7 @@ def test_streams_pass_whole_however_slow_the_reader(bench: Bench[TlsLeg], certif
     bench.until(lambda: client.look() == sent)
     assert bench.leg.sent == len(sent)
     streamed: list[bytes] = []
-    bench.leg.streaming = lambda _, text: streamed.append(bytes(text))
+    bench.leg.stream_to(lambda _, text: streamed.append(bytes(text)))
     for at in range(0, len(block), 1 << 14):
         client.send(block[at : at + (1 << 14)])
         bench.workshop.turns(2)

@@ -1,19 +1,17 @@
-"""session/traced.py and transcript.py: what a trace shows, and that no password is in it (promise 7)."""
+"""session/transcript.py: what a trace shows, and that no password is in it (promise 7)."""
 
 from __future__ import annotations
 
 import base64
 
 import pytest
-from proxy.session.traced import TracedPop, TracedSmtp
 
 from proxy.gate.verdict import Outcome, Password, RelayAsked, Verdict
-from proxy.session.events import LoginFailed, PasswordGiven
+from proxy.session.events import LoggedIn, LoginFailed, PasswordGiven
 from proxy.session.pop3 import texts as pop3_texts
-from proxy.session.pop3.session import PopSettings
-from proxy.session.smtp import auth as smtp_auth
+from proxy.session.pop3.session import PopSession, PopSettings
 from proxy.session.smtp import texts as smtp_texts
-from proxy.session.smtp.session import SmtpSettings
+from proxy.session.smtp.session import SmtpSession, SmtpSettings
 from proxy.session.transcript import POP3_VERBS, SMTP_VERBS, Transcript
 from proxy.wire.esmtp import EhloEditor
 from proxy.wire.lines import TOO_LONG
@@ -40,14 +38,15 @@ class Seen(list[str]):
         return not any(part in whole for part in parts)
 
 
-def pop(seen: Seen) -> TracedPop:
-    return TracedPop(seen, PopSettings())
+def pop(seen: Seen) -> PopSession:
+    return PopSession(PopSettings(), observer=Transcript(seen, POP3_VERBS))
 
 
-def smtp(seen: Seen, auth: str = "upstream") -> TracedSmtp:
+def smtp(seen: Seen, auth: str = "upstream") -> SmtpSession:
     mechanisms = PasswordExchange.MECHANISMS if auth == "pop3" else frozenset()
     settings = SmtpSettings(LOCAL, EhloEditor(True, mechanisms), "554 no", auth=auth)  # type: ignore[arg-type]
-    session = TracedSmtp(seen, settings, "192.0.2.7", b"[192.0.2.7]", tls=True)
+    transcript = Transcript(seen, SMTP_VERBS)
+    session = SmtpSession(settings, "192.0.2.7", b"[192.0.2.7]", tls=True, observer=transcript)
     spoken(session, ("U", b"220 u\r\n"), ("C", b"EHLO c\r\n"), ("U", OFFER))
     return session
 
@@ -65,9 +64,9 @@ def test_promise_7_no_password_in_a_pop3_transcript(form: str, reply: bytes) -> 
     seen = Seen()
     session = pop(seen)
     spoken(session, ("U", b"+OK <1@u>\r\n"), *POP_LOGINS[form], ("U", reply))
-    session.lease_settled()
+    session.answer(LoggedIn("anna"), None)
     spoken(session, ("C", b"PASS %b\r\nSTAT\r\n" % SECRET), ("U", b"-ERR what is PASS %b\r\n" % SECRET))
-    session.finish("over")
+    session.cut()
     assert "C> EHLO" not in seen
     assert any(line.startswith("C> ") and "***" in line for line in seen)
     assert seen.is_clean(), seen
@@ -93,11 +92,11 @@ def test_promise_7_no_password_where_popgate_checks_it_itself(form: str, result:
     for who, octets in POP_LOGINS[form]:
         if who == "C":
             session.client_bytes(octets)
-    (asked,) = [event for event in session.events if isinstance(event, PasswordGiven)]
-    assert smtp_auth.take_password(session)[1] == SECRET
-    smtp_auth.password_checked(session, asked.login, result)
-    if any(isinstance(event, LoginFailed) for event in session.events):
-        session.failure_noted(False)
+    (asked,) = [event for event in session.output.events if isinstance(event, PasswordGiven)]
+    assert session.take_password()[1] == SECRET
+    session.answer(asked, result)
+    if any(isinstance(event, LoginFailed) for event in session.output.events):
+        session.answer(LoginFailed("anna"), False)
     said = {"right": "235 2.7.0", "wrong": "535 5.7.8", "unknown": "454 4.7.0", "in use": "454 4.7.0"}[result.value]
     assert seen[-1].startswith(f">C {said} "), "our own fixed texts are shown"
     assert not any(line.startswith(">U AUTH") for line in seen)
@@ -140,7 +139,7 @@ def test_promise_7_a_client_that_goes_on_with_its_password_after_a_504() -> None
 )
 def test_what_of_a_command_is_shown(line: bytes, shown: str) -> None:
     seen = Seen()
-    Transcript(seen).command("C>", line, POP3_VERBS)
+    Transcript(seen, POP3_VERBS).command(line, secret=False)
     assert seen == ["C> " + shown]
 
 
@@ -150,12 +149,12 @@ def test_no_verb_that_carries_a_password_is_on_a_list() -> None:
 
 def test_what_of_a_reply_to_a_login_is_shown() -> None:
     seen = Seen()
-    transcript = Transcript(seen)
-    transcript.command("C>", b"PASS x", POP3_VERBS)
+    transcript = Transcript(seen, POP3_VERBS)
+    transcript.command(b"PASS x", secret=False)
     seen.clear()
     for reply in (b"-ERR [AUTH] wrong: x\r\n", b"-ERR [x] no\r\n", b"-ERR\r\n", b"+OK x\r\n", b"535 5.7.8 x\r\n",
                   b"535 5.7.x\r\n", b"334 eA==\r\n", pop3_texts.TOO_MANY_LOGINS, smtp_texts.AUTH_BAD):  # fmt: skip
-        transcript.reply(">C", reply)
+        transcript.client_reply(reply)
     assert [line.removeprefix(">C ") for line in seen] == [
         "-ERR [AUTH] (22 octets)", "-ERR (13 octets)", "-ERR (6 octets)", "+OK (7 octets)", "535 5.7.8 (13 octets)",
         "535 (11 octets)", "334 (10 octets)", "-ERR [AUTH] Too many failed logins",
@@ -173,8 +172,8 @@ def test_an_smtp_transcript_reads_as_the_dialogue_was() -> None:
     session.client_bytes(b"mail from: <a@s.test>\r\n")
     session.upstream_bytes(b"250 ok\r\n")
     session.client_bytes(b"RCPT TO:<b@far.test>\r\n")
-    assert isinstance(session.events[-1], RelayAsked)
-    session.relay_answered(Verdict(Outcome.REFUSE, "no lease"))
+    assert isinstance(session.output.events[-1], RelayAsked)
+    session.answer(session.output.events[-1], Verdict(Outcome.REFUSE, "no lease"))
     session.client_bytes(b"RCPT TO:<c@local.test>\r\n")
     session.upstream_bytes(b"250 ok\r\n")
     session.client_bytes(b"DATA\r\n")
@@ -196,7 +195,7 @@ def test_a_mailbox_is_counted() -> None:
     session = pop(seen)
     spoken(session, ("U", b"+OK <1@u>\r\n"), *POP_LOGINS["pass-pipelined"])
     session.upstream_bytes(b"+OK in\r\n")
-    session.lease_settled()
+    session.answer(LoggedIn("anna"), None)
     seen.clear()
     spoken(session, ("U", b"+OK 1 5\r\n"), ("C", b"RE"), ("C", b"TR 1\r\n"), ("U", b"+OK mail\r\nSubject: hid"))
     spoken(session, ("U", b"den\r\n.\r\n"), ("C", b"QUIT\r\n"), ("U", b"+OK bye\r\n"))
@@ -212,7 +211,7 @@ def test_commands_behind_the_password_are_seen_once_they_go_on() -> None:
     session = pop(seen)
     spoken(session, ("U", b"+OK <1@u>\r\n"), *POP_LOGINS["pass-pipelined"])
     session.upstream_bytes(b"+OK in\r\n")
-    session.lease_settled()
+    session.answer(LoggedIn("anna"), None)
     assert seen[-4:] == [">U PASS ***", "U> +OK (8 octets)", ">C +OK (8 octets)", "C> STAT"]
 
 
@@ -220,16 +219,15 @@ def test_a_traced_session_puts_out_what_a_plain_one_does() -> None:
     seen = Seen()
     session = pop(seen)
     session.upstream_bytes(b"+OK <1@u>\r\n")
-    taken, session.to_client = session.to_client, []
-    assert taken == [b"+OK <1@u>\r\n"]
-    assert session.to_client == []
+    assert session.output.take_to_client() == b"+OK <1@u>\r\n"
+    assert session.output.to_client == []
     session.client_bytes(b"USER anna\r\n")
-    assert session.to_upstream == [b"USER anna\r\n"]
+    assert session.output.to_upstream == [b"USER anna\r\n"]
 
 
 def test_long_lines_are_cut() -> None:
     seen = Seen()
-    Transcript(seen).command("C>", b"USER " + b"x" * 5000, POP3_VERBS)
+    Transcript(seen, POP3_VERBS).command(b"USER " + b"x" * 5000, secret=False)
     assert len(seen[0]) == 3 + 512 + 3
 
 

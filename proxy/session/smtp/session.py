@@ -192,6 +192,11 @@ class SmtpSession:
         return False  # a message is looked at
 
     @property
+    def authenticated(self) -> bool:
+        """Whether AUTH was answered with 235 in this session (G14, G15)."""
+        return self._auth is not None and self._auth.accepted
+
+    @property
     def transaction(self) -> Transaction | None:
         """The envelope so far; nobody but the session changes it."""
         return self._transaction
@@ -514,7 +519,7 @@ class SmtpSession:
             self._error(texts.TLS_ACTIVE)
         elif not self._settings.starttls:
             self._error(texts.TLS_NOT_OFFERED)
-        elif self._transaction is not None or self._is_authenticated():
+        elif self._transaction is not None or self.authenticated:
             self._error(texts.TLS_TOO_LATE)
         else:
             self.pipeline.synchronise()
@@ -522,9 +527,6 @@ class SmtpSession:
             self._go_on_if_settled()
 
     # AUTH: passed on to the upstream, or answered here by a POP3 login (G14, G15, S10)
-
-    def _is_authenticated(self) -> bool:
-        return self._auth is not None and self._auth.accepted
 
     def _upstream_authenticated(self) -> bool:
         return self._auth is not None and self._auth.by_upstream
@@ -540,7 +542,7 @@ class SmtpSession:
         if settings.auth == "off" or not offered:
             early = not self._hello.name and settings.auth != "off"
             return self._error(texts.EHLO_FIRST if early else texts.AUTH_NOT_OFFERED)
-        if self._is_authenticated() or self._transaction is not None:
+        if self.authenticated or self._transaction is not None:
             return self._error(texts.AUTH_TWICE)
         if mechanism not in offered:
             return self._error(texts.AUTH_UNKNOWN if mechanism else texts.SYNTAX_AUTH)
@@ -640,7 +642,7 @@ class SmtpSession:
         """The gate decides; until then no further command is used."""
         self._blocked = AskingGate(transaction, line, path)
         login = "" if self._auth is None else self._auth.login
-        question = RelayAsked(shown(transaction.sender), shown(path.text), self._is_authenticated(), login)
+        question = RelayAsked(shown(transaction.sender), shown(path.text), self.authenticated, login)
         self.output.events.append(question)
 
     def _judged(self, verdict: Verdict) -> None:
