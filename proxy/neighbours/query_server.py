@@ -119,7 +119,7 @@ class DatagramDoor:
         self._sock, self._answerer, self._poller = sock, answerer, poller
         self._turned_away = _TurnedAway(log)
         self._open = True
-        poller.add(sock.fileno(), READ, self._ready)
+        poller.add(sock.fileno(), READ, self)
 
     def adopt(self, answerer: QueryHandler, log: Log) -> None:
         self._answerer, self._turned_away.log = answerer, log
@@ -132,7 +132,7 @@ class DatagramDoor:
     async def shut(self) -> None:
         self.close()
 
-    def _ready(self, events: int) -> None:
+    def on_ready(self, events: int) -> None:
         for _ in range(_TURN):
             try:
                 data, source = self._sock.recvfrom(self._answerer.limit + 1)
@@ -184,14 +184,14 @@ class StreamDoor:
     def _listen(self) -> None:
         if self._open and not self._listening:
             self._listening = True
-            self._poller.add(self._sock.fileno(), READ, self._ready)
+            self._poller.add(self._sock.fileno(), READ, self)
 
     def _pause(self) -> None:
         if self._listening:
             self._listening = False
             self._poller.remove(self._sock.fileno())
 
-    def _ready(self, events: int) -> None:
+    def on_ready(self, events: int) -> None:
         for _ in range(_TURN):
             try:
                 sock, source = self._sock.accept()

@@ -47,11 +47,11 @@ Queue = OrderedDict[Timed, float]
 class Deadlines:
     """At most one deadline for each `Timed`."""
 
-    __slots__ = ("_begun", "_clock", "_queues", "now")
+    __slots__ = ("_begun", "_queues", "clock", "now")
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """`clock`: seconds, never going back."""
-        self._clock = clock
+        self.clock = clock
+        """Seconds, never going back."""
         self._queues: dict[float, Queue] = {}
         """By duration, in seconds."""
         self.now = clock()
@@ -71,7 +71,7 @@ class Deadlines:
         before = timed.queue
         if before is not None:
             del before[timed]
-        queue[timed] = self._clock() + seconds
+        queue[timed] = self.clock() + seconds
         timed.queue = queue
 
     def disarm(self, timed: Timed) -> None:
@@ -82,7 +82,7 @@ class Deadlines:
 
     def tick(self) -> None:
         """Arm what has begun, and call `expired` of all whose time is over."""
-        now = self.now = self._clock()
+        now = self.now = self.clock()
         begun, self._begun = self._begun, []
         for waiting in begun:
             limit = waiting.limit()

@@ -111,7 +111,7 @@ class Listener:
     def start(self) -> None:
         """Accept from now on."""
         self._listening = True
-        self._poller.add(self._sock.fileno(), READ, self._ready)
+        self._poller.add(self._sock.fileno(), READ, self)
 
     @property
     def arriving(self) -> int:
@@ -148,7 +148,7 @@ class Listener:
             self._listening = False
             self._poller.remove(self._sock.fileno())
 
-    def _ready(self, events: int) -> None:
+    def on_ready(self, events: int) -> None:
         for _ in range(ACCEPTS):
             if not self._accept():
                 return

@@ -92,7 +92,7 @@ class HeaderReader:
         """Read; mostly the header is here already, since it is sent without waiting for anything."""
         if not self._read():
             self._watched = True
-            self._shared.poller.add(self.sock.fileno(), READ, self._ready)
+            self._shared.poller.add(self.sock.fileno(), READ, self)
             self._shared.deadlines.arm(self, self.service.proxy_timeout)
 
     def cut(self) -> None:
@@ -103,7 +103,7 @@ class HeaderReader:
         """`proxy_timeout` is over."""
         self._refuse("the PROXY header was not complete in time" if self._data else FORGOTTEN)
 
-    def _ready(self, events: int) -> None:
+    def on_ready(self, events: int) -> None:
         self._read()
 
     def _read(self) -> bool:

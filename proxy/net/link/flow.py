@@ -21,19 +21,18 @@ if TYPE_CHECKING:
 class FlowControl:
     """Of one link."""
 
-    __slots__ = ("_client", "held", "streaming")
+    __slots__ = ("held", "streaming")
 
-    def __init__(self, client: Leg) -> None:
-        self._client = client
-        """The client's leg."""
+    def __init__(self) -> None:
         self.held = 0
         """The reasons for which the client's leg was last told to be held."""
         self.streaming = False
         """Whether the legs were last told that message text passes."""
 
-    def regulate(self, session: Session, upstream: Leg | None, streamed: Callable[[Leg, memoryview], None]) -> None:
+    def regulate(
+        self, session: Session, client: Leg, upstream: Leg | None, streamed: Callable[[Leg, memoryview], None]
+    ) -> None:
         """Hold each side or let it go on, for its own reasons; `streamed` gets message text."""
-        client = self._client
         held = SESSION if session.holding else 0
         if client.rest:
             held |= OWN_FULL

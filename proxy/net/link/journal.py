@@ -53,16 +53,19 @@ class Totals(NamedTuple):
 class Journal:
     """Of one link."""
 
-    __slots__ = ("_address", "_figures", "_id", "_service", "_shared", "_shown")
+    __slots__ = ("_address", "_id", "_service", "_shared", "_shown")
 
     def __init__(self, shared: Shared, service: Service, address: bytes, shown: str, id_: str) -> None:
         self._shared, self._service = shared, service
-        self._figures = shared.figures[service.name]
-        """The listener's metrics."""
         self._address, self._shown = address, shown
         """The client's, as octets and as text."""
         self._id = id_
         """The link's name in the log."""
+
+    @property
+    def _figures(self) -> metrics.Figures:
+        """The listener's metrics."""
+        return self._shared.figures[self._service.name]
 
     def _line(self, level: str, event: str, *words: Word) -> None:
         """A line in the log, with the client and the link."""

@@ -84,7 +84,7 @@ class Link(LegOwner):
         """The client's connection."""
         self._journal = Journal(shared, service, address, shown, id_)
         """What is written of it."""
-        self._flow = FlowControl(self.client)
+        self._flow = FlowControl()
         """Which side may be read."""
         self._timeouts = Timeouts(shared, service, self.session, self)
         """How long it may wait."""
@@ -200,7 +200,7 @@ class Link(LegOwner):
     def write_unblocked(self, leg: Leg) -> None:
         if self.closing.final is None:
             if not self._end_if_unreachable():
-                self._flow.regulate(self.session, self.upstream.leg, self.streamed)
+                self._flow.regulate(self.session, self.client, self.upstream.leg, self.streamed)
         elif leg is self.client:
             self._finish()
 
@@ -288,7 +288,7 @@ class Link(LegOwner):
         flow, upstream = self._flow, self.upstream.leg
         full = self.client.rest or (upstream is not None and upstream.rest)
         if full or session.holding or flow.held or session.streaming is not flow.streaming:
-            flow.regulate(session, upstream, self.streamed)
+            flow.regulate(session, self.client, upstream, self.streamed)
         timeouts = self._timeouts
         if timeouts.recorded != timeouts.deadlines.now:
             timeouts.record()

@@ -47,17 +47,7 @@ class Timeouts:
     """Of one link; a `Waiting` (net/timers.py)."""
 
     __slots__ = (
-        "_clock",
-        "_closing",
-        "_events",
-        "_service",
-        "_session",
-        "_step",
-        "_wait",
-        "began",
-        "deadlines",
-        "queue",
-        "recorded",
+        "_closing", "_events", "_service", "_session", "_step", "_wait", "began", "deadlines", "queue", "recorded",
     )  # fmt: skip
 
     def __init__(self, shared: Shared, service: Service, session: Session, events: TimeoutEvents) -> None:
@@ -65,11 +55,10 @@ class Timeouts:
         """Of the present deadline; only `Deadlines` changes it."""
         self.deadlines: Deadlines = shared.deadlines
         """The worker's."""
-        self.began = shared.clock()
+        self.began = shared.deadlines.clock()
         """When the client came, on the clock."""
         self.recorded = 0.0
         """The tick after which a wait was last recorded."""
-        self._clock = shared.clock
         self._service, self._session = service, session
         self._events: TimeoutEvents | None = events
         """None once it is stopped: nothing is called after that."""
@@ -82,7 +71,7 @@ class Timeouts:
     @property
     def lasted(self) -> float:
         """Seconds since the client came."""
-        return self._clock() - self.began
+        return self.deadlines.clock() - self.began
 
     def record(self) -> None:
         """The session may wait for something else now; for a call in which `recorded` is not the present tick."""
@@ -132,7 +121,7 @@ class Timeouts:
             limit = Limit.CLOSING
         elif self._wait is None:
             limit = Limit.HANDSHAKE
-        elif self._left(self._clock()) < ROUNDING / 2:  # `limit` has rounded it
+        elif self._left(self.deadlines.clock()) < ROUNDING / 2:  # `limit` has rounded it
             limit = Limit.SESSION
         else:
             limit = Limit.WAIT

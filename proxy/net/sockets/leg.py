@@ -146,7 +146,7 @@ class Leg:
         """The leg to which text may go without being read."""
         self.received = self.sent = 0
         """Octets of text."""
-        poller.add(sock.fileno(), self._watched or READ, self._ready)
+        poller.add(sock.fileno(), self._watched or READ, self)
 
     # State
 
@@ -203,7 +203,7 @@ class Leg:
         elif not self._watched & READ:
             self._watch(self._watched | READ)
 
-    def _ready(self, events: int) -> None:
+    def on_ready(self, events: int) -> None:
         if events == READ and not self._held:
             self._read()
             return

@@ -37,6 +37,13 @@ HANDSHAKES: Final = 8  # steps a turn; one costs 0.1 to 1 ms, so a turn stays un
 _BATCH: Final = 256  # events a turn: bounds how long the loop's timers and signals wait
 
 
+class Handler(Protocol):
+    """What watches a socket.  An object and no function, because a bound method would cost memory for each socket."""
+
+    def on_ready(self, events: int) -> None:
+        """Some of the events that were asked for, or BROKEN, are true."""
+
+
 class Flushable(Protocol):
     """Something that has octets to send at the end of a turn: a leg."""
 
@@ -56,8 +63,8 @@ class Poller:
         self._epoll = select.epoll()
         self.pipe = Pipe()
         """For octets that go from one of the sockets to another."""
-        self._handlers: dict[int, Callable[[int], None]] = {}
-        """What is called for each descriptor that is watched."""
+        self._handlers: dict[int, Handler] = {}
+        """By the descriptor that is watched."""
         self._handshakes: deque[Callable[[], None]] = deque()
         """Steps of TLS handshakes that wait for their turn."""
         self._soon: list[Callable[[], None]] = []
@@ -74,8 +81,8 @@ class Poller:
         """Whether handlers are being called now: what is sent may wait for the end of the turn."""
         loop.add_reader(self._epoll.fileno(), self._turn)
 
-    def add(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
-        """Call `handler(events)` whenever one of `events`, or BROKEN, is true of `fd`."""
+    def add(self, fd: int, events: int, handler: Handler) -> None:
+        """Call `handler.on_ready` whenever one of `events`, or BROKEN, is true of `fd`."""
         self._handlers[fd] = handler
         self._epoll.register(fd, events)
 
@@ -134,7 +141,7 @@ class Poller:
             for fd, events in self._epoll.poll(0, _BATCH):
                 handler = handlers.get(fd)
                 if handler is not None:
-                    handler(events)
+                    handler.on_ready(events)
             if self._soon:
                 actions, self._soon = self._soon, []
                 for action in actions:

@@ -19,7 +19,6 @@ Not here: who is announced (net/link/upstream_side.py), addresses and sockets (n
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ...config.schema import CLIENT
@@ -276,7 +275,7 @@ class Connector(LegOwner):
         if data.startswith(_POSITIVE):
             pool.succeeded(server, now)
         self.took = now - self._begun
-        leg.call_at_close(partial(pool.leave, server))
+        leg.call_at_close(pool.leaving[server])
         self._leg = self._server = None
         self._found(leg, data)
 

@@ -18,6 +18,7 @@ Not here: connections (net/upstream/connector.py), probes (health.py).
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ...shared_memory.server_health import keys_of
@@ -130,6 +131,8 @@ class Pool:
         """Connections that each server takes; 0: any number."""
         self._forgiven = forgiven
         """Seconds after which a failure counts no more."""
+        self.leaving = [partial(self.leave, server) for server in range(len(slots))]
+        """For each server: what is to be called when a connection to it ends.  Made once, not for each connection."""
 
     # Health
 
