@@ -112,6 +112,11 @@ def circles(imports_of: dict[str, set[str]]) -> set[frozenset[str]]:
     return {frozenset(other for other in reached[name] if name in reached[other]) for name in reached} - {frozenset()}
 
 
+def test_a_circle_is_found_however_long_it_is() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set()}) == {frozenset("abc")}
+    assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == set()
+
+
 def test_no_modules_import_each_other_in_a_circle() -> None:
     """Whoever reads one module of a circle has to read all of them."""
     modules = {module_of(path) for path in MODULES}
