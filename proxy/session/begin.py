@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from ..wire.address import literal
 from .pop3.session import PopSession
 from .pop3.settings import PopSettings
 from .smtp.session import SmtpSession
@@ -34,5 +33,5 @@ def new_session(
     """
     if isinstance(settings, SmtpSettings):
         observer = None if tell is None else Transcript(tell, SMTP_VERBS)
-        return SmtpSession(settings, client, literal(client), tls=tls, preauthorised=preauthorised, observer=observer)
+        return SmtpSession(settings, client, tls=tls, preauthorised=preauthorised, observer=observer)
     return PopSession(settings, tls=tls, observer=None if tell is None else Transcript(tell, POP3_VERBS))

@@ -30,13 +30,15 @@ Expected = TypeVar("Expected", bound=Counted)
 class Ledger(Generic[Expected]):
     """Entries are an `Expected` (the upstream owes replies) or octets (we have the reply already)."""
 
-    __slots__ = ("_bound", "_entries", "awaited", "full", "injected")
+    __slots__ = ("_bound", "_entries", "answered", "awaited", "full", "injected")
 
     def __init__(self, bound: int = BOUND) -> None:
         self._entries: list[Expected | bytes] = []  # short; an empty deque takes 700 octets of every idle session
         self._bound = bound
         self.awaited = 0
         """How many replies the upstream owes."""
+        self.answered = 0
+        """How many replies of the upstream have come."""
         self.injected = 0
         """How many of ours wait for their turn."""
         self.full = False
@@ -70,6 +72,7 @@ class Ledger(Generic[Expected]):
         Call only while `awaited`.
         """
         self.awaited -= count
+        self.answered += count
         self.full = False
         entry = self._entries[0]
         assert not isinstance(entry, bytes)  # octets at the head have been released already

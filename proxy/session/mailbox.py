@@ -43,14 +43,14 @@ class Mailbox:
     def upstream_bytes(self, data: bytes) -> bool:
         """Octets of the upstream; False: more than may be held."""
         if self.is_open:
-            self._output.to_client.append(data)
+            self._output.for_client(data)
             return True
         self._held += data
         return len(self._held) <= MAX_HELD
 
     def client_bytes(self, data: bytes) -> None:
         """Octets of the client, of an open mailbox."""
-        self._output.to_upstream.append(data)
+        self._output.for_upstream(data)
 
     def upstream_eof(self) -> None:
         """The upstream's end, behind what is held."""
@@ -59,10 +59,10 @@ class Mailbox:
     def open(self, behind: bytes) -> None:
         """G5: the lease is in the store, or can't be.  `behind`: what the client has sent behind its password."""
         self.is_open = True
-        self._output.to_client.append(self._held)
+        self._output.for_client(self._held)
         self._held = b""
         if behind:
-            self._output.to_upstream.append(behind)
+            self._output.for_upstream(behind)
 
     def client_eof(self) -> None:
         """The client will say no more; the upstream may still have mail on its way to it."""

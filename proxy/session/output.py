@@ -14,27 +14,35 @@ if TYPE_CHECKING:
 
 
 class Output:
-    """See the module."""
+    """See the module.  Octets are kept in one piece: mostly there is only one, and then nothing is copied."""
 
     __slots__ = ("events", "to_client", "to_upstream")
 
     def __init__(self) -> None:
-        self.to_client: list[bytes] = []
+        self.to_client = b""
         """Whole replies, and what passes through."""
-        self.to_upstream: list[bytes] = []
+        self.to_upstream = b""
         """Whole commands, and what passes through."""
         self.events: list[Event] = []
         """Questions and facts, in the order in which they came about."""
 
+    def for_client(self, octets: bytes) -> None:
+        """Add octets for the client."""
+        self.to_client += octets
+
+    def for_upstream(self, octets: bytes) -> None:
+        """Add octets for the upstream."""
+        self.to_upstream += octets
+
     def take_to_client(self) -> bytes:
         """Take the octets for the client."""
-        out, self.to_client = self.to_client, []
-        return out[0] if len(out) == 1 else b"".join(out)
+        octets, self.to_client = self.to_client, b""
+        return octets
 
     def take_to_upstream(self) -> bytes:
         """Take the octets for the upstream."""
-        out, self.to_upstream = self.to_upstream, []
-        return out[0] if len(out) == 1 else b"".join(out)
+        octets, self.to_upstream = self.to_upstream, b""
+        return octets
 
     def take_events(self) -> list[Event]:
         """Take the events."""
@@ -43,4 +51,4 @@ class Output:
 
     def drop_to_upstream(self) -> None:
         """Forget the octets for an upstream that will not get them."""
-        self.to_upstream = []
+        self.to_upstream = b""

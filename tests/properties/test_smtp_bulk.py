@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proxy.gate.local import is_local
-from proxy.session.output import Output
 from proxy.session.smtp.envelope import mail_command, rcpt_command
 from proxy.session.smtp.pipeline import Pipeline
 from proxy.session.transcript import SMTP_VERBS, Transcript
@@ -155,5 +154,5 @@ def test_the_bounds_hold_on_the_short_way(answered: bool) -> None:
 
 def test_a_traced_session_takes_no_shortcut() -> None:
     """It tells each line and each reply by itself."""
-    assert Pipeline(Output()).bulk
-    assert not Pipeline(Output(), Transcript(lambda *words: None, SMTP_VERBS)).bulk
+    assert Pipeline().bulk
+    assert not Pipeline(Transcript(lambda *words: None, SMTP_VERBS)).bulk

@@ -158,7 +158,7 @@ def new_session(protocol: str, words: Iterable[str] = ()) -> SmtpSession | PopSe
             max_failed_logins=number("max_failed_logins", 5),
         )
         verdict = Verdict(Outcome(standing), "standing") if standing else None
-        session = SmtpSession(settings, "192.0.2.7", b"[192.0.2.7]", tls=tls, preauthorised=verdict)
+        session = SmtpSession(settings, "192.0.2.7", tls=tls, preauthorised=verdict)
         if announced:
             session.upstream_announced()
     if given:

@@ -27,7 +27,7 @@ class Watched(Driver):
         super().__init__(session)
 
     def _take(self) -> None:
-        sent = b"".join(self.smtp.output.to_upstream)
+        sent = self.smtp.output.to_upstream
         streaming, doing = self._before
         self._before = (self.smtp.streaming, self.smtp.doing)
         super()._take()

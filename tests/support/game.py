@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 Step = tuple[str, bytes]
 END = b"\r\n.\r\n"
 VERDICTS = {"A": ALLOW, "R": REFUSE, "D": DEFER}
-_RUN = re.compile(rb"(?:RCPT TO:<[ -~]+>\r\n)+")
 _COMMAND = re.compile(
     rb"(?:EHLO [!-~]{1,255}|HELO [!-~]{1,255}|MAIL FROM:<[^<>\r\n\0\x0b\x0c\x1c-\x1f\x7f]*>(?: [!-~]+)*"
     rb"|RCPT TO:<[^<>\r\n\0\x0b\x0c\x1c-\x1f\x7f]+>(?: [!-~]+)*|DATA|RSET|NOOP|QUIT"
@@ -88,7 +87,7 @@ class SmtpGame:
     ) -> None:
         """`cut`: octets of the pieces in which either side's octets come; 0: as they are sent."""
         about = SETTINGS[reject, starttls, own_auth]
-        self.session = SmtpSession(about, "192.0.2.7", b"[192.0.2.7]", tls=own_auth)
+        self.session = SmtpSession(about, "192.0.2.7", tls=own_auth)
         self.own_auth = own_auth
         self.logged_in = False  # by RIGHT
         if announced:
@@ -97,6 +96,7 @@ class SmtpGame:
         self.cut = cut
         self.sent: list[bytes] = []
         self.left: list[tuple[LaxServer, list[bytes]]] = []  # connections that the session has moved away from
+        self._body = b"\r\n"  # the last octets of a message, as they went up
         self.ends = 0  # messages that the client ended, by a reader of its octets that knows only CRLF.CRLF
         self.lied = self.over = self.aborted = False
         self.trouble = ""
@@ -255,14 +255,11 @@ class SmtpGame:
     def _take(self, streaming: bool) -> None:
         session = self.session
         output = session.output
-        if output.to_upstream:
-            items = output.to_upstream
-            output.drop_to_upstream()
+        up = output.take_to_upstream()
+        if up:
             if self.over or self.aborted:
-                self.trouble = f"said behind the end: {items!r}"
-            for line in items[streaming:]:
-                self._judge(line)
-            up = b"".join(items)
+                self.trouble = f"said behind the end: {up!r}"
+            self._judge(self._behind_body(up) if streaming else up)
             self.sent.append(up)
             self._withheld += self.server.feed(up)
         if self.over and (output.to_client or output.events):
@@ -288,9 +285,16 @@ class SmtpGame:
             self._unread = b""  # what is behind it is ciphertext to the link
             session.answer(TlsAsked(), None)
 
-    def _judge(self, item: bytes) -> None:
-        """What the session wrote: one command, or a run of RCPT."""
-        for line in item.splitlines(keepends=True) if _RUN.fullmatch(item) else [item]:
+    def _behind_body(self, up: bytes) -> bytes:
+        """What the session wrote behind a message, by its first CRLF.CRLF."""
+        self._body += up
+        _, end, behind = self._body.partition(END)
+        self._body = b"\r\n" if end else self._body[-4:]
+        return behind
+
+    def _judge(self, written: bytes) -> None:
+        """What the session wrote: commands.  A bare LF in one makes it two that are none."""
+        for line in re.findall(rb"[^\n]*\n|[^\n]+", written):
             self._judge_line(line)
 
     def _judge_line(self, line: bytes) -> None:

@@ -114,7 +114,7 @@ def test_promise_7_a_farewell_that_quotes_the_password_is_not_repeated_in_the_lo
 @pytest.mark.parametrize("form", [form for form in POP_LOGINS if not form.startswith(("pass", "apop"))])
 def test_promise_7_an_smtp_session_forgets_the_password(form: str, reply: bytes) -> None:
     settings = SmtpSettings(LocalDomains(["local.test"]), EhloEditor(True), "554 no", auth="upstream")
-    session = SmtpSession(settings, "192.0.2.7", b"[192.0.2.7]")
+    session = SmtpSession(settings, "192.0.2.7")
     offer = b"250-u\r\n250 AUTH PLAIN LOGIN CRAM-MD5 XOAUTH2\r\n"
     spoken(session, ("U", b"220 u\r\n"), ("C", b"EHLO c\r\n"), ("U", offer))
     for who, octets in POP_LOGINS[form]:
@@ -157,7 +157,7 @@ def own_auth() -> SmtpSession:
     """A session under TLS that checks passwords itself, behind EHLO."""
     editor = EhloEditor(True, PasswordExchange.MECHANISMS)
     session = SmtpSession(
-        SmtpSettings(LocalDomains(["local.test"]), editor, "554 no", auth="pop3"), "192.0.2.7", b"[192.0.2.7]", tls=True
+        SmtpSettings(LocalDomains(["local.test"]), editor, "554 no", auth="pop3"), "192.0.2.7", tls=True
     )
     spoken(session, ("U", b"220 u\r\n"), ("C", b"EHLO c\r\n"), ("U", b"250 u\r\n"))
     return session

@@ -46,7 +46,7 @@ def smtp(seen: Seen, auth: str = "upstream") -> SmtpSession:
     mechanisms = PasswordExchange.MECHANISMS if auth == "pop3" else frozenset()
     settings = SmtpSettings(LOCAL, EhloEditor(True, mechanisms), "554 no", auth=auth)  # type: ignore[arg-type]
     transcript = Transcript(seen, SMTP_VERBS)
-    session = SmtpSession(settings, "192.0.2.7", b"[192.0.2.7]", tls=True, observer=transcript)
+    session = SmtpSession(settings, "192.0.2.7", tls=True, observer=transcript)
     spoken(session, ("U", b"220 u\r\n"), ("C", b"EHLO c\r\n"), ("U", OFFER))
     return session
 
@@ -220,9 +220,9 @@ def test_a_traced_session_puts_out_what_a_plain_one_does() -> None:
     session = pop(seen)
     session.upstream_bytes(b"+OK <1@u>\r\n")
     assert session.output.take_to_client() == b"+OK <1@u>\r\n"
-    assert session.output.to_client == []
+    assert session.output.to_client == b""
     session.client_bytes(b"USER anna\r\n")
-    assert session.output.to_upstream == [b"USER anna\r\n"]
+    assert session.output.to_upstream == b"USER anna\r\n"
 
 
 def test_long_lines_are_cut() -> None:

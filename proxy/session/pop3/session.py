@@ -68,24 +68,25 @@ class State(Enum):
 GREETING, COMMANDS, REPLY, SASL, LEASE, REFUSED, OPEN, TLS, CLOSED = State
 
 
-class Counts:
-    """What a session did, for its line in the log and for its limits."""
+class Refused:
+    """A login that the upstream has refused, until the link has noted it (G13)."""
 
-    __slots__ = ("commands", "errors", "failed_logins")
+    __slots__ = ("reply", "upstream_left")
 
-    def __init__(self) -> None:
-        self.commands = 0
-        self.errors = 0
-        """Bad commands."""
-        self.failed_logins = 0
+    def __init__(self, reply: bytes) -> None:
+        self.reply = reply
+        """What the client gets then."""
+        self.upstream_left = False
+        """Whether the upstream's end was read behind it."""
 
 
 class PopSession:
     """One client's POP3 session; the shape is `contract.Session`."""
 
     __slots__ = (
-        "_awaited", "_client_left", "_closing", "_exchange", "_held_reply", "_lines", "_list", "_login", "_mailbox",
-        "_observer", "_replies", "_settings", "_state", "_step", "_tls", "_upstream_left", "_user", "counts", "output",
+        "_awaited", "_client_left", "_closing", "_commands", "_errors", "_exchange", "_failed_logins", "_lines",
+        "_list", "_login", "_mailbox", "_observer", "_refused", "_replies", "_settings", "_state", "_step", "_tls",
+        "_user", "output",
     )  # fmt: skip
 
     def __init__(self, settings: PopSettings, *, tls: bool = False, observer: Observer | None = None) -> None:
@@ -95,6 +96,7 @@ class PopSession:
         self.output = Output()
         self._state = GREETING
         self._step = 0
+        """See `Session.step`."""
         self._tls = tls
         """Whether the client speaks TLS."""
         self._lines = LineBuffer(MAX_SASL_LINE)
@@ -113,13 +115,12 @@ class PopSession:
         """An AUTH under way."""
         self._mailbox: Mailbox | None = None
         """Once a login was accepted."""
-        self._held_reply = b""
-        """The -ERR to a login, until the link has noted it."""
-        self.counts = Counts()
+        self._refused: Refused | None = None
+        """Once a login was refused, until that is noted."""
+        self._commands = self._errors = self._failed_logins = 0
+        """What the client did, for its limits and its line in the log; errors are bad commands."""
         self._client_left = False
         """The client's end was read; a login is waited for."""
-        self._upstream_left = False
-        """The upstream's end was read behind the -ERR that is held."""
         self._closing: tuple[str, bytes] | None = None
         """Why the session ends, and its last words, once the TLS handshake is over."""
 
@@ -158,7 +159,7 @@ class PopSession:
         return "waiting for the reply to " + self._awaited.verb if self._state is REPLY else self._state.value
 
     def facts(self) -> list[tuple[str, str | int]]:
-        return [("login", self._login), ("cmds", self.counts.commands), ("failed", self.counts.failed_logins)]
+        return [("login", self._login), ("cmds", self._commands), ("failed", self._failed_logins)]
 
     def client_bytes(self, data: bytes) -> None:
         state = self._state
@@ -226,8 +227,8 @@ class PopSession:
         elif self._state is LEASE:
             assert self._mailbox is not None
             self._mailbox.upstream_eof()
-        elif self._state is REFUSED:
-            self._upstream_left = True
+        elif self._refused is not None:
+            self._refused.upstream_left = True
         elif self._state is GREETING:
             self.upstream_failed()
         elif self._awaited.verb == "QUIT":
@@ -309,16 +310,17 @@ class PopSession:
 
     def _failure_noted(self, close: bool) -> None:
         """`close`: this address fails too often (G13)."""
-        if self._state is not REFUSED:
+        refused = self._refused
+        if self._state is not REFUSED or refused is None:
             return
         self._state = COMMANDS
-        reply, self._held_reply = self._held_reply, b""
-        self._say(reply)
-        if close or self.counts.failed_logins >= self._settings.max_failed_logins:
+        self._refused = None
+        self._say(refused.reply)
+        if close or self._failed_logins >= self._settings.max_failed_logins:
             self._finish("too many failed logins", texts.TOO_MANY_LOGINS)
             return
         self._use_replies()
-        if self._upstream_left:
+        if refused.upstream_left:
             self.upstream_eof()
 
     # The client's commands
@@ -339,7 +341,7 @@ class PopSession:
                 self._command(line)
 
     def _command(self, line: bytes) -> None:
-        self.counts.commands += 1
+        self._commands += 1
         if line is TOO_LONG or len(line) > MAX_LINE:
             return self._error(texts.LINE_TOO_LONG)
         if has_control(line):  # P2: a server may take it for the end of the line
@@ -353,7 +355,7 @@ class PopSession:
         return verb.action(self, argument)
 
     def _capa(self, argument: bytes) -> None:
-        self._error(texts.SYNTAX) if argument else self._send("CAPA", b"CAPA\r\n", PopSession._capa_replied)
+        self._error(texts.SYNTAX) if argument else self._send(CAPA, b"CAPA\r\n")
 
     def _stls(self, argument: bytes) -> None:
         if argument:
@@ -374,19 +376,19 @@ class PopSession:
             return self._error(texts.SYNTAX)
         self._user = None
         self._login = shown_login(argument)
-        return self._send("USER", b"USER %b\r\n" % argument, PopSession._user_replied)
+        return self._send(USER, b"USER %b\r\n" % argument)
 
     def _pass(self, argument: bytes) -> None:
         if self._user is None:
             return self._error(texts.USER_FIRST)
-        return self._send("PASS", b"PASS %b\r\n" % argument, PopSession._login_replied)
+        return self._send(PASS, b"PASS %b\r\n" % argument)
 
     def _apop(self, argument: bytes) -> None:
         name, _, digest = argument.rpartition(b" ")
         if not name or not digest:
             return self._error(texts.SYNTAX)
         self._login = shown_login(name)
-        return self._send("APOP", b"APOP %b %b\r\n" % (name, digest), PopSession._login_replied)
+        return self._send(APOP, b"APOP %b %b\r\n" % (name, digest))
 
     def _auth(self, argument: bytes) -> None:
         mechanism, _, initial = argument.partition(b" ")
@@ -401,27 +403,27 @@ class PopSession:
             if initial == b"*":
                 return self._error(texts.SYNTAX)
             initial = b" " + initial
-        return self._send("AUTH", b"AUTH %b%b\r\n" % (mechanism, initial), PopSession._auth_replied)
+        return self._send(AUTH, b"AUTH %b%b\r\n" % (mechanism, initial))
 
     def _sasl_response(self, line: bytes) -> None:
         assert self._exchange is not None
         line = self._exchange.response(b"*" if line is TOO_LONG else line)
-        self._send("AUTH", line + b"\r\n", PopSession._auth_replied)
+        self._send(AUTH, line + b"\r\n")
 
     def _utf8(self, argument: bytes) -> None:
-        self._error(texts.SYNTAX) if argument else self._send("UTF8", b"UTF8\r\n", PopSession._pass_on)
+        self._error(texts.SYNTAX) if argument else self._send(UTF8, b"UTF8\r\n")
 
     def _lang(self, argument: bytes) -> None:
         if argument:
-            self._send("LANG", b"LANG %b\r\n" % argument, PopSession._pass_on)
+            self._send(LANG, b"LANG %b\r\n" % argument)
         else:
-            self._send("LANG", b"LANG\r\n", PopSession._list_replied)
+            self._send(LANG_LIST, b"LANG\r\n")
 
     def _noop(self, argument: bytes) -> None:
-        self._send("NOOP", b"NOOP\r\n", PopSession._pass_on)
+        self._send(NOOP, b"NOOP\r\n")
 
     def _quit(self, argument: bytes) -> None:
-        self._send("QUIT", b"QUIT\r\n", PopSession._quit_replied)
+        self._send(QUIT, b"QUIT\r\n")
 
     # The upstream's replies
 
@@ -441,7 +443,7 @@ class PopSession:
             self._step += 1
             if self._observer is not None:
                 unasked = self._state not in (GREETING, REPLY)
-                self._observer.upstream_reply(line + b"\r\n", secret=unasked and self.counts.failed_logins > 0)
+                self._observer.upstream_reply(line + b"\r\n", secret=unasked and self._failed_logins > 0)
             if self._state is GREETING:
                 self._greeted(line)
             elif self._state is not REPLY:
@@ -456,7 +458,7 @@ class PopSession:
         if status(line) is not Status.ERR:
             raise ProtocolError("a reply that answers nothing")
         # After a failed login it may quote what it did not like: the password.
-        quote = "" if self.counts.failed_logins else ": " + line[:200].decode("ascii", "backslashreplace")
+        quote = "" if self._failed_logins else ": " + line[:200].decode("ascii", "backslashreplace")
         self._finish("upstream closed" + quote, line + b"\r\n")
 
     def _greeted(self, line: bytes) -> None:
@@ -490,9 +492,9 @@ class PopSession:
         if said is Status.CONTINUE:
             raise ProtocolError("a challenge that nothing asked for")
         self._user = None
-        self.counts.failed_logins += 1
+        self._failed_logins += 1
         self._state = REFUSED
-        self._held_reply = line + b"\r\n"
+        self._refused = Refused(line + b"\r\n")
         self.output.events.append(LoginFailed(self._login))
 
     def _auth_replied(self, said: Status, line: bytes) -> None:
@@ -550,21 +552,21 @@ class PopSession:
         """Whole lines, for the client; what passes once the mailbox is open does not come this way."""
         if self._observer is not None:
             self._observer.client_reply(octets)
-        self.output.to_client.append(octets)
+        self.output.for_client(octets)
 
-    def _send(self, verb: str, line: bytes, on_reply: Callable[[PopSession, Status, bytes], None]) -> None:
-        """Send a line to the upstream; `on_reply` takes the reply to it."""
+    def _send(self, awaited: Awaited, line: bytes) -> None:
+        """Send a line to the upstream, whose reply is awaited then."""
         if self._observer is not None:
-            self._observer.forwarded(line, secret=verb == "AUTH" and not line.startswith(b"AUTH "))
-        self._awaited = Awaited(verb, on_reply)
+            self._observer.forwarded(line, secret=awaited is AUTH and not line.startswith(b"AUTH "))
+        self._awaited = awaited
         self._state = REPLY
-        self.output.to_upstream.append(line)
+        self.output.for_upstream(line)
 
     def _error(self, reply: bytes) -> None:
         """A reply of ours to a bad command; too many of those end the session (P6)."""
         self._say(reply)
-        self.counts.errors += 1
-        if self.counts.errors >= MAX_BAD_COMMANDS:
+        self._errors += 1
+        if self._errors >= MAX_BAD_COMMANDS:
             self._finish("too many bad commands", texts.TOO_MANY_ERRORS)
 
     def _finish(self, why: str, reply: bytes = b"", *, clean: bool = False) -> None:
@@ -604,6 +606,16 @@ class Awaited(NamedTuple):
 
 NOTHING: Final = Awaited("", PopSession._pass_on)
 """No command has been sent yet."""
+CAPA: Final = Awaited("CAPA", PopSession._capa_replied)
+USER: Final = Awaited("USER", PopSession._user_replied)
+PASS: Final = Awaited("PASS", PopSession._login_replied)
+APOP: Final = Awaited("APOP", PopSession._login_replied)
+AUTH: Final = Awaited("AUTH", PopSession._auth_replied)
+UTF8: Final = Awaited("UTF8", PopSession._pass_on)
+LANG: Final = Awaited("LANG", PopSession._pass_on)
+LANG_LIST: Final = Awaited("LANG", PopSession._list_replied)
+NOOP: Final = Awaited("NOOP", PopSession._pass_on)
+QUIT: Final = Awaited("QUIT", PopSession._quit_replied)
 
 VERBS: Final[dict[bytes, Verb]] = {
     b"CAPA": Verb(PopSession._capa),

@@ -6,7 +6,7 @@ session and not to the connection: what it says may be said again to a fresh one
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from ...wire.esmtp import NO_OFFER, Offer
 
@@ -14,15 +14,18 @@ NO_EHLO: Final = frozenset({500, 501, 502, 504, 550, 554})
 """What servers older than ESMTP say to EHLO; HELO is tried in its place (rule S7)."""
 
 
-class Hello(NamedTuple):
+class Hello:
     """See the module."""
 
-    name: bytes
-    """What the client calls itself, or its address literal where that can't be sent on; empty: nothing was said."""
-    line: bytes
-    """The whole command, as it was sent on."""
-    offer: Offer
-    """What the upstream has offered for it; nothing before its reply, and nothing for HELO."""
+    __slots__ = ("line", "name", "offer")
+
+    def __init__(self, name: bytes, line: bytes, offer: Offer) -> None:
+        self.name = name
+        """What the client calls itself, or its address literal where that can't be sent on; empty: nothing was said."""
+        self.line = line
+        """The whole command, as it was sent on."""
+        self.offer = offer
+        """What the upstream has offered for it; nothing before its reply, and nothing for HELO."""
 
 
 NOTHING_SAID: Final = Hello(b"", b"", NO_OFFER)

@@ -9,23 +9,12 @@ A part of the session: it says what is to be forwarded and whether the upstream 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from ...wire.dots import Body
 
 if TYPE_CHECKING:
     from .transaction import Transaction
-
-
-class Fed(NamedTuple):
-    """What came of a piece of the client's octets."""
-
-    forward: list[bytes]
-    """For the upstream."""
-    used: int | None
-    """How many of the octets belong to the message, its end of data included; None: all of them, and it goes on."""
-    rejected: bool
-    """A stray newline was met that must not be forwarded (`bare_newline = "reject"`)."""
 
 
 class Message:
@@ -53,12 +42,17 @@ class Message:
         """Whether LF alone ended a line of one dot in it: a careless client takes that for the end of data."""
         return self._body.lookalike
 
-    def feed(self, data: bytes) -> Fed:
-        """Octets of the client."""
+    def feed(self, data: bytes) -> tuple[bytes, int | None, bool]:
+        """Octets of the client.
+
+        Returns what is to be forwarded; how many of the octets belong to the message, its end of data included (None:
+        all of them, and it goes on); and whether a stray newline was met that must not be forwarded
+        (`bare_newline = "reject"`).
+        """
         chunks, used = self._body.feed(data)
         if self.dropped:
-            return Fed([], used, False)
-        return Fed(chunks, used, self._body.rejected)
+            return b"", used, False
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks), used, self._body.rejected
 
     def forward_raw(self, text: memoryview) -> bool:
         """Whether this text can be forwarded just as it is; then it counts as fed."""

@@ -24,13 +24,10 @@ from ...wire.lines import LineBuffer
 from ...wire.replies import ReplyBuffer
 from ...wire.sasl import MAX_LINE
 from ..ledger import Ledger
+from ..output import Output
 
 if TYPE_CHECKING:
-    import re
-
-    from ...wire.replies import Reply
     from ..observer import Observer
-    from ..output import Output
     from .transaction import Transaction
 
 
@@ -58,7 +55,10 @@ class Kind(IntEnum):
         return _PHRASES.get(self, self.name)
 
 
-_PHRASES: Final = {Kind.HELO_FOR_EHLO: "HELO", Kind.OWN_RSET: "RSET", Kind.MESSAGE: "the message"}
+# Members by name: a look-up in an Enum class costs as much as the comparison it is for.
+EHLO, HELO, HELO_FOR_EHLO, MAIL, RCPT, DATA, MESSAGE, AUTH, RSET, OWN_RSET, NOOP, QUIT = Kind
+
+_PHRASES: Final = {HELO_FOR_EHLO: "HELO", OWN_RSET: "RSET", MESSAGE: "the message"}
 
 
 class Expected:
@@ -78,15 +78,15 @@ class Expected:
         """How many replies it stands for; the ledger counts it down."""
 
 
-class Pipeline:
+class Pipeline(Output):
     """See the module."""
 
     __slots__ = (
-        "_output", "bulk", "discarding", "ledger", "lines", "observer", "replies", "serial", "step", "synchronising",
+        "_events_seen", "bulk", "discarding", "ledger", "lines", "observer", "replies", "serial", "synchronising",
     )  # fmt: skip
 
-    def __init__(self, output: Output, observer: Observer | None = None) -> None:
-        self._output = output
+    def __init__(self, observer: Observer | None = None) -> None:
+        super().__init__()
         self.observer = observer
         """Is told what passes here; None in all but traced sessions."""
         self.bulk = observer is None
@@ -103,58 +103,32 @@ class Pipeline:
         """Whether a command that ends a pipelined group has no reply yet."""
         self.discarding = False
         """Whether all that the client still says is thrown away: it has said QUIT, or the session is about to end."""
-        self.step = 0
-        """See `Session.step`."""
-
-    # The client's side
+        self._events_seen = 0
+        """What began the present wait again, beside commands and replies."""
 
     @property
-    def blocked(self) -> bool:
-        """Whether the client's next line must wait for replies."""
-        ledger = self.ledger
-        return ledger.full or (self.serial and ledger.awaited > 0)
+    def progress(self) -> int:
+        """Grows with every reply, and with what `go_on` was called for."""
+        return self.ledger.answered + self._events_seen
 
-    def take_line(self) -> bytes | None:
-        """The client's next line; None where none is complete."""
-        line = self.lines.take()
-        if line is not None:
-            self.step += 1
-        return line
-
-    def match(self, pattern: re.Pattern[bytes]) -> re.Match[bytes] | None:
-        """What the next lines are, if they match; nothing is used by that.  None where each line is taken by itself."""
-        return self.lines.match(pattern) if self.bulk else None
-
-    def use(self, octets: int, lines: int) -> None:
-        """So many octets of what matched are used as so many commands."""
-        self.lines.used(octets)
-        self.step += lines
-
-    def progress(self) -> None:
-        """Something has happened that is neither a line nor a reply: the present wait begins again."""
-        self.step += 1
+    def go_on(self) -> None:
+        """Something has happened that is neither a command nor its reply: the present wait begins again."""
+        self._events_seen += 1
 
     # The upstream's side
-
-    def took_reply(self, reply: Reply, *, secret: bool) -> None:
-        """A reply was taken out of `replies`; `secret`: it may quote a password."""
-        self.step += 1
-        if self.observer is not None:
-            self.observer.upstream_reply(reply.octets, secret=secret)
 
     def take_positive_replies(self) -> tuple[Expected, int] | None:
         """Pass on positive replies that are here for the run of recipients in front, in one piece; returns what they
         answer and how many they are, or None where `take` must look at the next one."""
         ledger = self.ledger
         expected = ledger.front()
-        if expected.kind is not Kind.RCPT:
+        if expected.kind is not RCPT:
             return None
         octets, count = self.replies.take_positive(expected.count)
         if not count:
             return None
-        self.step += count
         ledger.pop(count)
-        self._output.to_client.append(octets + ledger.released())
+        self.to_client += octets + ledger.released()
         return expected, count
 
     # What goes out
@@ -162,18 +136,14 @@ class Pipeline:
     def send(self, line: bytes, expected: Expected) -> None:
         """Send a command, or a run of them, to the upstream, and expect its reply."""
         if self.observer is not None:
-            self.observer.forwarded(line, secret=expected.kind is Kind.AUTH and not line.startswith(b"AUTH "))
-        self._output.to_upstream.append(line)
+            self.observer.forwarded(line, secret=expected.kind is AUTH and not line.startswith(b"AUTH "))
+        self.to_upstream += line
         self.ledger.expect(expected)
 
     def send_last(self, line: bytes, expected: Expected) -> None:
         """Send a command that ends a pipelined group (S5): nothing may come behind it before its reply."""
         self.synchronising = True
         self.send(line, expected)
-
-    def expect(self, expected: Expected) -> None:
-        """The upstream owes a reply to what was not sent as a command: a message."""
-        self.ledger.expect(expected)
 
     def synchronise(self) -> None:
         """A command that is answered here ends a pipelined group."""
@@ -187,7 +157,7 @@ class Pipeline:
         """Whole replies for the client, whose turn has come."""
         if self.observer is not None:
             self.observer.client_reply(octets)
-        self._output.to_client.append(octets)
+        self.to_client += octets
 
     def reply(self, octets: bytes) -> None:
         """A reply of ours, in its turn."""

@@ -26,6 +26,7 @@ from ...errors import ProtocolError
 from ...gate.local import is_local
 from ...gate.verdict import Outcome, Password, RelayAsked, Verdict
 from ...wire import bulk
+from ...wire.address import literal
 from ...wire.esmtp import NO_OFFER
 from ...wire.lines import TOO_LONG, is_clean
 from ...wire.replies import Reply, fold
@@ -41,14 +42,13 @@ from ..events import (
     UnannouncedAsked,
     UpstreamAborted,
 )
-from ..output import Output
 from . import texts
 from .auth import Auth
 from .blocked import AskingGate, CheckingPassword, NotingFailure, StartingTls, SwitchingUpstream
 from .envelope import BadCommand, mail_command, rcpt_command
 from .hello import NO_EHLO, NOTHING_SAID, Hello
 from .message import Message
-from .pipeline import Expected, Kind, Pipeline
+from .pipeline import MESSAGE, RCPT, Expected, Kind, Pipeline
 from .settings import SmtpSettings
 from .transaction import Transaction
 
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from ..contract import Answer
     from ..events import Question
     from ..observer import Observer
+    from ..output import Output
     from .blocked import Blocked
 
 __all__ = ["VERBS", "SmtpSession", "SmtpSettings"]
@@ -127,29 +128,27 @@ class SmtpSession:
     """One client's SMTP session; the shape is `contract.Session`."""
 
     __slots__ = (
-        "_announced", "_auth", "_blocked", "_client", "_client_left", "_closing", "_hello", "_literal", "_message",
-        "_preauthorised", "_settings", "_state", "_tls", "_transaction", "_verdict", "counts", "output", "pipeline",
+        "_announced", "_auth", "_blocked", "_client", "_client_left", "_closing", "_hello", "_message",
+        "_preauthorised", "_settings", "_state", "_tls", "_transaction", "_verdict", "counts", "pipeline",
     )  # fmt: skip
 
     def __init__(
         self,
         settings: SmtpSettings,
         client: str,
-        literal: bytes,
         *,
         tls: bool = False,
         preauthorised: Verdict | None = None,
         observer: Observer | None = None,
     ) -> None:
-        """`client`, `literal`: its address as text and as address literal; `preauthorised`: a verdict that always
-        holds."""
+        """`client`: its address, as text; `preauthorised`: a verdict that always holds."""
         self._settings = settings
-        self._client, self._literal = client, literal
+        self._client = client
+        """Its address, as text."""
         self._preauthorised = preauthorised
         self._verdict = preauthorised
         """The last one, for the log."""
-        self.output = Output()
-        self.pipeline = Pipeline(self.output, observer)
+        self.pipeline = Pipeline(observer)
         self.counts = Counts()
         self._state = GREETING
         self._tls = tls
@@ -173,15 +172,24 @@ class SmtpSession:
     # What the link sees
 
     @property
+    def output(self) -> Output:
+        return self.pipeline
+
+    @property
+    def messages(self) -> int:
+        return self.counts.messages
+
+    @property
     def step(self) -> int:
-        return self.pipeline.step
+        return self.counts.commands + self.pipeline.progress
 
     @property
     def holding(self) -> bool:
         blocked, pipeline = self._blocked, self.pipeline
-        if (blocked is not None and blocked.holds_input) or pipeline.ledger.full:
+        ledger = pipeline.ledger
+        if ledger.full or (blocked is not None and blocked.holds_input):
             return True
-        return pipeline.serial and pipeline.ledger.awaited > 0 and pipeline.lines.waiting != b""
+        return ledger.awaited > 0 and pipeline.serial and pipeline.lines.waiting != b""
 
     @property
     def streaming(self) -> bool:
@@ -200,10 +208,6 @@ class SmtpSession:
     def transaction(self) -> Transaction | None:
         """The envelope so far; nobody but the session changes it."""
         return self._transaction
-
-    @property
-    def messages(self) -> int:
-        return self.counts.messages
 
     @property
     def wait(self) -> Wait:
@@ -247,7 +251,7 @@ class SmtpSession:
         message = self._message
         if message is None or not from_client or self.pipeline.observer is not None or not message.forward_raw(text):
             return False
-        self.pipeline.progress()
+        self.pipeline.go_on()
         return True
 
     def upstream_bytes(self, data: bytes) -> None:
@@ -371,7 +375,7 @@ class SmtpSession:
     def _run(self) -> None:
         """Use the lines that are here, as far as they can be used now."""
         pipeline = self.pipeline
-        lines = pipeline.lines
+        lines, ledger = pipeline.lines, pipeline.ledger
         while lines.waiting:
             if pipeline.synchronising:
                 if pipeline.discarding:
@@ -379,11 +383,11 @@ class SmtpSession:
                 else:
                     self._protocol_violation("sent more before the reply")
                 return
-            if self._blocked is not None or pipeline.blocked:
+            if self._blocked is not None or ledger.full or (pipeline.serial and ledger.awaited):
                 return
             if self._state is COMMANDS and pipeline.bulk and self._take_bulk():
                 continue
-            line = pipeline.take_line()
+            line = lines.take()
             if line is None:
                 return
             if pipeline.observer is not None:
@@ -437,7 +441,7 @@ class SmtpSession:
 
     def _introduce(self, verb: bytes, argument: bytes, expected: Expected) -> None:
         # S2: what a server may read in its own way is replaced by the client's address literal.
-        name = argument if _HELO.fullmatch(argument) else self._literal
+        name = argument if _HELO.fullmatch(argument) else literal(self._client)
         line = b"%b %b\r\n" % (verb, name)
         self._transaction = None
         self._hello = Hello(name, line, self._hello.offer)
@@ -592,7 +596,7 @@ class SmtpSession:
             return self._login_failed(auth, login, texts.AUTH_BAD)
         self.pipeline.synchronise()
         self._blocked = CheckingPassword(exchange.login, exchange.password)
-        return self.output.events.append(PasswordGiven(login))
+        return self.pipeline.events.append(PasswordGiven(login))
 
     def _password_checked(self, login: str, result: Password) -> None:
         auth = self._auth
@@ -613,7 +617,7 @@ class SmtpSession:
         auth.fail()
         self.pipeline.synchronise()
         self._blocked = NotingFailure(reply)
-        self.output.events.append(LoginFailed(login))
+        self.pipeline.events.append(LoginFailed(login))
 
     def _failure_noted(self, close: bool) -> None:
         """`close`: this address fails too often."""
@@ -643,7 +647,7 @@ class SmtpSession:
         self._blocked = AskingGate(transaction, line, path)
         login = "" if self._auth is None else self._auth.login
         question = RelayAsked(shown(transaction.sender), shown(path.text), self.authenticated, login)
-        self.output.events.append(question)
+        self.pipeline.events.append(question)
 
     def _judged(self, verdict: Verdict) -> None:
         """The answer to `RelayAsked`."""
@@ -686,7 +690,7 @@ class SmtpSession:
 
     def _forward_recipient(self, transaction: Transaction, line: bytes, path: Path, *, foreign: bool) -> None:
         transaction.forward([path.text], foreign=foreign)
-        self.pipeline.send(line, Expected(Kind.RCPT, transaction, foreign))
+        self.pipeline.send(line, Expected(RCPT, transaction, foreign))
 
     def _defer(self, transaction: Transaction, path: Path, reply: bytes, why: str) -> None:
         """A temporary answer (G7, G11, S12): it is logged, and counts as a refusal, once a transaction.
@@ -702,11 +706,10 @@ class SmtpSession:
 
     def _refuse(self, transaction: Transaction, path: Path, reply: bytes, why: str) -> None:
         """Answer a recipient here, and count it."""
-        counts = self.counts
-        counts.refused += 1
-        self.output.events.append(Refused(shown(transaction.sender), shown(path.text), shown(reply[:-2]), why))
+        self.counts.refused += 1
+        self.pipeline.events.append(Refused(shown(transaction.sender), shown(path.text), shown(reply[:-2]), why))
         self.pipeline.reply(reply)
-        if counts.refused >= self._settings.max_refusals:
+        if self.counts.refused >= self._settings.max_refusals:
             self._disconnect("too many refused recipients", texts.TOO_MANY_REFUSALS)
 
     # Another upstream connection in mid-transaction (S12)
@@ -724,23 +727,23 @@ class SmtpSession:
         elif transaction.deferred == texts.NOT_MOVED:  # one attempt a transaction, however many recipients it has
             self._not_switched(wanted, texts.NOT_MOVED, "no unannounced connection")
         else:
-            self.pipeline.progress()
+            self.pipeline.go_on()
             self._blocked = SwitchingUpstream(transaction, wanted.line, wanted.path, asked=True)
-            self.output.events.append(UnannouncedAsked(self._hello.line, transaction.line))
+            self.pipeline.events.append(UnannouncedAsked(self._hello.line, transaction.line))
 
     def _switched(self, offer: bytes | None) -> None:
         """The answer to `UnannouncedAsked`: the new connection's reply to EHLO; None: there is none."""
         wanted, pipeline = self._blocked, self.pipeline
         if not isinstance(wanted, SwitchingUpstream) or not wanted.asked:
             return
-        pipeline.progress()
+        pipeline.go_on()
         if offer is None:
             self._not_switched(wanted, texts.NOT_MOVED, "no unannounced connection")
         else:
             self._blocked = None
             self._announced = False
             pipeline.replies.clear()
-            self._hello = self._hello._replace(offer=NO_OFFER)
+            self._hello = Hello(self._hello.name, self._hello.line, NO_OFFER)
             pipeline.set_serial(True)
             if offer:
                 self._take_offer(Reply(250, offer))
@@ -761,7 +764,7 @@ class SmtpSession:
         return self._take_sender() if transaction is None else self._take_recipients(transaction)
 
     def _take_sender(self) -> bool:
-        mail = self.pipeline.match(bulk.SENDER)
+        mail = self.pipeline.lines.match(bulk.SENDER)
         if mail is None:
             return False
         settings, offered = self._settings, self._hello.offer.keywords
@@ -773,7 +776,7 @@ class SmtpSession:
         sender, parameters = mail["path"], mail["parameters"]
         if parameters and ((mail["size"] and b"SIZE" not in offered) or (mail["body"] and b"8BITMIME" not in offered)):
             return False
-        self.pipeline.use(mail.end() - mail.start(), 1)
+        self.pipeline.lines.used(mail.end() - mail.start())
         self.counts.commands += 1
         self._begin_transaction(b"MAIL FROM:<%b>%b\r\n" % (sender, parameters), sender, False)
         return True
@@ -781,7 +784,7 @@ class SmtpSession:
     def _take_recipients(self, transaction: Transaction) -> bool:
         """A run is one line or more, to one domain: all have one fate, and one entry in the ledger."""
         pipeline, settings = self.pipeline, self._settings
-        run = pipeline.match(bulk.RECIPIENTS)
+        run = pipeline.lines.match(bulk.RECIPIENTS)
         if run is None:
             return False
         foreign = settings.ask_local or not settings.local_domains.covers(run["domain"], transaction.smtputf8)
@@ -794,10 +797,10 @@ class SmtpSession:
         if len(paths) > room:
             del paths[room:]
         count, octets = len(paths), bulk.recipients(paths)
-        pipeline.use(len(octets), count)
+        pipeline.lines.used(len(octets))
         self.counts.commands += count
         transaction.forward(paths, foreign=foreign)
-        pipeline.send(octets, Expected(Kind.RCPT, transaction, foreign, count))
+        pipeline.send(octets, Expected(RCPT, transaction, foreign, count))
         return True
 
     def _foreign_room(self, transaction: Transaction) -> int:
@@ -823,7 +826,9 @@ class SmtpSession:
     def _take_reply(self, reply: Reply) -> None:
         pipeline = self.pipeline
         ledger = pipeline.ledger
-        pipeline.took_reply(reply, secret=not ledger.awaited and self._auth is not None and self._auth.failures > 0)
+        if pipeline.observer is not None:
+            secret = not ledger.awaited and self._auth is not None and self._auth.failures > 0
+            pipeline.observer.upstream_reply(reply.octets, secret=secret)
         if (reply.code >= 300 or not ledger.awaited or self._state is CLOSED) and self._dispatch_special(reply):
             return
         expected = ledger.pop()
@@ -894,13 +899,13 @@ class SmtpSession:
         settings, clear = self._settings, not self._tls
         closed = clear and (settings.tls_required or settings.auth == "pop3")
         offer, octets = settings.editor.edit(reply, settings.starttls and clear, closed)
-        self._hello = self._hello._replace(offer=offer)
+        self._hello = Hello(self._hello.name, self._hello.line, offer)
         self.pipeline.set_serial(not offer.pipelining)
         return octets
 
     def _helo_replied(self, reply: Reply, expected: Expected) -> bytes:
         self.pipeline.resume()
-        self._hello = self._hello._replace(offer=NO_OFFER)
+        self._hello = Hello(self._hello.name, self._hello.line, NO_OFFER)
         self.pipeline.set_serial(True)
         return reply.octets
 
@@ -965,11 +970,11 @@ class SmtpSession:
         """Octets of the client in a message, and perhaps behind its end."""
         message, pipeline = self._message, self.pipeline
         assert message is not None
-        pipeline.progress()
+        pipeline.go_on()
         if pipeline.observer is not None:
             pipeline.observer.message(data)
         forward, used, rejected = message.feed(data)
-        self.output.to_upstream += forward
+        pipeline.for_upstream(forward)
         if rejected:
             self._drop_message("message has a bare CR or LF", texts.BARE_NEWLINE)
         if used is None:
@@ -981,7 +986,7 @@ class SmtpSession:
         transaction.measure(message.octets)
         self._message = self._transaction = None
         self._state = COMMANDS
-        pipeline.expect(Expected(Kind.MESSAGE, transaction))
+        pipeline.ledger.expect(Expected(MESSAGE, transaction))
         if used < len(data):
             pipeline.lines.feed(data[used:])
             self._run()
@@ -990,9 +995,9 @@ class SmtpSession:
         """Drop the upstream without an end of data; read on to the client's, so that it sees `reply` there."""
         assert self._message is not None
         self._message.drop(why, reply)
-        self.output.drop_to_upstream()
+        self.pipeline.drop_to_upstream()
         self.pipeline.replies.clear()
-        self.output.events.append(UpstreamAborted())
+        self.pipeline.events.append(UpstreamAborted())
 
     def _refused_early(self, message: Message, reply: Reply) -> None:
         """The upstream takes no more of this message, for its size or a line's: that is the reply to it.
@@ -1015,7 +1020,7 @@ class SmtpSession:
     def _awaits_message_reply(self) -> bool:
         """Whether a message has gone and its final reply is the next one."""
         ledger = self.pipeline.ledger
-        return ledger.awaited > 0 and ledger.front().kind is Kind.MESSAGE
+        return ledger.awaited > 0 and ledger.front().kind is MESSAGE
 
     def _tell_relayed(self, transaction: Transaction, reply: str) -> None:
         """N11: a line for the audit trail, if this is about somebody outside."""
@@ -1023,7 +1028,7 @@ class SmtpSession:
         if transaction.foreign and verdict is not None:
             recipients = tuple([shown(path) for path in transaction.accepted])
             sender, octets, foreign = shown(transaction.sender), transaction.octets, transaction.foreign
-            self.output.events.append(Relayed(sender, recipients, octets, reply, verdict, foreign))
+            self.pipeline.events.append(Relayed(sender, recipients, octets, reply, verdict, foreign))
 
     # TLS
 
@@ -1037,7 +1042,7 @@ class SmtpSession:
                 self._blocked = None
                 self._state = TLS
                 pipeline.say(texts.TLS_READY)
-                self.output.events.append(TlsAsked())
+                self.pipeline.events.append(TlsAsked())
         elif isinstance(blocked, SwitchingUpstream) and not blocked.asked:
             self._switch_upstream(blocked)
 
@@ -1061,10 +1066,9 @@ class SmtpSession:
 
     def _error(self, reply: bytes) -> None:
         """A reply of ours to a bad command; too many of those end the session."""
-        counts = self.counts
         self.pipeline.reply(reply)
-        counts.errors += 1
-        if counts.errors >= self._settings.max_errors:
+        self.counts.errors += 1
+        if self.counts.errors >= self._settings.max_errors:
             self._disconnect("too many errors", texts.TOO_MANY_ERRORS)
 
     def _protocol_violation(self, why: str) -> None:
@@ -1109,7 +1113,7 @@ class SmtpSession:
     def _close(self, why: str, *, clean: bool) -> None:
         if self.pipeline.observer is not None:
             self.pipeline.observer.finished()
-        self.output.events.append(Finished(why, clean))
+        self.pipeline.events.append(Finished(why, clean))
         self._state = CLOSED
         self._message = None
         self.pipeline.lines.clear()
