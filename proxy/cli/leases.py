@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import load
 from ..errors import PopgateError
-from ..queries.why import explain, places, unleasable
+from ..queries.why import explain, no_lease_reason, places
 from ..wire.address import packed
 from . import parser, tables
 from .lookup import ask
@@ -78,7 +78,7 @@ def _grant(options: argparse.Namespace) -> int:
     for place in places(config, packed(options.address)):
         question = {"do": "grant", "address": place, "login": options.login, "window": window}
         print(f"{ask(config, question)['granted']} may relay for {window:.0f} s")
-    if why := unleasable(config, packed(options.address)):
+    if why := no_lease_reason(config, packed(options.address)):
         words = f"no login from {options.address} makes a lease ({why}); whoever comes from there may relay now"
         print(f"warning: {words}", file=sys.stderr)
     return GOOD

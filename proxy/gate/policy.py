@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from ..errors import StoreUnavailable
 from ..wire.address import Networks, cut
 from .senders import Senders
-from .verdict import NO_LEASE, Outcome, RelayAsked, Verdict
+from .verdict import Outcome, Reason, RelayAsked, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,11 +38,11 @@ ADMIN: Final = "admin"
 CROWD: Final = 20
 """Logins at one address from which on a warning is due where there is no limit (rule G3)."""
 
-_TRUSTED: Final = Verdict(Outcome.ALLOW, "trusted network")
-_NO_LEASE: Final = Verdict(Outcome.REFUSE, NO_LEASE)
-_SENDER: Final = Verdict(Outcome.REFUSE, "sender does not match")
-_BARRED: Final = Verdict(Outcome.REFUSE, "login may not relay")
-_SPENT: Final = Verdict(Outcome.SPENT, "budget spent")
+_TRUSTED: Final = Verdict(Outcome.ALLOW, Reason.TRUSTED)
+_NO_LEASE: Final = Verdict(Outcome.REFUSE, Reason.NO_LEASE)
+_SENDER: Final = Verdict(Outcome.REFUSE, Reason.SENDER)
+_BARRED: Final = Verdict(Outcome.REFUSE, Reason.BARRED)
+_SPENT: Final = Verdict(Outcome.OVER_QUOTA, Reason.SPENT)
 _ANYTHING: Final = RelayAsked("", "")  # on connecting there is no sender yet
 
 
@@ -111,7 +111,7 @@ class RelayPolicy:
 
     # Who may relay
 
-    def standing(self, address: bytes) -> Verdict | None:
+    def preauthorised(self, address: bytes) -> Verdict | None:
         """The verdict that a client is born with, or None: it will be asked for when it matters."""
         return _TRUSTED if address in self._trusted else None
 
@@ -135,8 +135,8 @@ class RelayPolicy:
             then(self._authenticated(address, question), FOREVER)
             return None
         # Behind a balancer, or on our own machine, what others know of the address is true of nobody (rule G3).
-        asks = asks and self.others is not None and not self.nobodys(address)
-        judgement = _Judgement(self, self.place(address), address, question.sender, then, waits, asks)
+        asks = asks and self.others is not None and not self.unattributable_reason(address)
+        judgement = _Judgement(self, self.lease_key(address), address, question.sender, then, waits, asks)
         judgement.look(False)
         return None if judgement.done else judgement.call_off
 
@@ -157,17 +157,17 @@ class RelayPolicy:
     def verdict(self, address: bytes, sender: str, answer: Sequence[Lease] | StoreUnavailable) -> tuple[Verdict, float]:
         """What follows from the leases of an address, and for how many seconds it holds."""
         if isinstance(answer, StoreUnavailable):
-            return Verdict(Outcome.DEFER, f"store down: {answer}"), FOREVER
+            return Verdict(Outcome.DEFER, Reason.STORE_DOWN, str(answer)), FOREVER  # G7
         answer = self._counting(address, answer)
         if not answer:
             return _NO_LEASE, FOREVER
         gate, bound = self.gate, self._is_bound(address)
-        remark = ""
+        unmatched = False
         if bound or gate.sender == "log":
             matching = [lease for lease in answer if self._senders.match(lease.login, sender)]
-            if bound and not matching:
+            unmatched = not matching
+            if bound and unmatched:
                 return _SENDER, FOREVER
-            remark = "" if matching else ", sender does not match"
             answer = matching or answer
         for lease in answer:
             if (gate.max_messages and lease.messages >= gate.max_messages) or (
@@ -178,7 +178,9 @@ class RelayPolicy:
             if bound and not sender:  # a bounce has one recipient (rule G10)
                 left = 1
             key = (lease.address, lease.login, lease.source)
-            return Verdict(Outcome.ALLOW, f"lease of {lease.login}{remark}", lease.login, left, key), lease.left
+            login = lease.login
+            verdict = Verdict(Outcome.ALLOW, Reason.LEASE, login, login, left, key, unmatched=unmatched)
+            return verdict, lease.left
         return _SPENT, FOREVER
 
     def _counting(self, address: bytes, found: Sequence[Lease]) -> Sequence[Lease]:
@@ -186,7 +188,7 @@ class RelayPolicy:
         from before it was configured so (G3, G13).  What the administrator gave counts."""
         if not found:
             return found
-        if self.nobodys(address):
+        if self.unattributable_reason(address):
             return [lease for lease in found if lease.source == ADMIN]
         return [lease for lease in found if lease.source == ADMIN or not self._is_barred(lease.login)]
 
@@ -195,32 +197,32 @@ class RelayPolicy:
         if answer is None:
             return _NO_LEASE
         if isinstance(answer, StoreUnavailable):
-            return Verdict(Outcome.DEFER, f"whoson: {answer}")
+            return Verdict(Outcome.DEFER, Reason.PEER_DOWN, str(answer))
         if self._is_barred(answer.login):
             return _NO_LEASE
-        return self._without_lease(address, answer.login, sender, f"whoson {answer.server}: {answer.login}")
+        return self._without_lease(address, answer.login, sender, Reason.PEER, f"{answer.server}: {answer.login}")
 
-    def look(self, address: bytes, then: Callable[[Verdict], None]) -> None:
+    def judge_at_connect(self, address: bytes, then: Callable[[Verdict], None]) -> None:
         """Whether it may relay just now, when it connects: for what it is shown upstream (rule S12), no decision."""
-        standing = self.standing(address)
-        if standing is not None:
-            then(standing)
+        preauthorised = self.preauthorised(address)
+        if preauthorised is not None:
+            then(preauthorised)
         else:
             self.judge(address, _ANYTHING, lambda verdict, _: then(verdict), waits=False, asks=False)
 
     def _authenticated(self, address: bytes, question: RelayAsked) -> Verdict:
         if self._is_barred(question.login):
             return _BARRED
-        return self._without_lease(address, question.login, question.sender, "authenticated")
+        return self._without_lease(address, question.login, question.sender, Reason.AUTHENTICATED)
 
-    def _without_lease(self, address: bytes, login: str, sender: str, why: str) -> Verdict:
+    def _without_lease(self, address: bytes, login: str, sender: str, reason: Reason, detail: str = "") -> Verdict:
         """Of a login that may relay, though no lease of ours says so: whether it may use this sender (rule G10)."""
         bound = self._is_bound(address)
         matches = not self.binds_sender or self._senders.match(login, sender)
         if bound and not matches:
             return _SENDER
-        remark = "" if matches else ", sender does not match"
-        return Verdict(Outcome.ALLOW, f"{why}{remark}", login, 1 if bound and not sender else None)
+        most = 1 if bound and not sender else None  # G10: a bounce has one recipient
+        return Verdict(Outcome.ALLOW, reason, detail, login, most, unmatched=not matches)
 
     def _is_bound(self, address: bytes) -> bool:
         """Whether only the login's own senders are good here (rule G10)."""
@@ -237,20 +239,20 @@ class RelayPolicy:
 
     # Who gets a lease
 
-    def place(self, address: bytes) -> bytes:
+    def lease_key(self, address: bytes) -> bytes:
         """What a lease is for: the address, of IPv6 the network by `ipv6_prefix` (rule G2)."""
         return cut(address, self.gate.ipv6_prefix)
 
     def key(self, address: bytes, login: str) -> Key:
         """The lease that a POP login makes."""
-        return self.place(address), login, POP3
+        return self.lease_key(address), login, POP3
 
-    def unleasable(self, address: bytes, login: str, failures: int) -> str:
+    def no_lease_reason(self, address: bytes, login: str, failures: int) -> str:
         """Why this login makes no lease; empty when it does (rules G3, G13).
 
         `failures`: logins that failed from its `place` within the last ten minutes (shared_memory/failed_logins.py).
         """
-        if why := self.nobodys(address):
+        if why := self.unattributable_reason(address):
             return why
         if self._is_barred(login):
             return "no_relay_logins"
@@ -258,7 +260,7 @@ class RelayPolicy:
             return "failed logins before it"
         return ""
 
-    def nobodys(self, address: bytes) -> str:
+    def unattributable_reason(self, address: bytes) -> str:
         """Why the address stands for no one client, so that no login from it makes a lease; empty when it does (G3)."""
         if address in self._never_lease:
             return "never_lease"
@@ -289,14 +291,14 @@ class RelayPolicy:
             then(answer)
 
         limit = self.gate.max_logins_per_address
-        self.store.grant(self.place(address), login, source, self.window, granted, limit)
+        self.store.grant(self.lease_key(address), login, source, self.window, granted, limit)
 
 
 def _shadowed(verdict: Verdict) -> Verdict:
     """What mode "shadow" makes of a verdict: nothing is refused (rule G12)."""
     if verdict.outcome is Outcome.ALLOW:
         return verdict
-    return Verdict(Outcome.ALLOW, f"shadow: {verdict.why}", shadowed=True)
+    return Verdict(Outcome.ALLOW, verdict.reason, verdict.detail, shadowed=True)
 
 
 class _Judgement:
@@ -333,7 +335,7 @@ class _Judgement:
         if self.done:
             return  # an earlier look has decided
         verdict, seconds = self._policy.verdict(self._address, self._sender, answer)
-        if verdict is _NO_LEASE or verdict is _SENDER:
+        if verdict.reason in (Reason.NO_LEASE, Reason.SENDER):
             if self._asks and self._policy.others is not None:
                 self._asks = False
                 self._policy.others.ask(self._address, self._heard)
@@ -360,7 +362,7 @@ class _Judgement:
     def _wait(self) -> bool:
         """Wait, if there is patience and room; whether it does."""
         patience = self._policy.patience
-        if self._waiting is None and patience is not None and not self._policy.nobodys(self._address):
+        if self._waiting is None and patience is not None and not self._policy.unattributable_reason(self._address):
             self._waiting = patience.enter(self._place, self._policy.gate.patience, self.look)
             if self._waiting is not None and patience.news != self._news:
                 self.look(False)  # a lease may have come since we asked

@@ -7,15 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
-
-NO_LEASE: Final = "no lease"
-"""The reason that the configured refusal is the text for; any other is said behind a text of our own."""
 
 
 @dataclass(frozen=True, slots=True)
 class RelayAsked:
-    """May the client send to this recipient, which is not local?  Answer: `relay_answered(verdict)`."""
+    """May the client send to this recipient, which is not local?  Answer: a `Verdict`."""
 
     sender: str
     recipient: str
@@ -26,15 +22,40 @@ class RelayAsked:
 
 
 class Outcome(Enum):
-    """The three answers of the gate."""
+    """What the gate says to a recipient."""
 
     ALLOW = "allow"
     REFUSE = "refuse"
     """5xx: the client must do something first."""
     DEFER = "defer"
     """451: popgate can't tell now; the client tries again."""
-    SPENT = "spent"
+    OVER_QUOTA = "spent"
     """452: what the lease may send in its window has been sent (rule G11)."""
+
+
+class Reason(Enum):
+    """Why a recipient gets its answer; the value is for the log, and in short for the client."""
+
+    TRUSTED = "trusted network"
+    LEASE = "lease of"
+    """Of the login in the verdict's detail."""
+    AUTHENTICATED = "authenticated"
+    PEER = "whoson"
+    """Another server knows of a login at the address (`[whoson] ask`)."""
+    NO_LEASE = "no lease"
+    SENDER = "sender does not match"
+    BARRED = "login may not relay"
+    SPENT = "budget spent"
+    STORE_DOWN = "store down"
+    PEER_DOWN = "whoson unknown"
+    """Another server could not be asked."""
+    BOUNCE = "a bounce has one recipient"
+    NOT_BESIDE = "others were accepted on an announced connection"
+    NOT_MOVED = "no unannounced connection"
+
+
+# How a reason and its detail are put together; where it is not here: "reason: detail".
+_WORDS = {Reason.LEASE: "lease of {}", Reason.PEER: "whoson {}", Reason.PEER_DOWN: "whoson: {}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +63,9 @@ class Verdict:
     """May this client relay?  Made by gate/policy.py, applied by the SMTP session."""
 
     outcome: Outcome
-    why: str
-    """The reason, for the log and in short for the client: "lease of anna", "no lease", "store down"."""
+    reason: Reason
+    detail: str = ""
+    """What belongs to the reason: whose lease, what is wrong with the store."""
     login: str = ""
     """Whose lease allows it; empty where no login does."""
     recipients: int | None = None
@@ -51,7 +73,19 @@ class Verdict:
     lease: tuple[bytes, str, str] | None = None
     """The lease to be charged (leases/base.py's key); the session only hands it back."""
     shadowed: bool = False
-    """It would be a refusal, if the gate did not only watch (rule G12); `why` says which."""
+    """It would be a refusal, if the gate did not only watch (rule G12); the reason says which."""
+    unmatched: bool = False
+    """The sender is not the login's own, which is only logged (`sender = "log"`, rule G10)."""
+
+    @property
+    def why(self) -> str:
+        """The reason in words, for the log: "lease of anna", "no lease", "store down: busy"."""
+        words = self.reason.value
+        if self.detail:
+            words = _WORDS.get(self.reason, words + ": {}").replace("{}", self.detail)
+        if self.unmatched:
+            words += f", {Reason.SENDER.value}"
+        return f"shadow: {words}" if self.shadowed else words
 
 
 class Password(Enum):

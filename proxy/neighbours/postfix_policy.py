@@ -32,7 +32,7 @@ _ANSWERS = {
     Outcome.ALLOW: Answer(postfix.OK),
     Outcome.REFUSE: Answer(postfix.DUNNO),
     Outcome.DEFER: Answer(postfix.DEFER),
-    Outcome.SPENT: Answer(postfix.DEFER),
+    Outcome.OVER_QUOTA: Answer(postfix.DEFER),
 }
 
 
@@ -73,7 +73,7 @@ class PolicyService:
             self._log.line("info" if outcome is Outcome.ALLOW else "debug", self.name, "judged", *words)
             then(_ANSWERS[outcome])
 
-        if standing := self._policy.standing(client):
-            judged(standing, FOREVER)
+        if preauthorised := self._policy.preauthorised(client):
+            judged(preauthorised, FOREVER)
         else:
             self._policy.judge(client, question, judged, waits=False)

@@ -77,7 +77,7 @@ class WhosonServer:
             else:
                 then(Answer(whoson.found(answer[0].login) if answer else whoson.NOT_LOGGED_IN))
 
-        self._store.find(self._policy.place(address), found)
+        self._store.find(self._policy.lease_key(address), found)
 
     def _login(self, address: bytes, login: str, peer: Peer, then: Callable[[Answer], None]) -> None:
         words = (("client", shown(address)), ("login", login), ("by", _shown(peer)))
@@ -97,7 +97,7 @@ class WhosonServer:
                 self._log.line("info", self.name, "leased", *words, ("seconds", round(self._policy.window)))
                 then(Answer(whoson.LOGIN_DONE))
 
-        if why := self._policy.unleasable(address, login, 0):  # failures at the server that tells us are its own affair
+        if why := self._policy.no_lease_reason(address, login, 0):
             refuse(why)
         else:
             self._policy.grant(address, login, granted, WHOSON)
@@ -111,7 +111,7 @@ class WhosonServer:
             self._log.line("info", self.name, "logged-out", *words)
             then(Answer(whoson.LOGOUT_DONE if count else whoson.LOGOUT_IDLE))
 
-        self._store.revoke(self._policy.place(address), None, revoked)
+        self._store.revoke(self._policy.lease_key(address), None, revoked)
 
 
 def _shown(peer: Peer) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import StoreUnavailable
 from ..gate.local import is_local
-from ..gate.verdict import NO_LEASE, Outcome
+from ..gate.verdict import Outcome, Reason, Verdict
 from ..leases.base import Lease
 from ..leases.clock import Clock
 from ..leases.memory import MemoryStore
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..gate.policy import RelayPolicy
     from .leases import Answer
 
-_WORDS: Final = {Outcome.ALLOW: "allow", Outcome.REFUSE: "refuse", Outcome.DEFER: "defer", Outcome.SPENT: "defer"}
+_WORDS: Final = {Outcome.ALLOW: "allow", Outcome.REFUSE: "refuse", Outcome.DEFER: "defer", Outcome.OVER_QUOTA: "defer"}
 _UNITS: Final = ((86400, "days"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -48,13 +48,15 @@ class Explanation:
 def places(config: Config, address: bytes) -> list[str]:
     """What leases of this address are for, by any gate (rule G2)."""
     gates = {listener.gate for listener in config.listeners.values()} | {config.gate}
-    return sorted({shown(_policy(config, gate).place(address)) for gate in gates})
+    return sorted({shown(_policy(config, gate).lease_key(address)) for gate in gates})
 
 
-def unleasable(config: Config, address: bytes) -> str:
+def no_lease_reason(config: Config, address: bytes) -> str:
     """Why, by some gate, no login from there makes a lease (rule G3); empty where it does."""
     gates = {listener.gate for listener in config.listeners.values()} | {config.gate}
-    return next(iter(sorted(filter(None, [_policy(config, gate).nobodys(address) for gate in gates]))), "")
+    return next(
+        iter(sorted(filter(None, [_policy(config, gate).unattributable_reason(address) for gate in gates]))), ""
+    )
 
 
 def explain(
@@ -97,24 +99,23 @@ def _judged(
     config: Config, gate: Gate, address: bytes, sender: str | None, known: Answer | str
 ) -> tuple[str, list[str]]:
     policy = _policy(config, gate)
-    standing = policy.standing(address)
-    if standing is not None:
-        return _WORDS[standing.outcome], [f"{standing.why}: the address is in trusted_networks"]
+    preauthorised = policy.preauthorised(address)
+    if preauthorised is not None:
+        return _WORDS[preauthorised.outcome], [f"{preauthorised.why}: the address is in trusted_networks"]
     if isinstance(known, str):
         return "unknown", [known]
     if sender is None:
         policy = _policy(config, replace(gate, sender="any", shared_networks=()))
-    here = _leases(known, policy.place(address))
+    here = _leases(known, policy.lease_key(address))
     answer = StoreUnavailable(known["down"]) if "down" in known else here
     verdict, _ = policy.verdict(address, sender or "", answer)
     reasons = [_held(lease) for lease in here]
     if here and (sender is not None or verdict.outcome is Outcome.ALLOW):
         reasons += _binding(gate, address, sender)
     if verdict.outcome is Outcome.ALLOW:
-        remark = verdict.why.partition(", ")[2]
-        return "allow", [*reasons, f"{remark}, which is only logged"] if remark else reasons
-    reasons.append(_said(gate, verdict.why, sender, here))
-    if verdict.why == NO_LEASE:
+        return "allow", [*reasons, f"{Reason.SENDER.value}, which is only logged"] if verdict.unmatched else reasons
+    reasons.append(_said(gate, verdict, sender, here))
+    if verdict.reason is Reason.NO_LEASE:
         reasons += _before(known) + _barred(policy, address, known)
         if config.whoson.ask:
             servers = ", ".join([str(server) for server in config.whoson.ask])
@@ -150,12 +151,13 @@ def _binding(gate: Gate, address: bytes, sender: str | None) -> list[str]:
     return ['sender = "match": the sender must match the login; ask with --sender'] if gate.sender == "match" else []
 
 
-def _said(gate: Gate, why: str, sender: str | None, here: Sequence[Lease]) -> str:
+def _said(gate: Gate, verdict: Verdict, sender: str | None, here: Sequence[Lease]) -> str:
     """The gate's own words, and behind them what only the administrator is told."""
-    if why == "sender does not match":
+    why = verdict.why
+    if verdict.reason is Reason.SENDER:
         logins = ", ".join(dict.fromkeys([lease.login for lease in here]))
         return f"{why}: {sender!r} is not {logins}, nor {logins} at a local domain, nor in sender_map"
-    if why == "budget spent":
+    if verdict.reason is Reason.SPENT:
         limits = [f"{gate.max_messages} messages"] if gate.max_messages else []
         limits += [f"{gate.max_recipients} recipients"] if gate.max_recipients else []
         return f"{why}: at most {' and '.join(limits)} in {_left(gate.window)}"
@@ -182,7 +184,7 @@ def _before(known: Answer) -> list[str]:
 def _barred(policy: RelayPolicy, address: bytes, known: Answer) -> list[str]:
     """Why the next login would not help."""
     failures = known["failures"]
-    barred = policy.unleasable(address, "", failures)
+    barred = policy.no_lease_reason(address, "", failures)
     told = [f"a login from this address makes no lease: {barred}"] if barred else []
     return told + ([f"{failures} failed logins within ten minutes"] if failures else [])
 

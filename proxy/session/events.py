@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ..gate.verdict import RelayAsked, Verdict
+from ..gate.verdict import Reason, RelayAsked, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,9 @@ class Refused:
     sender: str
     recipient: str
     reply: str
+    reason: Reason
     why: str
+    """The reason and what belongs to it, for the log."""
 
 
 @dataclass(frozen=True, slots=True)

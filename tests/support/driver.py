@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Literal
 
-from proxy.gate.verdict import Outcome, Password, RelayAsked, Verdict
+from proxy.gate.verdict import Outcome, Password, Reason, RelayAsked, Verdict
 from proxy.session.events import Event, Finished, LoggedIn, LoginFailed, PasswordGiven, TlsAsked, UnannouncedAsked
 from proxy.session.pop3.session import PopSession, PopSettings
 from proxy.session.smtp.session import SmtpSession, SmtpSettings
@@ -157,7 +157,7 @@ def new_session(protocol: str, words: Iterable[str] = ()) -> SmtpSession | PopSe
             max_errors=number("max_errors", 20),
             max_failed_logins=number("max_failed_logins", 5),
         )
-        verdict = Verdict(Outcome(standing), "standing") if standing else None
+        verdict = Verdict(Outcome(standing), Reason.TRUSTED) if standing else None
         session = SmtpSession(settings, "192.0.2.7", tls=tls, preauthorised=verdict)
         if announced:
             session.upstream_announced()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from proxy.gate.verdict import Outcome, Password, RelayAsked, Verdict
+from proxy.gate.verdict import Outcome, Password, Reason, RelayAsked, Verdict
 from proxy.session.events import (
     ClientDone,
     Event,
@@ -39,7 +39,7 @@ DEFAULTS = {
     Outcome.ALLOW: "",
     Outcome.REFUSE: "no lease",
     Outcome.DEFER: "store down",
-    Outcome.SPENT: "budget spent",
+    Outcome.OVER_QUOTA: "budget spent",
 }
 
 
@@ -292,5 +292,6 @@ def _verdict(answer: str) -> Verdict:
     rest = rest.strip() or DEFAULTS[outcome]
     if outcome is Outcome.ALLOW:
         login, _, most = rest.partition("/")
-        return Verdict(outcome, f"lease of {login}" if login else "allowed", login, int(most) if most else None)
-    return Verdict(outcome, rest)
+        reason = Reason.LEASE if login else Reason.TRUSTED
+        return Verdict(outcome, reason, login, login, int(most) if most else None)
+    return Verdict(outcome, Reason(rest))

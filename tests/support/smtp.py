@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from proxy.gate.verdict import Outcome, RelayAsked, Verdict
+from proxy.gate.verdict import Outcome, Reason, RelayAsked, Verdict
 
 from .driver import Driver, new_session
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 OFFER = b"250-old\r\n250-%bSIZE\r\n250-8BITMIME\r\n250-DSN\r\n250-SMTPUTF8\r\n250 AUTH PLAIN LOGIN CRAM-MD5 XOAUTH2\r\n"
-ALLOW = Verdict(Outcome.ALLOW, "lease of anna", "anna")
-REFUSE = Verdict(Outcome.REFUSE, "no lease")
-DEFER = Verdict(Outcome.DEFER, "store down")
+ALLOW = Verdict(Outcome.ALLOW, Reason.LEASE, "anna", "anna")
+REFUSE = Verdict(Outcome.REFUSE, Reason.NO_LEASE)
+DEFER = Verdict(Outcome.DEFER, Reason.STORE_DOWN)
 
 _LINE_ENDS = re.compile("[\r\n\0\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029]")
 

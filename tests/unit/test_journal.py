@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxy.errors import StoreUnavailable
-from proxy.net.link.journal import reason
 from proxy.wire.address import packed
 
 from ..support.figures import moved
@@ -122,19 +121,6 @@ def test_a_store_that_is_down(workshop: Workshop) -> None:
     assert refused(Gate(workshop, "smtp", store=Down()), 1) == {
         "relays_total deferred": 1, "refusals_total store down": 1,
     }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("why", "short"),
-    [
-        ("no lease", "no lease"),
-        ("store down: disk I/O error", "store down"),
-        ("lease of anna, 1 recipients at once", "budget spent"),
-        ("a bounce has one recipient: lease of anna", "a bounce has one recipient"),
-    ],
-)
-def test_a_reason_holds_nothing_of_the_client(why: str, short: str) -> None:
-    assert reason(why) == short
 
 
 def test_who_is_turned_away(workshop: Workshop) -> None:

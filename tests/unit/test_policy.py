@@ -13,7 +13,7 @@ from proxy.config.schema import Gate, SenderMap
 from proxy.errors import StoreUnavailable
 from proxy.gate.patience import Patience
 from proxy.gate.policy import ADMIN, RelayPolicy
-from proxy.gate.verdict import Outcome, RelayAsked, Verdict
+from proxy.gate.verdict import Outcome, Reason, RelayAsked, Verdict
 from proxy.leases.base import Lease
 from proxy.leases.memory import MemoryStore
 from proxy.wire.address import Networks, packed
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 QUESTION = RelayAsked("a@s.test", "x@far.test")
 HOME, OTHER = packed("192.0.2.7"), packed("192.0.2.8")
+BY_LEASE = Verdict(Outcome.ALLOW, Reason.LEASE, "anna", "anna", None, (HOME, "anna", "pop3"))
 
 
 def policy(
@@ -99,7 +100,7 @@ def test_G6_the_verdict_says_for_how_long_it_holds_and_ends_at_its_second(bench:
     bench.clock.advance(1799.0)
     assert bench.judge()[1] == 1.0
     bench.clock.advance(1.0)
-    assert bench.judge()[0] == Verdict(Outcome.REFUSE, "no lease")
+    assert bench.judge()[0] == Verdict(Outcome.REFUSE, Reason.NO_LEASE)
 
 
 def test_G7_a_store_that_is_down_defers_and_never_refuses_or_allows() -> None:
@@ -107,7 +108,7 @@ def test_G7_a_store_that_is_down_defers_and_never_refuses_or_allows() -> None:
     answers: list[Verdict] = []
     policy(store).judge(HOME, QUESTION, lambda verdict, _: answers.append(verdict))
     store.questions[0][1](StoreUnavailable("busy"))
-    assert answers == [Verdict(Outcome.DEFER, "store down: busy")]
+    assert answers == [Verdict(Outcome.DEFER, Reason.STORE_DOWN, "busy")]
 
 
 def test_G7_a_grant_that_failed_says_so() -> None:
@@ -129,39 +130,41 @@ def test_G1_a_login_is_entered_with_its_source_and_window() -> None:
 def test_a_trusted_network_is_a_standing_verdict_and_asks_nobody() -> None:
     store = SlowStore()
     gate = policy(store, trusted=["192.0.2.0/29", "2001:db8::/32"])
-    verdict = gate.standing(HOME)
+    verdict = gate.preauthorised(HOME)
     assert verdict is not None
     assert verdict.outcome is Outcome.ALLOW
-    assert gate.standing(packed("2001:db8::1")) is not None
-    assert gate.standing(OTHER) is None
+    assert gate.preauthorised(packed("2001:db8::1")) is not None
+    assert gate.preauthorised(OTHER) is None
     assert store.questions == []
 
 
 def test_G2_a_mapped_address_is_the_ipv4_network_s() -> None:
     gate = policy(SlowStore(), trusted=["192.0.2.0/24"], never=["198.51.100.0/24"])
-    assert gate.standing(packed("::ffff:192.0.2.9")) is not None
-    assert gate.unleasable(packed("::ffff:198.51.100.1"), "anna", 0) == "never_lease"
+    assert gate.preauthorised(packed("::ffff:192.0.2.9")) is not None
+    assert gate.no_lease_reason(packed("::ffff:198.51.100.1"), "anna", 0) == "never_lease"
 
 
 def test_G2_link_local_addresses_make_no_lease() -> None:
     gate = policy(SlowStore())
-    assert [gate.unleasable(packed(text), "anna", 0) for text in ("fe80::1", "febf::1")] == ["link-local address"] * 2
-    assert [gate.unleasable(packed(text), "anna", 0) for text in ("fec0::1", "2001:db8::1")] == ["", ""]
+    assert [gate.no_lease_reason(packed(text), "anna", 0) for text in ("fe80::1", "febf::1")] == [
+        "link-local address"
+    ] * 2
+    assert [gate.no_lease_reason(packed(text), "anna", 0) for text in ("fec0::1", "2001:db8::1")] == ["", ""]
 
 
 def test_G3_no_lease_for_never_lease_and_our_own_addresses() -> None:
     gate = policy(SlowStore(), never=["198.51.100.0/24"], own=lambda address: address == OTHER)
-    assert gate.unleasable(packed("198.51.100.255"), "anna", 0) == "never_lease"
-    assert gate.unleasable(OTHER, "anna", 0) == "own address"
-    assert gate.unleasable(HOME, "anna", 0) == ""
+    assert gate.no_lease_reason(packed("198.51.100.255"), "anna", 0) == "never_lease"
+    assert gate.no_lease_reason(OTHER, "anna", 0) == "own address"
+    assert gate.no_lease_reason(HOME, "anna", 0) == ""
 
 
 def test_G3_no_lease_for_the_address_of_a_load_balancer() -> None:
     balancers = Networks(["198.51.100.0/28", "2001:db8::/64"])
     gate = RelayPolicy(Gate(), SlowStore(), is_own=lambda _: False, balancers=balancers)
     for balancer in ("198.51.100.15", "::ffff:198.51.100.1", "2001:db8::5"):
-        assert "load balancer" in gate.unleasable(packed(balancer), "anna", 0)
-    assert gate.unleasable(packed("198.51.100.16"), "anna", 0) == ""
+        assert "load balancer" in gate.no_lease_reason(packed(balancer), "anna", 0)
+    assert gate.no_lease_reason(packed("198.51.100.16"), "anna", 0) == ""
 
 
 def test_no_verdict_is_an_accident_of_a_missing_answer() -> None:
@@ -199,7 +202,7 @@ def test_G10_match_takes_the_login_s_own_senders_and_the_map_s() -> None:
     for sender in ("anna@local.test", "anna", "sales@far.test"):
         assert bench.verdict(sender).why == "lease of anna"
     for sender in ("bert@local.test", "anna@far.test", "a@s.test"):
-        assert bench.verdict(sender) == Verdict(Outcome.REFUSE, "sender does not match")
+        assert bench.verdict(sender) == Verdict(Outcome.REFUSE, Reason.SENDER)
 
 
 def test_G10_of_several_leases_the_one_whose_login_matches_counts() -> None:
@@ -241,7 +244,7 @@ def test_G10_in_shared_networks_match_always_holds(sender: str) -> None:
     for address in (HOME, OTHER):
         bench.grant("anna", address)
     assert bench.verdict("bert@far.test", HOME).outcome is Outcome.ALLOW
-    assert bench.verdict("bert@far.test", OTHER) == Verdict(Outcome.REFUSE, "sender does not match")
+    assert bench.verdict("bert@far.test", OTHER) == Verdict(Outcome.REFUSE, Reason.SENDER)
     assert bench.verdict("anna@local.test", OTHER).outcome is Outcome.ALLOW
     assert bench.verdict("", OTHER).recipients == 1
 
@@ -279,7 +282,7 @@ def test_G10_senders_of_authenticated_sessions_are_bound_too_and_the_store_is_no
 def test_G10_of_an_authenticated_session_its_own_sender_and_one_bounce_at_a_time() -> None:
     bench = Bench(sender="match")
     own = bench.judge(HOME, RelayAsked("anna@local.test", "x@far.test", True, "anna"))[0]
-    assert own == Verdict(Outcome.ALLOW, "authenticated", "anna")
+    assert own == Verdict(Outcome.ALLOW, Reason.AUTHENTICATED, login="anna")
     assert bench.judge(HOME, RelayAsked("", "x@far.test", True, "anna"))[0].recipients == 1
 
 
@@ -291,13 +294,13 @@ def test_G13_whose_login_opens_nothing_relays_by_no_authentication(login: str) -
     for name in (login, "anna"):
         question = RelayAsked("a@local.test", "x@far.test", True, name)
         gate.judge(HOME, question, lambda verdict, _: answers.append(verdict))
-    assert answers[0] == Verdict(Outcome.REFUSE, "login may not relay")
+    assert answers[0] == Verdict(Outcome.REFUSE, Reason.BARRED)
     assert answers[1].outcome is Outcome.ALLOW
 
 
 def test_G13_a_login_that_can_t_be_read_may_be_one_that_opens_nothing() -> None:
-    assert policy(SlowStore(), no_relay_logins=("scanner",)).unleasable(HOME, "?LOGIN", 0) == "no_relay_logins"
-    assert policy(SlowStore()).unleasable(HOME, "?LOGIN", 0) == ""
+    assert policy(SlowStore(), no_relay_logins=("scanner",)).no_lease_reason(HOME, "?LOGIN", 0) == "no_relay_logins"
+    assert policy(SlowStore()).no_lease_reason(HOME, "?LOGIN", 0) == ""
 
 
 # Budgets
@@ -310,11 +313,11 @@ def test_G11_messages_of_a_lease_end_with_its_budget_and_begin_with_the_next_win
         verdict = bench.verdict()
         assert verdict.outcome is Outcome.ALLOW
         bench.policy.charge(verdict, 1)
-    assert bench.verdict() == Verdict(Outcome.SPENT, "budget spent")
+    assert bench.verdict() == Verdict(Outcome.OVER_QUOTA, Reason.SPENT)
     bench.grant()
-    assert bench.verdict().outcome is Outcome.SPENT, "a new login is no new budget"
+    assert bench.verdict().outcome is Outcome.OVER_QUOTA, "a new login is no new budget"
     bench.clock.advance(1799.0)
-    assert bench.verdict().outcome is Outcome.SPENT
+    assert bench.verdict().outcome is Outcome.OVER_QUOTA
     bench.clock.advance(1.0)
     bench.grant()
     assert bench.verdict().outcome is Outcome.ALLOW
@@ -327,7 +330,7 @@ def test_G11_the_verdict_says_how_many_recipients_are_left() -> None:
     bench.policy.charge(bench.verdict(), 3)
     assert bench.verdict().recipients == 2
     bench.policy.charge(bench.verdict(), 2)
-    assert bench.verdict().outcome is Outcome.SPENT
+    assert bench.verdict().outcome is Outcome.OVER_QUOTA
 
 
 def test_G11_a_budget_is_a_lease_s_and_the_next_lease_of_the_address_takes_over() -> None:
@@ -339,7 +342,7 @@ def test_G11_a_budget_is_a_lease_s_and_the_next_lease_of_the_address_takes_over(
     bench.policy.charge(bench.verdict(), 1)
     assert bench.verdict().login == "anna"
     bench.policy.charge(bench.verdict(), 1)
-    assert bench.verdict().outcome is Outcome.SPENT
+    assert bench.verdict().outcome is Outcome.OVER_QUOTA
     bench.grant("anna", OTHER)
     assert bench.verdict(address=OTHER).outcome is Outcome.ALLOW
 
@@ -349,17 +352,17 @@ def test_G11_a_sender_s_own_lease_is_spent_and_another_s_does_not_help() -> None
     bench.grant("anna")
     bench.grant("bert")
     bench.policy.charge(bench.verdict("anna@local.test"), 1)
-    assert bench.verdict("anna@local.test").outcome is Outcome.SPENT
+    assert bench.verdict("anna@local.test").outcome is Outcome.OVER_QUOTA
     assert bench.verdict("bert@local.test").outcome is Outcome.ALLOW
 
 
 def test_G11_where_there_is_no_budget_nothing_is_written() -> None:
     store = SlowStore()
     for rules in ({}, {"sender": "match"}):
-        policy(store, **rules).charge(Verdict(Outcome.ALLOW, "x", "anna", None, (HOME, "anna", "pop3")), 3)
-    policy(store, max_messages=1).charge(Verdict(Outcome.ALLOW, "trusted network"), 3)
+        policy(store, **rules).charge(BY_LEASE, 3)
+    policy(store, max_messages=1).charge(Verdict(Outcome.ALLOW, Reason.TRUSTED), 3)
     assert (store.charges, store.renewals) == ([], [])
-    policy(store, max_recipients=9).charge(Verdict(Outcome.ALLOW, "x", "anna", None, (HOME, "anna", "pop3")), 3)
+    policy(store, max_recipients=9).charge(BY_LEASE, 3)
     assert store.charges == [(HOME, "anna", "pop3", 1, 3, 1800.0)]
 
 
@@ -371,7 +374,7 @@ def test_G4_renew_on_use_starts_the_window_anew_for_the_lease_that_was_used() ->
     bench.policy.charge(bench.verdict(), 1)
     assert [lease.left for lease in bench.leases()] == [1800.0, 800.0]
     bench.clock.advance(1800.0)
-    bench.policy.charge(Verdict(Outcome.ALLOW, "x", "anna", None, (HOME, "anna", "pop3")), 1)
+    bench.policy.charge(BY_LEASE, 1)
     assert bench.leases() == [], "an update, never an insert"
 
 
@@ -400,24 +403,24 @@ def test_G2_by_default_an_ipv6_lease_is_for_one_address() -> None:
 def test_G13_no_relay_logins_get_no_lease() -> None:
     gate = policy(SlowStore(), no_relay_logins=("Scanner", "old@local.test"))
     for login in ("scanner", "SCANNER", "old@local.test"):
-        assert gate.unleasable(HOME, login, 0) == "no_relay_logins"
-    assert gate.unleasable(HOME, "scanner2", 0) == ""
+        assert gate.no_lease_reason(HOME, login, 0) == "no_relay_logins"
+    assert gate.no_lease_reason(HOME, "scanner2", 0) == ""
 
 
 @pytest.mark.parametrize("login", ["scanner ", " scanner", "scanner x", "scanner@local.test", "old", "OLD@LOCAL.TEST"])
 def test_G13_nor_by_another_way_of_writing_them_that_servers_take(login: str) -> None:
     gate = policy(SlowStore(), no_relay_logins=("scanner", "old@local.test"))
-    assert gate.unleasable(HOME, login, 0) == "no_relay_logins"
+    assert gate.no_lease_reason(HOME, login, 0) == "no_relay_logins"
     for other in ("scanner@far.test", "older", "@local.test", "x scanner"):
-        assert gate.unleasable(HOME, other, 0) == ""
+        assert gate.no_lease_reason(HOME, other, 0) == ""
 
 
 def test_G13_a_success_behind_too_many_failures_gets_no_lease() -> None:
     gate = policy(SlowStore(), lease_after_failures=3)
-    assert [gate.unleasable(HOME, "anna", failures) for failures in (0, 2, 3, 99)] == [
+    assert [gate.no_lease_reason(HOME, "anna", failures) for failures in (0, 2, 3, 99)] == [
         "", "", "failed logins before it", "failed logins before it"
     ]  # fmt: skip
-    assert policy(SlowStore()).unleasable(HOME, "anna", 10_000) == ""
+    assert policy(SlowStore()).no_lease_reason(HOME, "anna", 10_000) == ""
 
 
 def test_G3_max_logins_per_address_makes_no_lease_for_one_too_many() -> None:
@@ -520,7 +523,7 @@ def test_G9_the_refusal_comes_when_the_patience_is_over_and_once() -> None:
     gate.patience.tick()
     assert len(gate.store.questions) == 1
     gate.answer()
-    assert gate.verdicts[0] == [Verdict(Outcome.REFUSE, "no lease")]
+    assert gate.verdicts[0] == [Verdict(Outcome.REFUSE, Reason.NO_LEASE)]
     gate.clock.advance(3.0)
     gate.patience.tick()
     assert (len(gate.verdicts[0]), len(gate.patience), gate.store.questions) == (1, 0, [])
@@ -576,7 +579,7 @@ def test_G9_the_sixth_of_an_address_is_refused_at_once() -> None:
         gate.ask()
         gate.answer()
     assert [len(answers) for answers in gate.verdicts] == [0, 0, 0, 0, 0, 1]
-    assert gate.verdicts[5] == [Verdict(Outcome.REFUSE, "no lease")]
+    assert gate.verdicts[5] == [Verdict(Outcome.REFUSE, Reason.NO_LEASE)]
 
 
 def test_G9_a_sender_that_does_not_match_waits_for_its_own_login() -> None:
@@ -595,7 +598,7 @@ def test_G9_a_spent_budget_does_not_wait() -> None:
     gate.ask()
     _, then = gate.store.questions.pop(0)
     then([replace(lease("anna"), messages=1)])
-    assert gate.verdicts[0] == [Verdict(Outcome.SPENT, "budget spent")]
+    assert gate.verdicts[0] == [Verdict(Outcome.OVER_QUOTA, Reason.SPENT)]
 
 
 def test_G2_who_waits_by_ipv6_waits_for_its_network() -> None:
@@ -616,9 +619,9 @@ def test_G9_nobody_waits_where_it_is_off_or_where_only_a_look_is_taken(rules: di
     if rules:
         gate.policy.judge(HOME, QUESTION, lambda verdict, _: answers.append(verdict))
     else:
-        gate.policy.look(HOME, answers.append)
+        gate.policy.judge_at_connect(HOME, answers.append)
     gate.answer()
-    assert answers == [Verdict(Outcome.REFUSE, "no lease")]
+    assert answers == [Verdict(Outcome.REFUSE, Reason.NO_LEASE)]
     assert gate.store.watcher is None
 
 
@@ -630,7 +633,7 @@ def test_G12_what_ends_shadow_ends_it_for_living_sessions_too() -> None:
         gate.judge(HOME, QUESTION, lambda verdict, _: answers.append(verdict))
         gate.enforce()
     assert answers[0].shadowed
-    assert answers[1] == Verdict(Outcome.REFUSE, "no lease")
+    assert answers[1] == Verdict(Outcome.REFUSE, Reason.NO_LEASE)
 
 
 # Addresses of nobody
@@ -665,7 +668,7 @@ def test_G3_what_is_never_leased_from_now_on_has_no_lease_of_before_but_the_admi
     answers: list[Verdict] = []
     gate = policy(bench.store, never=["192.0.2.7"])
     gate.judge(HOME, QUESTION, lambda verdict, _: answers.append(verdict))
-    assert answers == [Verdict(Outcome.REFUSE, "no lease")]
+    assert answers == [Verdict(Outcome.REFUSE, Reason.NO_LEASE)]
     bench.store.grant(HOME, "(admin)", ADMIN, 60.0, lambda _: None)
     gate.judge(HOME, QUESTION, lambda verdict, _: answers.append(verdict))
     assert answers[1].why == "lease of (admin)"

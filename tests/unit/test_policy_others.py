@@ -10,7 +10,7 @@ from proxy.config.schema import Gate
 from proxy.errors import StoreUnavailable
 from proxy.gate.patience import Patience
 from proxy.gate.policy import FOREVER, PeerLogin, RelayPolicy
-from proxy.gate.verdict import Outcome, RelayAsked, Verdict
+from proxy.gate.verdict import Outcome, Reason, RelayAsked, Verdict
 from proxy.leases.memory import MemoryStore
 from proxy.wire.address import packed
 
@@ -72,7 +72,7 @@ def test_a_yes_elsewhere_allows_this_transaction_and_makes_no_lease(bench: Bench
     assert bench.answers == []
     bench.others.asked.pop()(ANNA)
     ((verdict, seconds),) = bench.answers
-    assert verdict == Verdict(Outcome.ALLOW, f"whoson {SERVER}: anna", "anna")
+    assert verdict == Verdict(Outcome.ALLOW, Reason.PEER, f"{SERVER}: anna", "anna")
     assert seconds == FOREVER
     leases: list[Any] = []
     bench.store.all(leases.extend)
@@ -123,7 +123,7 @@ def test_G3_nobody_is_asked_about_an_address_that_is_no_client_s(bench: Bench) -
 
 def test_S12_nobody_is_asked_at_connect(bench: Bench) -> None:
     seen: list[Verdict] = []
-    bench.policy.look(HOME, seen.append)
+    bench.policy.judge_at_connect(HOME, seen.append)
     assert seen[0].outcome is Outcome.REFUSE
     assert bench.others.asked == []
 

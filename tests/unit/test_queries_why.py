@@ -139,7 +139,7 @@ def test_it_says_what_the_gate_does(config: Config, address: str, down: bool) ->
     about: list[Answer] = []
     ask(store, {"do": "why", "address": address, "places": [address]}, about.append)
     policy = RelayPolicy(config.gate, store, is_own=lambda address: False)
-    verdicts = [policy.standing(packed(address))]
+    verdicts = [policy.preauthorised(packed(address))]
     if verdicts == [None]:
         policy.judge(packed(address), RelayAsked("", ""), lambda verdict, _: verdicts.append(verdict))
     decided = verdicts[-1]

@@ -160,14 +160,14 @@ def test_G3_the_balancers_of_any_listener_are_leased_at_none(tmp_path: Path) -> 
     assert balancer in made["smtp"].accept_proxy_from
     assert balancer not in made["pop3"].accept_proxy_from
     for service in made.values():
-        assert "accept_proxy_from" in service.policy.unleasable(balancer, "anna", 0)
-        assert service.policy.unleasable(packed("198.51.100.16"), "anna", 0) == ""
+        assert "accept_proxy_from" in service.policy.no_lease_reason(balancer, "anna", 0)
+        assert service.policy.no_lease_reason(packed("198.51.100.16"), "anna", 0) == ""
 
 
 def test_a_listener_s_own_gate_rules_it(tmp_path: Path) -> None:
     made = services(loaded(tmp_path, PLAIN + '[listener.smtp.gate]\ntrusted_networks = ["192.0.2.0/24"]\n'))
-    assert made["smtp"].policy.standing(packed("192.0.2.1")) is not None
-    assert made["smtp"].policy.standing(packed("198.51.100.1")) is None
+    assert made["smtp"].policy.preauthorised(packed("192.0.2.1")) is not None
+    assert made["smtp"].policy.preauthorised(packed("198.51.100.1")) is None
 
 
 @pytest.mark.parametrize(("mode", "implicit", "starttls"), [("starttls", False, True), ("implicit", True, False)])

@@ -10,7 +10,7 @@ import tracemalloc
 
 import pytest
 
-from proxy.gate.verdict import Outcome, Verdict
+from proxy.gate.verdict import Outcome, Reason, Verdict
 from proxy.session.contract import Wait
 from proxy.session.events import (
     LoginFailed,
@@ -133,14 +133,14 @@ def test_facts() -> None:
 
 @pytest.mark.parametrize(
     ("outcome", "word"),
-    [(Outcome.ALLOW, "allow"), (Outcome.REFUSE, "refuse"), (Outcome.DEFER, "defer"), (Outcome.SPENT, "spent")],
+    [(Outcome.ALLOW, "allow"), (Outcome.REFUSE, "refuse"), (Outcome.DEFER, "defer"), (Outcome.OVER_QUOTA, "spent")],
 )
 def test_N11_the_last_verdict_is_in_the_line_of_its_session(outcome: Outcome, word: str) -> None:
     driver = ready()
     driver.client(b"MAIL FROM:<a@s.test>\r\nRCPT TO:<user@local.test>\r\n")
     assert dict(driver.session.facts())["verdict"] == "", "nobody was asked"
     driver.client(b"RCPT TO:<v@far.test>\r\n")
-    driver.answer(Verdict(outcome, "why"))
+    driver.answer(Verdict(outcome, Reason.BARRED))
     driver.client(b"RSET\r\n")
     assert dict(driver.session.facts())["verdict"] == word
 
@@ -161,7 +161,7 @@ def test_N11_a_refusal_is_told_with_all_that_the_log_needs() -> None:
     assert asked(driver) is not None
     driver.answer(REFUSE)
     reply = "554 5.7.1 <v@far.test>: Relay access denied"
-    assert driver.events == [Refused("a@s.test", "v@far.test", reply, "no lease")]
+    assert driver.events == [Refused("a@s.test", "v@far.test", reply, Reason.NO_LEASE, "no lease")]
 
 
 def test_N11_the_audit_trail_of_a_relayed_message() -> None:
@@ -193,7 +193,7 @@ def test_G14_the_trail_names_the_login() -> None:
     driver.client(b"x\r\n.\r\n")
     driver.upstream(b"554 no\r\n")
     assert driver.events == [
-        Relayed("a@s.test", ("v@far.test",), 6, "554 no", Verdict(Outcome.ALLOW, "authenticated", "anna"), 1)
+        Relayed("a@s.test", ("v@far.test",), 6, "554 no", Verdict(Outcome.ALLOW, Reason.AUTHENTICATED, login="anna"), 1)
     ]
 
 

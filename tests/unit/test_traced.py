@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from proxy.gate.verdict import Outcome, Password, RelayAsked, Verdict
+from proxy.gate.verdict import Outcome, Password, Reason, RelayAsked, Verdict
 from proxy.session.events import LoggedIn, LoginFailed, PasswordGiven
 from proxy.session.pop3 import texts as pop3_texts
 from proxy.session.pop3.session import PopSession, PopSettings
@@ -173,7 +173,7 @@ def test_an_smtp_transcript_reads_as_the_dialogue_was() -> None:
     session.upstream_bytes(b"250 ok\r\n")
     session.client_bytes(b"RCPT TO:<b@far.test>\r\n")
     assert isinstance(session.output.events[-1], RelayAsked)
-    session.answer(session.output.events[-1], Verdict(Outcome.REFUSE, "no lease"))
+    session.answer(session.output.events[-1], Verdict(Outcome.REFUSE, Reason.NO_LEASE))
     session.client_bytes(b"RCPT TO:<c@local.test>\r\n")
     session.upstream_bytes(b"250 ok\r\n")
     session.client_bytes(b"DATA\r\n")

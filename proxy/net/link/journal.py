@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ... import metrics
 from ...gate.policy import CROWD
-from ...gate.verdict import Outcome
+from ...gate.verdict import Outcome, Reason
 from ...log import Whole
 
 if TYPE_CHECKING:
@@ -31,10 +31,15 @@ Word = tuple[str, str | float | None]
 _OUTCOMES: Final = {
     Outcome.REFUSE: metrics.RELAYS["refused"],
     Outcome.DEFER: metrics.RELAYS["deferred"],
-    Outcome.SPENT: metrics.RELAYS["spent"],
+    Outcome.OVER_QUOTA: metrics.RELAYS["spent"],
 }
 _IN, _OUT = metrics.OCTETS["in"], metrics.OCTETS["out"]
 _OTHER: Final = metrics.REFUSALS["other"]
+_REASONS: Final = {
+    reason: metrics.REFUSALS[reason.value]
+    for reason in (Reason.NO_LEASE, Reason.SENDER, Reason.SPENT, Reason.STORE_DOWN)
+}
+"""Of a refusal; all else is counted as "other"."""
 
 
 class Totals(NamedTuple):
@@ -124,7 +129,7 @@ class Journal:
 
     def refused(self, event: Refused) -> None:
         """A recipient was answered here."""
-        self._figures[metrics.REFUSALS.get(reason(event.why), _OTHER)] += 1
+        self._figures[_REASONS.get(event.reason, _OTHER)] += 1
         self._shared.refusals.note(self._service.name, self._shown, event.sender, event.recipient, event.why)
         self._line(
             "info", "refused",
@@ -190,13 +195,6 @@ class Journal:
 def sender(address: str) -> Word:
     """The sender of a message; a bounce has none, and an empty value would not be seen."""
     return "sender", address or "<>"
-
-
-def reason(why: str) -> str:
-    """A refusal's reason without what is this client's own: "store down", not the error behind it."""
-    if why.endswith(" recipients at once"):
-        return "budget spent"
-    return why.partition(":")[0].partition(",")[0]
 
 
 def bug(error: Exception) -> list[Word]:

@@ -395,5 +395,5 @@ def _session(shared: Shared, service: Service, address: bytes, shown: str, id_: 
     if address in traces.clients:
         tell = partial(traces.note, shown, id_, service.protocol)
         tell("--", f"{shown} at listener {service.name}")
-    preauthorised = service.policy.standing(address) if service.protocol == "smtp" else None
+    preauthorised = service.policy.preauthorised(address) if service.protocol == "smtp" else None
     return new_session(service.settings, shown, tls=service.implicit_tls, preauthorised=preauthorised, tell=tell)

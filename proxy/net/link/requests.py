@@ -129,7 +129,7 @@ class Requests:
         self._journal.logged_in(login, asker.tls.partition(":")[0])
         self.open_login = login_octets(login)
         shared.counters.logins.add(shared.worker, self.open_login)
-        if why := policy.unleasable(address, login, shared.failures.of(policy.place(address))):
+        if why := policy.no_lease_reason(address, login, shared.failures.of(policy.lease_key(address))):
             self._no_lease(event, asker, why)
         else:
             policy.grant(address, login, partial(self._granted, event, asker))
@@ -149,7 +149,7 @@ class Requests:
             asker.reply(event, None)
 
     def _no_lease(self, event: LoggedIn, asker: Asker, why: str) -> None:
-        of_login = not self._service.policy.nobodys(asker.address)
+        of_login = not self._service.policy.unattributable_reason(asker.address)
         self._journal.no_lease(event.login, why, of_login=of_login)
         asker.reply(event, None)
 
@@ -157,10 +157,10 @@ class Requests:
 
     def _login_failed(self, event: LoginFailed, asker: Asker) -> None:
         shared, limit, policy = self._shared, self._service.failed_logins_per_address, self._service.policy
-        count = shared.failures.note(shared.worker, policy.place(asker.address))
+        count = shared.failures.note(shared.worker, policy.lease_key(asker.address))
         self._journal.login_failed(event.login)
         over = count - limit
-        if not limit or over <= 0 or policy.standing(asker.address):  # a webmail host fails for many users
+        if not limit or over <= 0 or policy.preauthorised(asker.address):  # a webmail host fails for many users
             asker.reply(event, False)
             return
         self._journal.slowed(count)

@@ -90,11 +90,11 @@ class UpstreamSide:
         elif self._upstream.protocol == "pop3":
             self._connect(self.announcement(tls))
         elif announcing.always and announcing.xclient:
-            policy.look(address, lambda verdict: self._judged(verdict, tls))
+            policy.judge_at_connect(address, lambda verdict: self._judged(verdict, tls))
         elif announcing.always or policy.gate.mode == "shadow":  # G12: in shadow mode the server decides
             self._connect(self.announcement(tls))
         else:
-            policy.look(address, lambda verdict: self._judged(verdict, tls))
+            policy.judge_at_connect(address, lambda verdict: self._judged(verdict, tls))
 
     def _judged(self, verdict: Verdict, tls: str) -> None:
         if self._events is None:  # stopped in the meantime

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ...errors import ProtocolError
 from ...gate.local import is_local
-from ...gate.verdict import Outcome, Password, RelayAsked, Verdict
+from ...gate.verdict import Outcome, Password, Reason, RelayAsked, Verdict
 from ...wire import bulk
 from ...wire.address import literal
 from ...wire.esmtp import NO_OFFER
@@ -638,7 +638,7 @@ class SmtpSession:
             auth = self._auth
             if auth is None or not auth.accepted or self._settings.doubts_authenticated:
                 return self._ask_gate(transaction, line, path)
-            self._verdict = Verdict(Outcome.ALLOW, "authenticated", auth.login)
+            self._verdict = Verdict(Outcome.ALLOW, Reason.AUTHENTICATED, login=auth.login)
             transaction.judge(self._verdict)
         return self._apply_verdict(transaction, line, path)
 
@@ -668,31 +668,32 @@ class SmtpSession:
         """Apply the verdict of this transaction to a recipient that is not local."""
         verdict = transaction.verdict
         assert verdict is not None
-        why, most = verdict.why, verdict.recipients
+        reason, why, most = verdict.reason, verdict.why, verdict.recipients
         if verdict.outcome is Outcome.ALLOW:
             if most is not None and transaction.relaying >= most:
                 if not transaction.sender and most == 1:  # G10: a bounce has one recipient
-                    why = f"a bounce has one recipient: {why}"
-                    return self._defer(transaction, path, texts.TOO_MANY_RECIPIENTS, why)
-                return self._defer(transaction, path, texts.BUDGET_SPENT, f"{why}, {most} recipients at once")
+                    why = f"{Reason.BOUNCE.value}: {why}"
+                    return self._defer(transaction, path, texts.TOO_MANY_RECIPIENTS, Reason.BOUNCE, why)
+                why = f"{why}, {most} recipients at once"
+                return self._defer(transaction, path, texts.BUDGET_SPENT, Reason.SPENT, why)
             if (
                 self._announced and not self._upstream_authenticated()
             ):  # S12: the server would judge the client's address
                 self._blocked = SwitchingUpstream(transaction, line, path)
                 return self._go_on_if_settled()
             return self._forward_recipient(transaction, line, path, foreign=True)
-        if verdict.outcome is Outcome.SPENT:  # G11
-            return self._defer(transaction, path, texts.BUDGET_SPENT, why)
+        if verdict.outcome is Outcome.OVER_QUOTA:  # G11
+            return self._defer(transaction, path, texts.BUDGET_SPENT, reason, why)
         if verdict.outcome is Outcome.DEFER:  # G7: a store that does not answer never refuses
-            return self._defer(transaction, path, texts.DEFERRED, why)
-        reply = texts.refusal(self._settings.refusal, path.text, self._client, why)
-        return self._refuse(transaction, path, reply, why)
+            return self._defer(transaction, path, texts.DEFERRED, reason, why)
+        reply = texts.refusal(self._settings.refusal, path.text, self._client, reason)
+        return self._refuse(transaction, path, reply, reason, why)
 
     def _forward_recipient(self, transaction: Transaction, line: bytes, path: Path, *, foreign: bool) -> None:
         transaction.forward([path.text], foreign=foreign)
         self.pipeline.send(line, Expected(RCPT, transaction, foreign))
 
-    def _defer(self, transaction: Transaction, path: Path, reply: bytes, why: str) -> None:
+    def _defer(self, transaction: Transaction, path: Path, reply: bytes, reason: Reason, why: str) -> None:
         """A temporary answer (G7, G11, S12): it is logged, and counts as a refusal, once a transaction.
 
         A client that was closed before its DATA would never get rid of the recipients that were accepted.  More such
@@ -700,14 +701,15 @@ class SmtpSession:
         closed at `max_refusals`.
         """
         if transaction.defer(reply):
-            self._refuse(transaction, path, reply, why)
+            self._refuse(transaction, path, reply, reason, why)
         else:
             self.pipeline.reply(reply)
 
-    def _refuse(self, transaction: Transaction, path: Path, reply: bytes, why: str) -> None:
+    def _refuse(self, transaction: Transaction, path: Path, reply: bytes, reason: Reason, why: str) -> None:
         """Answer a recipient here, and count it."""
         self.counts.refused += 1
-        self.pipeline.events.append(Refused(shown(transaction.sender), shown(path.text), shown(reply[:-2]), why))
+        sender, recipient = shown(transaction.sender), shown(path.text)
+        self.pipeline.events.append(Refused(sender, recipient, shown(reply[:-2]), reason, why))
         self.pipeline.reply(reply)
         if self.counts.refused >= self._settings.max_refusals:
             self._disconnect("too many refused recipients", texts.TOO_MANY_REFUSALS)
@@ -722,10 +724,9 @@ class SmtpSession:
             self.pipeline.reply(texts.MAIL_FIRST)
         elif transaction.accepted:
             # A recipient that was accepted can't be moved: it would have to be said again, and may be refused.
-            why = "others were accepted on an announced connection"
-            self._not_switched(wanted, texts.NOT_BESIDE_OTHERS, why)
+            self._not_switched(wanted, texts.NOT_BESIDE_OTHERS, Reason.NOT_BESIDE)
         elif transaction.deferred == texts.NOT_MOVED:  # one attempt a transaction, however many recipients it has
-            self._not_switched(wanted, texts.NOT_MOVED, "no unannounced connection")
+            self._not_switched(wanted, texts.NOT_MOVED, Reason.NOT_MOVED)
         else:
             self.pipeline.go_on()
             self._blocked = SwitchingUpstream(transaction, wanted.line, wanted.path, asked=True)
@@ -738,7 +739,7 @@ class SmtpSession:
             return
         pipeline.go_on()
         if offer is None:
-            self._not_switched(wanted, texts.NOT_MOVED, "no unannounced connection")
+            self._not_switched(wanted, texts.NOT_MOVED, Reason.NOT_MOVED)
         else:
             self._blocked = None
             self._announced = False
@@ -751,10 +752,10 @@ class SmtpSession:
             self._foreign_recipient(wanted.transaction, wanted.line, wanted.path)
         self._run()
 
-    def _not_switched(self, wanted: SwitchingUpstream, reply: bytes, why: str) -> None:
+    def _not_switched(self, wanted: SwitchingUpstream, reply: bytes, reason: Reason) -> None:
         """The recipient that waits is deferred; the session goes on with the connection that it has."""
         self._blocked = None
-        self._defer(wanted.transaction, wanted.path, reply, why)
+        self._defer(wanted.transaction, wanted.path, reply, reason, reason.value)
 
     # The bulk path: a shortcut for what is usual, proved by one match (wire/bulk.py)
 

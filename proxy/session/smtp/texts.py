@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ...gate.verdict import NO_LEASE
+from ...gate.verdict import Reason
 
 UNAVAILABLE: Final = b"421 4.3.2 The mail server is not available, try again later\r\n"
 LOST: Final = b"421 4.4.2 The connection to the mail server was lost\r\n"
@@ -73,9 +73,12 @@ AUTH_TWICE: Final = b"503 5.5.1 Authenticated already, or in a transaction\r\n"
 _OTHER_REFUSAL: Final = "554 5.7.1 <{recipient}>: Relay access denied: {why}"
 
 
-def refusal(template: str, recipient: bytes, client: str, why: str = NO_LEASE) -> bytes:
-    """The refusal of one recipient; what is not printable ASCII in the address is shown as `?`."""
+def refusal(template: str, recipient: bytes, client: str, reason: Reason = Reason.NO_LEASE) -> bytes:
+    """The refusal of one recipient; what is not printable ASCII in the address is shown as `?`.
+
+    `template` says that there is no lease; any other reason has a text of our own.
+    """
     shown = recipient.decode("ascii", "replace").replace("\ufffd", "?")[:256]
-    text = template if why == NO_LEASE else _OTHER_REFUSAL.replace("{why}", why)
+    text = template if reason is Reason.NO_LEASE else _OTHER_REFUSAL.replace("{why}", reason.value)
     text = text.replace("{client}", client).replace("{recipient}", shown)  # in this order: a recipient may have braces
     return text.encode("ascii", "replace")[:510] + b"\r\n"
