@@ -16,16 +16,14 @@ from glob import glob
 from setuptools import setup
 
 MYPYC = "mypy>=1.18"
+NOT_COMPILED = {"proxy/wire/dots.py", "proxy/net/sockets/tls_records.py"}
+FOLDERS = [
+    "proxy/wire", "proxy/session/**", "proxy/gate", "proxy/net/sockets", "proxy/net/upstream", "proxy/net/accept",
+    "proxy/net/link",
+]  # fmt: skip
 MODULES = [
-    *sorted(
-        {*glob("proxy/wire/[!_]*.py"), *glob("proxy/session/**/[!_]*.py", recursive=True)} - {"proxy/wire/dots.py"}
-    ),
-    "proxy/net/link/journal.py", "proxy/net/link/upstream_side.py", "proxy/net/link/requests.py",
-    "proxy/shared_memory/connections.py", "proxy/shared_memory/count_sketch.py", "proxy/net/upstream/connector.py",
-    "proxy/net/link/closing.py", "proxy/net/link/flow.py", "proxy/net/sockets/leg.py", "proxy/net/link/link.py",
-    "proxy/net/accept/listener.py", "proxy/net/sockets/poller.py", "proxy/net/upstream/pool.py",
-    "proxy/net/link/tallies.py", "proxy/net/timers.py", "proxy/net/sockets/tls_leg.py",
-    "proxy/net/upstream/upstream.py", *glob("proxy/gate/[!_]*.py"),
+    *sorted({path for folder in FOLDERS for path in glob(f"{folder}/[!_]*.py", recursive=True)} - NOT_COMPILED),
+    "proxy/net/timers.py", "proxy/shared_memory/connections.py", "proxy/shared_memory/count_sketch.py",
 ]  # fmt: skip
 wanted = os.environ.get("POPGATE_COMPILE") == "1"
 asked = {"egg_info", "dist_info"} & set(sys.argv)  # only what the build needs is asked: mypyc has not come yet

@@ -161,7 +161,7 @@ async def _ask(upstream: Upstream, address: Address) -> None:
     target = address.target
     where = (target, 0) if isinstance(target, str) else (target[0], target[1])
     connection = await talk.connect(
-        talk.Address(address.family, *where), upstream.connect_timeout, upstream.showing, probe=True
+        talk.Address(address.family, *where), upstream.connect_timeout, upstream.announcing, probe=True
     )
     try:
         speaker = Smtp(connection) if upstream.protocol == "smtp" else Pop3(connection)

@@ -26,7 +26,7 @@ from .neighbours.whoson_server import WhosonServer
 from .net.local_addresses import is_own, listens_there
 from .net.service import Service
 from .net.tls.contexts import ServerTls, upstream_context
-from .net.upstream.announcement import Showing
+from .net.upstream.announcement import Announcing
 from .net.upstream.pool import FORGIVEN, Pools
 from .net.upstream.upstream import ORIGINAL, Server, Upstream
 from .session.contract import Wait
@@ -210,7 +210,7 @@ def _upstream(upstream: UpstreamConfig, protocol: str, bound: Bound, pools: Pool
         implicit=upstream.tls == "implicit",
         connect_timeout=upstream.connect_timeout,
         is_ours=lambda host, port: listens_there(host, port, bound),
-        showing=Showing.of(upstream),
+        announcing=Announcing.from_config(upstream),
         pool=pools.pool(upstream.name, servers, upstream.balance, upstream.max_connections, forgiven(upstream)),
         health_interval=upstream.health_interval,
     )

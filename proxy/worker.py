@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from .config import Config
     from .leases.base import Key
     from .neighbours.whoson_client import WhosonClient
+    from .net.service import Connection
     from .node.channel import Message
     from .node.worker_context import WorkerContext
     from .wire.proxyheader import ProxyHeader
@@ -186,7 +187,7 @@ class Worker:
 
     def _listen(self, sock: socket.socket, service: Service) -> Listener:
         limits = self._config.limits
-        return Listener(
+        listener = Listener(
             sock,
             service,
             shared=self._shared,
@@ -195,38 +196,42 @@ class Worker:
             worker=self._context.number,
             connections=limits.connections,
             per_client=limits.connections_per_client,
-            welcome=self._welcome,
+            accepted=self._accepted,
         )
+        listener.start()
+        return listener
 
     # Links
 
-    def _welcome(
+    def _accepted(
         self, service: Service, sock: socket.socket, address: bytes, shown: str, header: ProxyHeader | None
     ) -> None:
         self._serial += 1
         id_ = f"{self._context.number}-{self._serial:x}"
         if header is not None and header.source is None:
-            self._links.add(BalancerCheck(self._shared, service, sock, address, shown, id_))
+            check = BalancerCheck(self._shared, service, sock, address, shown, id_)
+            self._links.add(check)
+            check.start()
         else:
-            self._links.add(Link(self._shared, service, sock, address, shown, id_, header))
+            link = Link(self._shared, service, sock, address, shown, id_, header)
+            self._links.add(link)
+            link.begin()
 
-    def _closed(self, link: Link | BalancerCheck) -> None:
-        self._links.discard(link)
-        self._left(link)
-        self._context.counters.leave(self._context.number, link.address)
-        if link.address in self._shared.traces.clients and isinstance(link, Link) and link.final is not None:
-            self._shared.traces.note(link.shown, link.id, link.service.protocol, "--", f"end: {link.final.why}")
+    def _closed(self, connection: Connection) -> None:
+        self._links.difference_update([connection])
+        self._left(connection)
+        self._context.counters.leave(self._context.number, connection.address)
 
-    def _leased(self, link: Link, key: Key) -> None:
-        service = link.service
-        self._renewals.begin(link, key, service.policy.window, service.max_age)
+    def _leased(self, connection: Connection, key: Key) -> None:
+        service = connection.service
+        self._renewals.begin(connection, key, service.policy.window, service.max_age)
         if (others := service.policy.others) is not None:
-            self._reminders.begin(link, lambda: others.tell(link.address, key[1]), service.max_age)
+            self._reminders.begin(connection, lambda: others.tell(connection.address, key[1]), service.max_age)
 
-    def _left(self, link: Link | BalancerCheck) -> None:
+    def _left(self, connection: Connection) -> None:
         """The client is gone, whatever the server makes of it: a new owner of its address is not to inherit (G4)."""
-        self._renewals.end(link)
-        self._reminders.end(link)
+        self._renewals.end(connection)
+        self._reminders.end(connection)
 
     def _store_news(self, event: str, why: str) -> None:
         words = ("worker", self._context.number), ("why", why)
@@ -398,6 +403,6 @@ class Worker:
             self._cut = True
             for listener in self._listeners:
                 listener.cut()
-        arriving = any(listener.arrivals for listener in self._listeners)
+        arriving = any(listener.arriving for listener in self._listeners)
         if (not (self._links or arriving) or now >= until + LINGER) and not self._done.done():
             self._done.set_result(0)

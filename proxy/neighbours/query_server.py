@@ -121,7 +121,7 @@ class DatagramServer:
         self._sock, self._handler, self._poller = sock, handler, poller
         self._turned_away = _TurnedAway(log)
         self._open = True
-        poller.add(sock.fileno(), READ, self._ready)
+        poller.add(sock.fileno(), READ, self)
 
     def adopt(self, handler: QueryHandler) -> None:
         self._handler = handler
@@ -134,7 +134,7 @@ class DatagramServer:
     async def shut(self) -> None:
         self.close()
 
-    def _ready(self, events: int) -> None:
+    def on_ready(self, events: int) -> None:
         for _ in range(_TURN):
             try:
                 data, source = self._sock.recvfrom(self._handler.limit + 1)
@@ -186,14 +186,14 @@ class StreamServer:
     def _listen(self) -> None:
         if self._open and not self._listening:
             self._listening = True
-            self._poller.add(self._sock.fileno(), READ, self._ready)
+            self._poller.add(self._sock.fileno(), READ, self)
 
     def _pause(self) -> None:
         if self._listening:
             self._listening = False
             self._poller.remove(self._sock.fileno())
 
-    def _ready(self, events: int) -> None:
+    def on_ready(self, events: int) -> None:
         for _ in range(_TURN):
             try:
                 sock, source = self._sock.accept()

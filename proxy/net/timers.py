@@ -1,13 +1,14 @@
 """Deadlines of all links of a worker, on one coarse tick (rule N3).
 
-Links wait for a handful of durations (the [limits]), so a deadline is an entry at the end of the list of its duration:
-every list is in order of time by itself, and a tick looks at list heads only.  No timer handle per session, no heap.
+Links wait for a handful of durations (the [limits]), so a deadline is an entry at the end of the queue of its
+duration: every queue is in order of time by itself, and a tick looks at the heads of the queues only.  There is no
+timer handle per session, and no heap.
 
-A wait that begins is only noted (`begun`); the next tick arms what is still waited for then.  Most waits are over
-before it: a dialogue costs no more than its first note.
+A wait that begins is only recorded (`wait_began`); the next tick arms a deadline for what is still waited for then.
+Most waits are over before it, so a dialogue costs no more than its first record.
 
-A deadline is kept to the tick: at most `TICK` late, two for a wait that was noted, never early.  What must be exact
-(the end of a lease) is compared with the clock where it is used, see net/link/link.py.
+Promises: a deadline is at most one `TICK` late, two for a wait that was recorded, and never early.  What must be exact
+(the end of a lease) is compared with the clock where it is used (net/link/requests.py).
 """
 
 from __future__ import annotations
@@ -19,16 +20,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TICK: Final = 0.1
-"""Seconds: how late a deadline may be noticed.  An idle worker pays for ten list heads ten times a second."""
+"""Seconds: how late a deadline may be noticed.  An idle worker looks at ten queues ten times a second."""
 
 
 class Timed(Protocol):
     """Something that has a deadline."""
 
-    deadlines: Queue | None
-    """The list it waits in; Deadlines' own."""
+    queue: Queue | None
+    """The queue it waits in.  Only `Deadlines` changes it; it is here because a table would cost memory a session."""
 
-    def expired(self) -> None: ...
+    def expired(self) -> None:
+        """Its deadline has passed."""
 
 
 class Waiting(Timed, Protocol):
@@ -39,42 +41,49 @@ class Waiting(Timed, Protocol):
 
 
 Queue = OrderedDict[Timed, float]
+"""When each is due, in that order."""
 
 
 class Deadlines:
     """At most one deadline for each `Timed`."""
 
-    __slots__ = ("_clock", "_queues", "begun", "now")
+    __slots__ = ("_begun", "_queues", "clock", "now")
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """`clock`: seconds, never going back."""
-        self._clock = clock
+        self.clock = clock
+        """Seconds, never going back."""
         self._queues: dict[float, Queue] = {}
+        """By duration, in seconds."""
         self.now = clock()
-        """The clock at the last tick: free, and enough to see whether a wait was noted since."""
-        self.begun: list[Waiting] = []
-        """Whose waits have begun since the last tick; enter each once."""
+        """The clock at the last tick: costs nothing, and tells whether a wait was recorded since."""
+        self._begun: list[Waiting] = []
+        """Whose waits have begun since the last tick."""
+
+    def wait_began(self, waiting: Waiting) -> None:
+        """Record that it waits for something else than before; at most once a tick."""
+        self._begun.append(waiting)
 
     def arm(self, timed: Timed, seconds: float) -> None:
         """Call `timed.expired()` in `seconds`, instead of what was armed before."""
         queue = self._queues.get(seconds)
         if queue is None:
             queue = self._queues[seconds] = OrderedDict()
-        before = timed.deadlines
+        before = timed.queue
         if before is not None:
             del before[timed]
-        queue[timed] = self._clock() + seconds
-        timed.deadlines = queue
+        queue[timed] = self.clock() + seconds
+        timed.queue = queue
 
     def disarm(self, timed: Timed) -> None:
-        if timed.deadlines is not None:
-            del timed.deadlines[timed]
-            timed.deadlines = None
+        """Forget its deadline, if it has one."""
+        if timed.queue is not None:
+            del timed.queue[timed]
+            timed.queue = None
 
     def tick(self) -> None:
-        """Call `expired` of all whose time is over."""
-        now = self.now = self._clock()
-        begun, self.begun = self.begun, []
+        """Arm what has begun, and call `expired` of all whose time is over."""
+        now = self.now = self.clock()
+        begun, self._begun = self._begun, []
         for waiting in begun:
             limit = waiting.limit()
             if limit is not None:
@@ -85,7 +94,7 @@ class Deadlines:
                 if due > now:
                     break
                 del queue[timed]
-                timed.deadlines = None
+                timed.queue = None
                 timed.expired()
             if not queue:
                 del self._queues[seconds]

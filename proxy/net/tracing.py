@@ -1,8 +1,8 @@
 """Whose sessions are traced in this worker, and the lines of their transcripts that wait for the supervisor.
 
-A link gets its session from `new_session`: with a transcript (session/transcript.py) where the client's address is on
-the list at that moment.  The lines wait in a queue with a bound: beyond it they are lost and counted, so
-that a trace that nobody reads costs a bound of memory and no mail.
+A client whose address is on the list when it connects gets a session with a transcript (session/transcript.py).  The
+lines wait in a queue with a bound: beyond it they are lost and counted, so that a trace that nobody reads costs a bound
+of memory and no mail.
 """
 
 from __future__ import annotations
@@ -10,16 +10,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from ..session.pop3.session import PopSession
-from ..session.smtp.session import SmtpSession, SmtpSettings
-from ..session.transcript import POP3_VERBS, SMTP_VERBS, Transcript
-
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from ..session.contract import Session
-    from ..session.observer import Observer
-    from .service import Service
 
 MAX_WAITING: Final = 1000
 """Lines that wait for the supervisor."""
@@ -57,20 +49,3 @@ class Traces:
         lines, self._lines = self._lines[:count], self._lines[count:]
         lost, self._lost = self._lost, 0
         return {"trace": lines, "lost": lost}
-
-
-def new_session(service: Service, traces: Traces, address: bytes, shown: str, id_: str) -> Session:
-    """The session of a link with this client."""
-    settings, tls = service.settings, service.implicit_tls
-    observer = _transcript(service, traces, shown, id_) if address in traces.clients else None
-    if isinstance(settings, SmtpSettings):
-        preauthorised = service.policy.preauthorised(address)
-        return SmtpSession(settings, shown, tls=tls, preauthorised=preauthorised, observer=observer)
-    return PopSession(settings, tls=tls, observer=observer)
-
-
-def _transcript(service: Service, traces: Traces, shown: str, id_: str) -> Observer:
-    protocol = service.protocol
-    traces.note(shown, id_, protocol, "--", f"{shown} at listener {service.name}")
-    verbs = SMTP_VERBS if protocol == "smtp" else POP3_VERBS
-    return Transcript(lambda who, text: traces.note(shown, id_, protocol, who, text), verbs)

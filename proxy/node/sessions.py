@@ -24,10 +24,10 @@ MOST: Final = 1000
 
 
 def listed(links: Iterable[Link | BalancerCheck]) -> Message:
-    """{"sessions": [...], "count": all of them}: one object each (net/link/link.py's `glance`), the newest first."""
-    found = [link for link in links if isinstance(link, Link) and link.final is None]
+    """{"sessions": [...], "count": all of them}: one object each (net/link/link.py's `snapshot`), the newest first."""
+    found = [link for link in links if isinstance(link, Link) and not link.has_ended]
     newest = heapq.nlargest(MOST, found, key=lambda link: link.began)
-    return {"sessions": [link.glance() for link in newest], "count": len(found)}
+    return {"sessions": [link.snapshot() for link in newest], "count": len(found)}
 
 
 def merged(answers: Sequence[Message]) -> Message:
@@ -42,7 +42,7 @@ def merged(answers: Sequence[Message]) -> Message:
 def kick(links: Iterable[Link | BalancerCheck], id_: str) -> Message:
     """End the session of that id, whatever is under way in it."""
     for link in list(links):
-        if link.id == id_ and isinstance(link, Link) and link.final is None:
+        if link.id == id_ and isinstance(link, Link) and not link.has_ended:
             link.kick()
             return {"done": f"{id_}: the session of {link.shown} is ended"}
     return {"error": f"there is no session {id_}; `popgate sessions` lists them"}

@@ -21,7 +21,7 @@ from ..config.values import duration_text
 from ..errors import ConfigError, PopgateError, ProtocolError, UpstreamUnavailable
 from ..net.local_addresses import listens_there
 from ..net.tls.contexts import shown_pin, upstream_context
-from ..net.upstream.announcement import Showing
+from ..net.upstream.announcement import Announcing
 from . import pop3, smtp
 from .findings import Findings, said
 from .talk import HandshakeFailed, Silent, addresses, connect
@@ -128,7 +128,7 @@ async def _reach(server: Server, found: Findings) -> tuple[Address, Talk]:
             if not server.endpoint.path and listens_there(address.host, address.port, server.ours):
                 raise UpstreamUnavailable("popgate itself listens there: a loop; give the mail server's own address")
             begun = time.monotonic()
-            talk = await connect(address, patience, Showing.of(server.upstream))
+            talk = await connect(address, patience, Announcing.from_config(server.upstream))
         except UpstreamUnavailable as error:
             if number == len(known):
                 raise
@@ -166,7 +166,7 @@ def _describe(upstream: Upstream, found: Findings, side: ssl.SSLObject) -> None:
 
 async def _unverified(server: Server, tls: UpstreamTls, address: Address) -> str:
     """What the server shows when nothing is checked, on a connection of its own over which nothing is said."""
-    talk = await connect(address, server.upstream.connect_timeout, Showing.of(server.upstream))
+    talk = await connect(address, server.upstream.connect_timeout, Announcing.from_config(server.upstream))
     try:
         if server.upstream.tls == "starttls":
             speaker = _speaker(server, talk)

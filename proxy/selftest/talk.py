@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ..config.endpoint import Endpoint
     from ..net.tls.contexts import UpstreamTls
-    from ..net.upstream.announcement import Showing
+    from ..net.upstream.announcement import Announcing
 
 T = TypeVar("T")
 
@@ -157,12 +157,12 @@ async def addresses(server: Endpoint, patience: float) -> list[Address]:
     return list(dict.fromkeys(Address(family, str(target[0]), server.port) for family, _, _, _, target in infos))
 
 
-async def connect(address: Address, patience: float, showing: Showing, *, probe: bool = False) -> Talk:
+async def connect(address: Address, patience: float, announcing: Announcing, *, probe: bool = False) -> Talk:
     """Connect as popgate does for a client that is not announced; UpstreamUnavailable with the reason.
 
     `probe`: tell a server that takes PROXY headers that there is no client.
     """
-    source = (showing.source_of(None), 0) if showing.source_of(None) else None
+    source = (announcing.source_address(None), 0) if announcing.source_address(None) else None
     target: tuple[str, int] | str = (address.host, address.port)
     async with _awaiting("connection", patience):
         if address.family == socket.AF_UNIX:
@@ -170,7 +170,7 @@ async def connect(address: Address, patience: float, showing: Showing, *, probe:
             reader, writer = await asyncio.open_unix_connection(target)
         else:
             reader, writer = await asyncio.open_connection(*target, family=address.family, local_addr=source)
-    writer.write(showing.header(None, writer.get_extra_info("socket"), target, probe=probe))
+    writer.write(announcing.proxy_header(None, writer.get_extra_info("socket"), target, probe=probe))
     return Talk(reader, writer, patience)
 
 

@@ -11,10 +11,11 @@ from proxy.leases.memory import MemoryStore
 from proxy.leases.usage_report import UsageRecorder
 from proxy.net.link.link import Link
 from proxy.net.service import Service, Shared
-from proxy.net.upstream.upstream import NOT_SHOWN, Server, Upstream
+from proxy.net.tracing import Traces
+from proxy.net.upstream.upstream import UNANNOUNCED, Server, Upstream
 from proxy.session.contract import Wait
 from proxy.session.pop3.session import PopSettings
-from proxy.session.smtp.session import SmtpSettings
+from proxy.session.smtp.session import SmtpSession, SmtpSettings
 from proxy.shared_memory.connections import ConnectionCounters
 from proxy.shared_memory.failed_logins import FailedLogins
 from proxy.shared_memory.figures import NodeFigures
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from proxy.errors import StoreUnavailable
     from proxy.gate.patience import Patience
     from proxy.leases.base import Lease
-    from proxy.net.accept.balancer_check import BalancerCheck
+    from proxy.net.service import Connection
     from proxy.net.tls.contexts import ServerTls, UpstreamTls
 
     from .workshop import Peer, Workshop
@@ -98,7 +99,7 @@ class Gate:
         self.upstream_tls: UpstreamTls | None = None
         self.upstream_implicit = False
         self.stls = False
-        self.showing = NOT_SHOWN
+        self.announcing = UNANNOUNCED
         self.transparent = False
         self.window = 1800.0
         self.session_timeout = 7200.0
@@ -113,11 +114,12 @@ class Gate:
         self.board = NodeFigures(1, {"door": protocol})
         self.row = self.board.row(0)
         self.refusals = self.counters.refusals.row(0)
-        self.closed: list[Link | BalancerCheck] = []
+        self.closed: list[Connection] = []
         self.leased: list[str] = []
         self.left: list[str] = []
         """Links whose leases are kept alive no more."""
         self.notes = UsageRecorder(workshop.clock.wall)
+        self.traces = Traces()
         self.client: Peer
         self.link: Link
 
@@ -145,7 +147,7 @@ class Gate:
             implicit=self.upstream_implicit,
             connect_timeout=WAITS[Wait.GREETING],
             is_ours=lambda host, port: False,
-            showing=self.showing,
+            announcing=self.announcing,
         )
         rules = Rules(
             window=self.window,
@@ -192,6 +194,7 @@ class Gate:
             figures=self.row.figures,
             refusals=self.refusals,
             worker=0,
+            traces=self.traces,
         )
 
     def open(self, address: str = CLIENT) -> Peer:
@@ -201,10 +204,8 @@ class Gate:
         binary = packed(address)
         service = self.service()
 
-        def welcome() -> None:
-            self.link = Link(shared, service, ours, binary, shown(binary), "1-1")
-
-        workshop.run(welcome)
+        self.link = Link(shared, service, ours, binary, shown(binary), "1-1")
+        workshop.run(self.link.begin)
         workshop.at_end.append(partial(drop, self.link))
         return self.client
 
@@ -238,6 +239,11 @@ class Gate:
         greeting = greeting or (b"+OK hi <1@u>\r\n" if self.protocol == "pop3" else b"220 legacy\r\n")
         self.talk(("U", greeting), (">C", greeting))
         return self.client, self.up
+
+    def pretend_tls(self) -> None:
+        """From now on the session believes that its client speaks TLS."""
+        assert isinstance(self.link.session, SmtpSession)
+        self.link.session._tls = True
 
     def log_in(self, login: bytes = b"anna") -> None:
         """USER and PASS up to the upstream's +OK; whether the client gets it is the store's business."""
@@ -275,10 +281,6 @@ class Gate:
 
 def drop(link: Link) -> None:
     """Close the sockets of a link that still lives."""
-    if link.call_off is not None:
-        link.call_off()
-    if link.connector is not None:
-        link.connector.stop()
-    for leg in (link.client, link.upstream):
-        if leg is not None:
-            leg.close()
+    link.requests.stop()
+    link.upstream.stop()
+    link.client.close()

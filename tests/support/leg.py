@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from proxy.net.sockets.leg import SESSION, Leg
+from proxy.net.sockets.leg import SESSION, Leg, LegOwner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 L = TypeVar("L", bound=Leg)
 
 
-class Owner:
+class Owner(LegOwner):
     """What a leg said, in order; `then` is called with every text."""
 
     def __init__(self) -> None:
@@ -26,6 +26,8 @@ class Owner:
         self.held = False
         self.then: Callable[[bytes], None] = lambda _: None
         self.hold_when_secured = False
+        self.tls: ssl.SSLObject | None = None
+        """The TLS of the handshake that succeeded."""
 
     def received(self, leg: Leg, data: bytes) -> None:
         assert not self.held, "received while held"
@@ -45,13 +47,14 @@ class Owner:
     def write_unblocked(self, leg: Leg) -> None:
         self.said.append("write_unblocked")
 
-    def tls_established(self, leg: Leg) -> None:
+    def tls_established(self, leg: Leg, tls: ssl.SSLObject) -> None:
         self.said.append("tls_established")
+        self.tls = tls
         if self.hold_when_secured:
             self.held = True
             leg.hold(SESSION)
 
-    def tls_failed(self, leg: Leg, error: ssl.SSLError) -> None:
+    def tls_failed(self, leg: Leg, tls: ssl.SSLObject, error: ssl.SSLError) -> None:
         self.said.append("tls_failed")
         assert isinstance(error, ssl.SSLError)
 

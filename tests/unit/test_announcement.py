@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.config.endpoint import CLIENT
-from proxy.net.upstream.announcement import Announcement, Showing, endpoint
+from proxy.net.upstream.announcement import Announcement, Announcing, endpoint
 from proxy.wire.address import packed
 from proxy.wire.proxyheader import LOCAL_V2, read, tls_tlv
 
@@ -21,32 +21,32 @@ VERSIONS = pytest.mark.parametrize("version", ["v1", "v2"])
 
 
 @pytest.mark.parametrize(
-    ("showing", "announces"),
+    ("announcing", "announces"),
     [
-        (Showing(), False),
-        (Showing(source="192.0.2.1"), False),
-        (Showing(always=True), False),
-        (Showing(proxy="v1"), True),
-        (Showing(xclient=True), True),
-        (Showing(source=CLIENT), True),
+        (Announcing(), False),
+        (Announcing(source="192.0.2.1"), False),
+        (Announcing(always=True), False),
+        (Announcing(proxy="v1"), True),
+        (Announcing(xclient=True), True),
+        (Announcing(source=CLIENT), True),
     ],
 )
-def test_S12_whether_there_is_any_way_of_showing(showing: Showing, announces: bool) -> None:
-    assert showing.announces is announces
+def test_S12_whether_there_is_any_way_of_showing(announcing: Announcing, announces: bool) -> None:
+    assert announcing.announces is announces
 
 
 def test_the_source_of_a_connection() -> None:
-    assert Showing().source_of(ANNOUNCED) == ""
-    assert Showing(source="192.0.2.1").source_of(ANNOUNCED) == "192.0.2.1"
-    assert Showing(source="192.0.2.1").source_of(None) == "192.0.2.1"
-    assert Showing(source=CLIENT).source_of(ANNOUNCED) == "192.0.2.7"
-    assert Showing(source=CLIENT).source_of(None) == ""
+    assert Announcing().source_address(ANNOUNCED) == ""
+    assert Announcing(source="192.0.2.1").source_address(ANNOUNCED) == "192.0.2.1"
+    assert Announcing(source="192.0.2.1").source_address(None) == "192.0.2.1"
+    assert Announcing(source=CLIENT).source_address(ANNOUNCED) == "192.0.2.7"
+    assert Announcing(source=CLIENT).source_address(None) == ""
 
 
 @VERSIONS
 def test_S12_the_header_of_an_announced_connection(version: Literal["v1", "v2"]) -> None:
     with socket.socket() as sock:
-        header = read(Showing(proxy=version).header(ANNOUNCED, sock, ("192.0.2.10", 25)))
+        header = read(Announcing(proxy=version).proxy_header(ANNOUNCED, sock, ("192.0.2.10", 25)))
     assert header is not None
     assert (header.source, header.destination, header.tlvs) == (SOURCE, HERE, ())
 
@@ -54,7 +54,7 @@ def test_S12_the_header_of_an_announced_connection(version: Literal["v1", "v2"])
 @VERSIONS
 def test_S12_the_header_of_an_unannounced_connection_is_popgate_s_own_address(version: Literal["v1", "v2"]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as sock:
-        header = read(Showing(proxy=version).header(None, sock, server.getsockname()))
+        header = read(Announcing(proxy=version).proxy_header(None, sock, server.getsockname()))
         assert header is not None
         assert header.source == endpoint(sock.getsockname())
         assert header.destination == endpoint(server.getsockname())
@@ -63,10 +63,10 @@ def test_S12_the_header_of_an_unannounced_connection_is_popgate_s_own_address(ve
 @VERSIONS
 def test_a_unix_socket_has_no_address_of_its_own(version: Literal["v1", "v2"]) -> None:
     with socket.socket(socket.AF_UNIX) as sock:
-        header = read(Showing(proxy=version).header(None, sock, "/run/up"))
+        header = read(Announcing(proxy=version).proxy_header(None, sock, "/run/up"))
         assert header is not None
         assert header.source is None
-        header = read(Showing(proxy=version).header(ANNOUNCED, sock, "/run/up"))
+        header = read(Announcing(proxy=version).proxy_header(ANNOUNCED, sock, "/run/up"))
         assert header is not None
         assert header.source == SOURCE
 
@@ -75,19 +75,27 @@ def test_a_probe_is_for_no_client_where_servers_take_that() -> None:
     """Postfix refuses version 1's UNKNOWN."""
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as sock:
         name = server.getsockname()
-        assert Showing(proxy="v2").header(None, sock, name, probe=True) == LOCAL_V2
-        assert Showing(proxy="v1").header(None, sock, name, probe=True).startswith(b"PROXY TCP4 127.0.0.1 127.0.0.1 ")
-        assert Showing().header(None, sock, name, probe=True) == b""
+        assert Announcing(proxy="v2").proxy_header(None, sock, name, probe=True) == LOCAL_V2
+        assert (
+            Announcing(proxy="v1")
+            .proxy_header(None, sock, name, probe=True)
+            .startswith(b"PROXY TCP4 127.0.0.1 127.0.0.1 ")
+        )
+        assert Announcing().proxy_header(None, sock, name, probe=True) == b""
 
 
 def test_the_client_s_tls_is_in_version_2() -> None:
     announced = Announcement(SOURCE, HERE, ("TLSv1.3", "TLS_AES_256_GCM_SHA384"))
     with socket.socket() as sock:
-        header = read(Showing(proxy="v2").header(announced, sock, ("192.0.2.10", 25)))
+        header = read(Announcing(proxy="v2").proxy_header(announced, sock, ("192.0.2.10", 25)))
         assert header is not None
         assert header.tlvs == (tls_tlv("TLSv1.3", "TLS_AES_256_GCM_SHA384"),)
-        assert Showing(proxy="v1").header(announced, sock, ("192.0.2.10", 25)).startswith(b"PROXY TCP4 192.0.2.7 ")
-        assert Showing().header(announced, sock, ("192.0.2.10", 25)) == b""
+        assert (
+            Announcing(proxy="v1")
+            .proxy_header(announced, sock, ("192.0.2.10", 25))
+            .startswith(b"PROXY TCP4 192.0.2.7 ")
+        )
+        assert Announcing().proxy_header(announced, sock, ("192.0.2.10", 25)) == b""
 
 
 def test_a_socket_s_name() -> None:

@@ -32,11 +32,10 @@ def gate(workshop: Workshop) -> Gate:
 
 def probe(gate: Gate) -> tuple[BalancerCheck, Peer]:
     sock, peer = gate.workshop.pair()
-    made: list[BalancerCheck] = []
-    shared, service = gate.shared(), gate.service()
-    gate.workshop.run(lambda: made.append(BalancerCheck(shared, service, sock, packed(BALANCER), BALANCER, "0-1")))
-    gate.workshop.at_end.append(made[0]._leg.close)
-    return made[0], peer
+    made = BalancerCheck(gate.shared(), gate.service(), sock, packed(BALANCER), BALANCER, "0-1")
+    gate.workshop.run(made.start)
+    gate.workshop.at_end.append(made.cut)
+    return made, peer
 
 
 def ended(gate: Gate) -> str:
@@ -149,7 +148,7 @@ def test_N6_a_drain_ends_it(gate: Gate, answered: bool) -> None:
     gate.gets(peer, b"220 popgate ESMTP\r\n")
     if answered:
         peer.send(b"QUIT\r\n")
-        gate.until(lambda: made._why)
+        gate.until(lambda: made.answered)
     gate.workshop.run(made.drain)
     gate.until(peer.ended)
     assert peer.got.count(b"\r\n") == 2

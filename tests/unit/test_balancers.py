@@ -12,7 +12,7 @@ from proxy.net.accept.balancer_check import BalancerCheck
 from proxy.net.accept.listener import Listener
 from proxy.net.link.link import Link
 from proxy.net.tls.contexts import ServerTls
-from proxy.net.upstream.announcement import Showing
+from proxy.net.upstream.announcement import Announcing
 from proxy.shared_memory.connections import ConnectionCounters
 from proxy.wire.address import packed
 from proxy.wire.proxyheader import LOCAL_V2, made_v1, made_v2
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from proxy.net.service import Service
+    from proxy.net.service import Connection, Service
     from proxy.wire.proxyheader import ProxyHeader
 
 BALANCER = "127.0.0.1"
@@ -60,21 +60,25 @@ class Door:
             worker=0,
             connections=100,
             per_client=self.each,
-            welcome=self._welcome,
+            accepted=self.accepted,
         )
+        self.listener.start()
         self.workshop.at_end.append(self._drop)
 
-    def _welcome(
+    def accepted(
         self, service: Service, sock: socket.socket, address: bytes, shown: str, header: ProxyHeader | None
     ) -> None:
         self.workshop.keep(sock)
         if header is not None and header.source is None:
-            self.links.append(BalancerCheck(self.shared, service, sock, address, shown, "0-1"))
+            check = BalancerCheck(self.shared, service, sock, address, shown, "0-1")
+            self.links.append(check)
+            check.start()
         else:
             self.gate.link = Link(self.shared, service, sock, address, shown, "0-1", header)
             self.links.append(self.gate.link)
+            self.gate.link.begin()
 
-    def _closed(self, link: Link | BalancerCheck) -> None:
+    def _closed(self, link: Connection) -> None:
         self.gate.closed.append(link)
         self.counters.leave(0, link.address)
 
@@ -82,7 +86,7 @@ class Door:
         self.listener.cut()
         for link in self.links:
             if isinstance(link, BalancerCheck):
-                link._leg.close()
+                link.cut()
             else:
                 drop(link)
 
@@ -116,22 +120,22 @@ def test_N1_the_link_has_the_address_of_the_header(door: Door) -> None:
     (link,) = door.links
     assert isinstance(link, Link)
     assert (link.address, link.shown) == (CLIENT[0], "192.0.2.7")
-    assert link.ends is None, "no upstream is told"
+    assert link.upstream.ends is None, "no upstream is told"
 
 
 def test_N1_both_ends_of_the_client_s_connection_are_known_where_an_upstream_is_told(door: Door) -> None:
-    door.gate.showing = Showing("v1")
+    door.gate.announcing = Announcing("v1")
     door.listener.adopt(door.gate.service(), 100, 100)
     door.connect(HEADER)
     door.until(lambda: door.links)
     (link,) = door.links
     assert isinstance(link, Link)
-    assert link.ends == (CLIENT, SERVER)
+    assert link.upstream.ends == (CLIENT, SERVER)
 
 
 def test_N1_nothing_is_said_before_the_header(door: Door) -> None:
     client = door.connect()
-    door.until(lambda: door.listener.arrivals)
+    door.until(lambda: door.listener.arriving)
     door.workshop.rest(0.02)
     assert not client.look()
     assert not door.links
@@ -289,15 +293,15 @@ def test_N1_a_refused_or_silent_arrival_is_counted_out(door: Door) -> None:
     door.connect(b"EHLO x\r\n")
     door.until(lambda: door.workshop.log.of("header-refused"))
     silent = door.connect()
-    door.until(lambda: door.listener.arrivals)
+    door.until(lambda: door.listener.arriving)
     assert door.counters.connections() == 1
     silent.close()
-    door.until(lambda: not door.listener.arrivals)
+    door.until(lambda: not door.listener.arriving)
     assert door.counters.connections() == 0
     door.connect(HEADER[:5])
-    door.until(lambda: door.listener.arrivals)
+    door.until(lambda: door.listener.arriving)
     door.workshop.advance(5.1)
-    assert not door.listener.arrivals
+    assert not door.listener.arriving
     assert door.counters.connections() == door.counters.of(packed(BALANCER)) == 0
 
 
@@ -317,13 +321,13 @@ def test_over_limits_connections_balancers_are_turned_away_with_one_line_an_hour
 
 def test_N6_who_has_connected_through_a_balancer_is_told(door: Door) -> None:
     silent = door.connect()
-    door.until(lambda: door.listener.arrivals)
+    door.until(lambda: door.listener.arriving)
     early, probing = door.connect(HEADER), door.connect(LOCAL_V2)
     door.workshop.run(door.listener.drain)
     for client in (early, probing):
         door.until(client.ended)
         assert b"Service is closing" in client.got
-    assert len(door.listener.arrivals) == 1, "its header is waited for"
+    assert door.listener.arriving == 1, "its header is waited for"
     silent.send(HEADER)
     door.until(silent.ended)
     assert b"Service is closing" in silent.got
@@ -334,10 +338,10 @@ def test_N6_who_has_connected_through_a_balancer_is_told(door: Door) -> None:
 
 def test_N6_the_limit_of_a_drain_ends_what_has_not_arrived(door: Door) -> None:
     silent = door.connect()
-    door.until(lambda: door.listener.arrivals)
+    door.until(lambda: door.listener.arriving)
     door.workshop.run(door.listener.cut)
     door.until(silent.ended)
-    assert not door.listener.arrivals
+    assert not door.listener.arriving
     assert door.counters.connections() == 0
 
 

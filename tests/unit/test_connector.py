@@ -14,10 +14,10 @@ import pytest
 
 from proxy.config.endpoint import CLIENT
 from proxy.net.tls.contexts import upstream_context
-from proxy.net.upstream.announcement import Announcement, Showing
+from proxy.net.upstream.announcement import Announcement, Announcing
 from proxy.net.upstream.connector import Connector
-from proxy.net.upstream.pool import Pools
-from proxy.net.upstream.upstream import NOT_SHOWN, ORIGINAL, Address, Exhausted, Server, Upstream
+from proxy.net.upstream.pool import MAX_WAITING, Pools
+from proxy.net.upstream.upstream import ORIGINAL, UNANNOUNCED, Address, Exhausted, Server, Upstream
 from proxy.shared_memory.server_health import ServerHealth, keys_of
 from proxy.wire.address import packed
 
@@ -46,15 +46,17 @@ class Bench:
         self.said: list[tuple[str, str]] = []
         self.failed = 0
         self.limit = 0
+        self.max_waiting = MAX_WAITING
         self.upstream: Upstream
         self.connector: Connector
 
-    def made(self, servers: Sequence[Server], showing: Showing) -> Upstream:
+    def made(self, servers: Sequence[Server], announcing: Announcing) -> Upstream:
         """Its pool has the workshop's clock."""
         board = ServerHealth(1)
         own, keys = keys_of("up", servers)
         board.enlist([own, *keys])
-        pools = Pools(board.row(0), self.workshop.clock.now, lambda action: self.workshop.loop.call_soon(action))
+        soon = self.workshop.loop.call_soon
+        pools = Pools(board.row(0), self.workshop.clock.now, lambda action: soon(action), self.max_waiting)
         return Upstream(
             "up",
             "smtp",
@@ -63,7 +65,7 @@ class Bench:
             implicit=self.tls is not None,
             connect_timeout=10.0,
             is_ours=lambda host, port: False,
-            showing=showing,
+            announcing=announcing,
             pool=pools.pool("up", servers, "first", self.limit),
         )
 
@@ -77,7 +79,7 @@ class Bench:
         *servers: Server,
         addresses: Callable[..., None] | None = None,
         stop: bool = False,
-        showing: Showing = NOT_SHOWN,
+        announcing: Announcing = UNANNOUNCED,
         announcement: Announcement | None = None,
         again: tuple[bytes, bytes] | None = None,
         more: bool = False,
@@ -85,10 +87,10 @@ class Bench:
     ) -> None:
         """`more`: another client of the upstream of before; `in_turn`: it begins in a turn of the poller."""
         if not more:
-            self.upstream = self.made(servers or [Server("127.0.0.1", self.server.getsockname()[1])], showing)
+            self.upstream = self.made(servers or [Server("127.0.0.1", self.server.getsockname()[1])], announcing)
         upstream = self.upstream
         if addresses is not None:
-            upstream.known = None
+            upstream.fixed_addresses = None
             upstream.addresses = addresses  # type: ignore[method-assign]
 
         def begin() -> None:
@@ -97,11 +99,12 @@ class Bench:
                 self.workshop.poller,
                 self.workshop.deadlines,
                 found=lambda leg, data: self.found.append((leg, data)),
-                failed=self._fail,
-                said=lambda server, why: self.said.append((server, why)),
+                failed=self.fail,
+                server_failed=lambda server, why: self.said.append((server, why)),
                 announcement=announcement,
-                again=again,
+                replay=again,
             )
+            connector.start()
             if stop:
                 self.connector.stop()
             self.workshop.at_end.append(connector.stop)
@@ -110,7 +113,7 @@ class Bench:
         self.workshop.turns(3 if in_turn else 0)
         self.workshop.at_end.append(lambda: [leg.close() for leg, _ in self.found])
 
-    def _fail(self) -> None:
+    def fail(self) -> None:
         self.failed += 1
 
 
@@ -253,7 +256,7 @@ def test_no_server_at_all_fails_at_once(bench: Bench) -> None:
     assert bench.failed == 1
 
 
-# Showing the client's address (rule S12)
+# Announcing the client's address (rule S12)
 
 ANNOUNCED = Announcement((packed("192.0.2.7"), 40000), (packed("198.51.100.1"), 25))
 HEADER = b"PROXY TCP4 192.0.2.7 198.51.100.1 40000 25\r\n"
@@ -267,7 +270,7 @@ def heard(bench: Bench, peer: Peer, end: bytes) -> bytes:
 
 
 def test_S12_the_header_comes_first_and_at_once(bench: Bench) -> None:
-    bench.start(showing=Showing(proxy="v1"), announcement=ANNOUNCED)
+    bench.start(announcing=Announcing(proxy="v1"), announcement=ANNOUNCED)
     up = bench.workshop.accepted(bench.server)
     assert heard(bench, up, b"\n") == HEADER
     assert bench.found == []
@@ -277,7 +280,7 @@ def test_S12_the_header_comes_first_and_at_once(bench: Bench) -> None:
 
 def test_S12_the_header_comes_before_implicit_tls(bench: Bench, certificate: Path) -> None:
     bench.tls = upstream_context(tls_ca=certificate, tls_name="mail.example.com")
-    bench.start(showing=Showing(proxy="v1"), announcement=ANNOUNCED)
+    bench.start(announcing=Announcing(proxy="v1"), announcement=ANNOUNCED)
     up = bench.workshop.accepted(bench.server)
     bench.workshop.turns(5)
     bench.workshop.until(lambda: select.select([up.sock], [], [], 0)[0])
@@ -292,13 +295,13 @@ def test_S12_the_header_comes_before_implicit_tls(bench: Bench, certificate: Pat
 
 
 def test_a_refused_connection_says_so_with_a_header_on_its_way_too(bench: Bench) -> None:
-    bench.start(Server("127.0.0.1", refused_port()), showing=Showing(proxy="v1"), announcement=ANNOUNCED)
+    bench.start(Server("127.0.0.1", refused_port()), announcing=Announcing(proxy="v1"), announcement=ANNOUNCED)
     bench.workshop.until(lambda: bench.failed)
     assert [why for _, why in bench.said] == ["Connection refused"]
 
 
 def test_S12_xclient_and_the_second_greeting(bench: Bench) -> None:
-    bench.start(showing=Showing(xclient=True), announcement=ANNOUNCED)
+    bench.start(announcing=Announcing(xclient=True), announcement=ANNOUNCED)
     up = bench.workshop.accepted(bench.server)
     up.send(b"220 one\r\n")
     assert heard(bench, up, b"\n").startswith(b"EHLO ")
@@ -311,7 +314,7 @@ def test_S12_xclient_and_the_second_greeting(bench: Bench) -> None:
 
 
 def test_S12_an_unannounced_connection_says_no_xclient(bench: Bench) -> None:
-    bench.start(showing=Showing(xclient=True))
+    bench.start(announcing=Announcing(xclient=True))
     up = bench.workshop.accepted(bench.server)
     up.send(b"220 one\r\n")
     bench.workshop.until(lambda: bench.found)
@@ -321,7 +324,7 @@ def test_S12_an_unannounced_connection_says_no_xclient(bench: Bench) -> None:
 def test_S12_a_server_that_takes_no_xclient_is_passed_over(bench: Bench) -> None:
     other = bench.workshop.server()
     servers = [Server("127.0.0.1", sock.getsockname()[1]) for sock in (bench.server, other)]
-    bench.start(*servers, showing=Showing(xclient=True), announcement=ANNOUNCED)
+    bench.start(*servers, announcing=Announcing(xclient=True), announcement=ANNOUNCED)
     for sock, offer in ((bench.server, b"250 mail\r\n"), (other, b"250-mail\r\n250 XCLIENT ADDR\r\n")):
         up = bench.workshop.accepted(sock)
         up.send(b"220 hi\r\n")
@@ -344,7 +347,7 @@ def test_S12_a_session_begun_anew(bench: Bench) -> None:
 
 
 def test_a_fixed_source(bench: Bench) -> None:
-    bench.start(showing=Showing(source="127.9.8.7"))
+    bench.start(announcing=Announcing(source="127.9.8.7"))
     up = bench.workshop.accepted(bench.server)
     assert up.sock.getpeername()[0] == "127.9.8.7"
 
@@ -352,7 +355,7 @@ def test_a_fixed_source(bench: Bench) -> None:
 def test_the_client_s_address_as_source(bench: Bench) -> None:
     need("root")
     announced = Announcement((packed("127.9.8.6"), 40000), (packed("127.0.0.1"), 25))
-    bench.start(showing=Showing(source=CLIENT), announcement=announced)
+    bench.start(announcing=Announcing(source=CLIENT), announcement=announced)
     assert bench.workshop.accepted(bench.server).sock.getpeername()[0] == "127.9.8.6"
 
 
@@ -367,7 +370,7 @@ def test_S12_a_source_that_can_t_be_is_no_connection_never_an_unannounced_one(
 
     monkeypatch.setattr(socket.socket, "bind", forbidden)
     announced = Announcement((packed(address), 40000), (packed("127.0.0.1"), 25))
-    bench.start(showing=Showing(source=CLIENT), announcement=announced)
+    bench.start(announcing=Announcing(source=CLIENT), announcement=announced)
     bench.workshop.until(lambda: bench.failed)
     assert re.search(why, bench.said[0][1])
     with pytest.raises(BlockingIOError):
@@ -432,7 +435,7 @@ def test_who_is_silent_or_hangs_up_is_down(bench: Bench) -> None:
 
 def test_a_server_that_was_shown_the_client_is_not_to_blame_for_hanging_up(bench: Bench) -> None:
     shown = Announcement((packed("192.0.2.7"), 1234), (packed("192.0.2.1"), 25))
-    bench.start(showing=Showing(proxy="v1"), announcement=shown)
+    bench.start(announcing=Announcing(proxy="v1"), announcement=shown)
     up = bench.workshop.accepted(bench.server)
     bench.workshop.until(lambda: up.look())
     up.close()
@@ -460,7 +463,7 @@ def test_what_a_client_says_again_takes_no_server_down(bench: Bench, end: str) -
 def test_a_client_whose_address_can_t_be_a_source_takes_no_server_down(bench: Bench) -> None:
     """Of the other family, as here, or link-local."""
     shown = Announcement((packed("2001:db8::7"), 1234), (packed("2001:db8::1"), 25))
-    bench.start(showing=Showing(source=CLIENT), announcement=shown)
+    bench.start(announcing=Announcing(source=CLIENT), announcement=shown)
     bench.workshop.until(lambda: bench.failed)
     assert bench.states() == ["unknown"]
 
@@ -490,8 +493,7 @@ def test_a_name_with_several_addresses_is_down_when_none_of_them_serves(bench: B
 
 
 def places(bench: Bench) -> int:
-    pool = bench.upstream.pool
-    return pool._row.connections(pool._slots[0])
+    return bench.upstream.pool.connections(0)
 
 
 def test_a_place_is_held_until_the_connection_is_closed(bench: Bench) -> None:
@@ -541,7 +543,7 @@ def test_who_waits_in_vain_is_told_after_connect_timeout(bench: Bench) -> None:
     assert bench.failed == 0
     bench.workshop.advance(0.2)
     assert (bench.failed, bench.said) == (1, [("up", "no place became free in time")])
-    assert len(bench.upstream.pool.line) == 0
+    assert len(bench.upstream.pool.queue) == 0
     bench.workshop.advance(100.0)
     assert bench.failed == 1
 
@@ -550,15 +552,14 @@ def test_who_goes_while_waiting_leaves_the_line(bench: Bench) -> None:
     bench.limit = 1
     bench.start()
     bench.start(more=True)
-    assert len(bench.upstream.pool.line) == 1
+    assert len(bench.upstream.pool.queue) == 1
     bench.connector.stop()
-    assert len(bench.upstream.pool.line) == 0
+    assert len(bench.upstream.pool.queue) == 0
     assert places(bench) == 1
 
 
-def test_where_too_many_wait_one_more_is_told_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.net.upstream.pool.MAX_WAITING", 0)
-    bench.limit = 1
+def test_where_too_many_wait_one_more_is_told_at_once(bench: Bench) -> None:
+    bench.limit, bench.max_waiting = 1, 0
     bench.start()
     bench.start(more=True)
     assert (bench.failed, bench.said) == (1, [("up", "max_connections: too many wait for a place")])
@@ -566,21 +567,20 @@ def test_where_too_many_wait_one_more_is_told_at_once(bench: Bench, monkeypatch:
 
 def test_a_server_that_one_client_named_is_no_trouble_of_the_others(bench: Bench) -> None:
     """Where listeners are transparent; whoever wants what does not exist must not take the node for down."""
-    upstream = bench.upstream = bench.made([ORIGINAL], NOT_SHOWN)
+    upstream = bench.upstream = bench.made([ORIGINAL], UNANNOUNCED)
     nowhere = Address(socket.AF_INET, ("127.0.0.1", refused_port()), "", "there")
     upstream.original = lambda client, wanted: [nowhere]  # type: ignore[method-assign]
     end = (packed("192.0.2.7"), 25)
-    bench.workshop.run(
-        lambda: Connector(
-            upstream,
-            bench.workshop.poller,
-            bench.workshop.deadlines,
-            found=lambda leg, data: None,
-            failed=bench._fail,
-            said=lambda server, why: bench.said.append((server, why)),
-            ends=(end, end),
-        )
+    connector = Connector(
+        upstream,
+        bench.workshop.poller,
+        bench.workshop.deadlines,
+        found=lambda leg, data: None,
+        failed=bench.fail,
+        server_failed=lambda server, why: bench.said.append((server, why)),
+        ends=(end, end),
     )
+    bench.workshop.run(connector.start)
     bench.workshop.until(lambda: bench.failed)
     assert bench.said == [("there", "Connection refused")]
     assert bench.states() == ["unknown"]

@@ -11,9 +11,9 @@ import pytest
 from proxy import health
 from proxy.health import Prober
 from proxy.net.tls.contexts import upstream_context
-from proxy.net.upstream.announcement import Showing
+from proxy.net.upstream.announcement import Announcing
 from proxy.net.upstream.pool import Pools
-from proxy.net.upstream.upstream import NOT_SHOWN, ORIGINAL, Server, Upstream
+from proxy.net.upstream.upstream import ORIGINAL, UNANNOUNCED, Server, Upstream
 from proxy.shared_memory.server_health import ServerHealth, keys_of
 from proxy.wire.proxyheader import LOCAL_V2
 
@@ -57,7 +57,7 @@ class Watcher:
             implicit=given["implicit"],
             connect_timeout=given.get("patience", 10.0),
             is_ours=lambda host, port: False,
-            showing=given.get("showing", NOT_SHOWN),
+            announcing=given.get("announcing", UNANNOUNCED),
             pool=pools.pool("up", servers, "first", given["limit"], 1000.0),
             health_interval=interval,
         )
@@ -165,7 +165,7 @@ def test_a_server_that_wants_a_proxy_header_gets_one_that_says_local(workshop: W
         await smtp(call)
 
     with Legacy(behind_header) as server:
-        watcher = Watcher(workshop, at(server), showing=Showing(proxy="v2"))
+        watcher = Watcher(workshop, at(server), announcing=Announcing(proxy="v2"))
         watcher.tick()
         assert server.call().received.startswith(LOCAL_V2 + b"EHLO ")
     assert watcher.state() == "up"

@@ -1,4 +1,4 @@
-"""net/link/tallies.py: what a link adds to the node's figures, by real links on the bench."""
+"""net/link/journal.py: what a link adds to the node's metrics, by real links on the bench."""
 
 from __future__ import annotations
 

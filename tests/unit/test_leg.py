@@ -43,7 +43,7 @@ def test_one_read_brings_at_most_a_chunk(bench: Bench[Leg]) -> None:
 
 
 def test_message_text_is_read_in_larger_chunks(bench: Bench[Leg]) -> None:
-    bench.leg.streaming = lambda leg, text: bench.owner.received(leg, bytes(text))
+    bench.leg.stream_to(lambda leg, text: bench.owner.received(leg, bytes(text)))
     bench.hold(SESSION)
     sent = bench.peer.flood(1 << 22)
     bench.hold(0)

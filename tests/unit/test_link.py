@@ -234,7 +234,7 @@ def test_N11_G11_a_client_that_resets_behind_its_message_is_logged_and_charged(
         ("C", b"x\r\n.\r\n"), (">U", b"x\r\n.\r\n"),
     )  # fmt: skip
     client.abort()
-    gate.until(lambda: gate.link.left)
+    gate.until(lambda: gate.link.closing.client_left)
     workshop.turns(3)
     assert gate.closed == []
     up.send(reply + b"\r\n")
@@ -268,7 +268,7 @@ def test_a_client_that_resets_behind_its_message_does_not_wait_for_ever(smtp: Ga
     smtp.start_text()
     smtp.talk(("C", b"x\r\n.\r\n"), (">U", b"x\r\n.\r\n"))
     client.abort()
-    smtp.until(lambda: smtp.link.left)
+    smtp.until(lambda: smtp.link.closing.client_left)
     smtp.workshop.advance(WAITS[Wait.MESSAGE_REPLY] + 1)
     assert "upstream silent" in smtp.end()["why"]
     smtp.until(up.ended)
@@ -669,7 +669,7 @@ def test_a_slow_upstream_stops_the_client_from_being_read(smtp: Gate) -> None:
             at += client.sock.send(body[at : at + 65536])
         except BlockingIOError:
             smtp.workshop.rest(0.002)
-            upstream = smtp.link.upstream
+            upstream = smtp.link.upstream.leg
             assert upstream is not None
             assert len(upstream.rest) <= 2 * 262144
             if upstream.rest and smtp.link.client._held:
@@ -744,7 +744,7 @@ def test_G4_nor_does_one_that_left_before_its_login_was_answered(slow: tuple[Gat
     gate.log_in()
     gate.until(lambda: store.grants)
     client.half_close()
-    gate.until(lambda: gate.link.left)
+    gate.until(lambda: gate.link.closing.client_left)
     gate.workshop.run(lambda: store.grants[0][4](1))
     gate.gets(client, b"+OK logged in\r\n")
     gate.until(up.ended)

@@ -46,7 +46,15 @@ class Scarce:
 
 
 class Bench:
-    def __init__(self, workshop: Workshop, protocol: str = "pop3", *, connections: int = 100, each: int = 100) -> None:
+    def __init__(
+        self,
+        workshop: Workshop,
+        protocol: str = "pop3",
+        *,
+        connections: int = 100,
+        each: int = 100,
+        most: int | None = None,
+    ) -> None:
         self.workshop = workshop
         self.sock = Scarce(workshop.server())
         self.counters = ConnectionCounters(1)
@@ -63,10 +71,13 @@ class Bench:
             worker=0,
             connections=connections,
             per_client=each,
-            welcome=self._welcome,
+            accepted=self.accepted,
+            pause=0.05,
+            most=most,
         )
+        self.listener.start()
 
-    def _welcome(
+    def accepted(
         self, service: Service, sock: socket.socket, address: bytes, shown: str, header: ProxyHeader | None
     ) -> None:
         self.headers.append(header)
@@ -105,8 +116,7 @@ def test_N4_at_most_sixteen_accepts_a_turn(workshop: Workshop) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
-def test_N4_without_descriptors_it_pauses_and_goes_on(bench: Bench, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    monkeypatch.setattr(module, "PAUSE", 0.05)
+def test_N4_without_descriptors_it_pauses_and_goes_on(bench: Bench, code: int) -> None:
     bench.sock.failures = [OSError(code, "full")]
     bench.connect()
     bench.until(lambda: bench.workshop.log.of("accept-failed"))
@@ -119,10 +129,9 @@ def test_N4_without_descriptors_it_pauses_and_goes_on(bench: Bench, monkeypatch:
     assert bench.workshop.log.level_of("accept-failed") == "error"
 
 
-def test_N4_with_real_exhaustion(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_N4_with_real_exhaustion(workshop: Workshop) -> None:
     """The kernel itself says EMFILE: the soft limit of this process is lowered for a moment."""
     resource = pytest.importorskip("resource")
-    monkeypatch.setattr(module, "PAUSE", 0.05)
     bench = Bench(workshop)
     client = bench.connect()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -219,13 +228,12 @@ def test_N6_who_waits_in_the_queue_of_a_socket_that_stays_waits_for_the_successo
         assert client.sock.recv(100) == b"+OK\r\n"
 
 
-def test_a_drained_listener_does_not_come_back_from_its_pause(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PAUSE", 0.01)
+def test_a_drained_listener_does_not_come_back_from_its_pause(bench: Bench) -> None:
     bench.sock.failures = [OSError(errno.EMFILE, "full")]
     bench.connect()
     bench.until(lambda: bench.workshop.log.of("accept-failed"))
     bench.listener.drain()
-    bench.workshop.rest(0.05)
+    bench.workshop.rest(0.1)
     assert bench.welcomed == []
 
 
@@ -236,11 +244,8 @@ def test_G2_a_zone_id_is_served_and_not_part_of_the_address(bench: Bench) -> Non
     assert bench.welcomed[0][2] == "fe80::1"
 
 
-def test_a_worker_without_descriptors_turns_away_before_it_runs_out(
-    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "capacity", lambda: 1)
-    bench = Bench(workshop, "smtp")
+def test_a_worker_without_descriptors_turns_away_before_it_runs_out(workshop: Workshop) -> None:
+    bench = Bench(workshop, "smtp", most=1)
     bench.connect()
     bench.until(lambda: bench.welcomed)
     client = bench.connect()

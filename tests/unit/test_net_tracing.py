@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.net.tracing import BATCH, MAX_WAITING, Traces, new_session
+from proxy.net.tracing import BATCH, MAX_WAITING, Traces
 from proxy.wire.address import packed
 
 from ..support.gate import Gate
@@ -15,22 +15,22 @@ from ..support.gate import Gate
 if TYPE_CHECKING:
     from ..support.workshop import Workshop
 
-CLIENT, OTHER = packed("192.0.2.7"), packed("192.0.2.8")
+CLIENT = packed("192.0.2.7")
 
 
 @pytest.mark.parametrize("protocol", ["smtp", "pop3"])
 def test_only_a_traced_client_gets_a_traced_session(workshop: Workshop, protocol: str) -> None:
-    service = Gate(workshop, protocol).service()
-    traces = Traces()
+    gate = Gate(workshop, protocol)
+    gate.traces.clients = frozenset([CLIENT])
+    gate.open("192.0.2.8")
     greeting = b"220 u\r\n" if protocol == "smtp" else b"+OK u\r\n"
-    new_session(service, traces, CLIENT, "192.0.2.7", "0-1").upstream_bytes(greeting)
-    traces.clients = frozenset([CLIENT])
-    new_session(service, traces, OTHER, "192.0.2.8", "0-3").upstream_bytes(greeting)
-    assert traces.take() is None
-    new_session(service, traces, CLIENT, "192.0.2.7", "0-2")
-    batch = traces.take()
+    gate.accepted().send(greeting)
+    gate.gets(gate.client, greeting)
+    assert gate.traces.take() is None
+    gate.open("192.0.2.7")
+    batch = gate.traces.take()
     assert batch is not None
-    assert [line[1:] for line in batch["trace"]] == [["192.0.2.7", "0-2", protocol, "--", "192.0.2.7 at listener door"]]
+    assert [line[1:] for line in batch["trace"]] == [["192.0.2.7", "1-1", protocol, "--", "192.0.2.7 at listener door"]]
 
 
 def test_lines_come_in_batches_that_the_socket_takes() -> None:

@@ -94,8 +94,7 @@ class Bench:
 
     def places(self) -> int:
         """Connections that count at the servers."""
-        pool = self.upstream.pool
-        return sum([pool._row.connections(slot) for slot in pool._slots])
+        return sum([self.upstream.pool.connections(number) for number in range(len(self.servers))])
 
 
 @pytest.fixture

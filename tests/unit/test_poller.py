@@ -10,7 +10,19 @@ import pytest
 from proxy.net.sockets.poller import BROKEN, HANDSHAKES, READ, WRITE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..support.workshop import Workshop
+
+
+class Calls:
+    """A handler that calls a function."""
+
+    def __init__(self, function: Callable[[int], object]) -> None:
+        self._function = function
+
+    def on_ready(self, events: int) -> None:
+        self._function(events)
 
 
 def _two(workshop: Workshop) -> tuple[socket.socket, socket.socket]:
@@ -22,7 +34,7 @@ def _two(workshop: Workshop) -> tuple[socket.socket, socket.socket]:
 def test_a_handler_is_called_when_its_socket_is_ready(workshop: Workshop) -> None:
     near, far = _two(workshop)
     seen: list[int] = []
-    workshop.poller.add(near.fileno(), READ, seen.append)
+    workshop.poller.add(near.fileno(), READ, Calls(seen.append))
     workshop.turns(5)
     assert seen == []
     far.send(b"x")
@@ -33,7 +45,7 @@ def test_a_handler_is_called_when_its_socket_is_ready(workshop: Workshop) -> Non
 def test_level_triggered_and_changeable(workshop: Workshop) -> None:
     near, far = _two(workshop)
     seen: list[int] = []
-    workshop.poller.add(near.fileno(), READ, seen.append)
+    workshop.poller.add(near.fileno(), READ, Calls(seen.append))
     far.send(b"x")
     workshop.until(lambda: len(seen) >= 3)
     workshop.poller.change(near.fileno(), 0)
@@ -49,7 +61,7 @@ def test_level_triggered_and_changeable(workshop: Workshop) -> None:
 def test_remove_leaves_the_socket_open(workshop: Workshop) -> None:
     near, far = _two(workshop)
     seen: list[int] = []
-    workshop.poller.add(near.fileno(), READ, seen.append)
+    workshop.poller.add(near.fileno(), READ, Calls(seen.append))
     workshop.poller.remove(near.fileno())
     far.send(b"x")
     workshop.turns(10)
@@ -65,7 +77,7 @@ def test_N2_a_hang_up_is_told_even_when_nothing_is_asked_for(workshop: Workshop)
         seen.append(events)
         workshop.poller.remove(near.fileno())
 
-    workshop.poller.add(near.fileno(), 0, handler)
+    workshop.poller.add(near.fileno(), 0, Calls(handler))
     far.close()
     workshop.until(lambda: seen)
     assert seen[0] & BROKEN
@@ -87,11 +99,11 @@ def test_N2_a_socket_closed_within_a_batch_gets_no_event_and_gives_its_number_to
             workshop.poller.close(other)
             new, far = _two(workshop)
             assert new.fileno() != number, "reused within the batch"
-            workshop.poller.add(new.fileno(), READ, lambda _: called.append("fresh"))
+            workshop.poller.add(new.fileno(), READ, Calls(lambda _: called.append("fresh")))
             fresh.extend((new, far))
             workshop.poller.remove(pairs[this][0].fileno())
 
-        workshop.poller.add(pairs[this][0].fileno(), READ, handler)
+        workshop.poller.add(pairs[this][0].fileno(), READ, Calls(handler))
 
     handler_of(0)
     handler_of(1)
@@ -107,7 +119,7 @@ def test_N2_a_socket_closed_within_a_batch_gets_no_event_and_gives_its_number_to
 
 def test_closing_outside_a_turn_is_at_once(workshop: Workshop) -> None:
     near, _ = _two(workshop)
-    workshop.poller.add(near.fileno(), READ, lambda _: pytest.fail("called"))
+    workshop.poller.add(near.fileno(), READ, Calls(lambda _: pytest.fail("called")))
     workshop.poller.close(near)
     assert near.fileno() == -1
 
@@ -129,7 +141,7 @@ def test_N2_established_connections_go_before_handshakes(workshop: Workshop) -> 
         near.recv(10)
         order.append("mail")
 
-    workshop.poller.add(near.fileno(), READ, ready)
+    workshop.poller.add(near.fileno(), READ, Calls(ready))
     for _ in range(HANDSHAKES * 2):
         workshop.poller.handshake(lambda: order.append("handshake"))
     far.send(b"x")
@@ -146,7 +158,7 @@ def test_soon_runs_in_the_same_turn_behind_the_handlers(workshop: Workshop) -> N
         workshop.poller.soon(lambda: order.append(("soon", workshop.poller.turns)))
         order.append(("ready", workshop.poller.turns))
 
-    workshop.poller.add(near.fileno(), READ, ready)
+    workshop.poller.add(near.fileno(), READ, Calls(ready))
     far.send(b"x")
     workshop.until(lambda: len(order) == 2)
     assert [name for name, _ in order] == ["ready", "soon"]
@@ -179,7 +191,7 @@ def test_connections_begin_at_the_end_of_a_turn_or_at_once(workshop: Workshop) -
         order.append("ready")
 
     near, far = _two(workshop)
-    poller.add(near.fileno(), READ, ready)
+    poller.add(near.fileno(), READ, Calls(ready))
     far.send(b"x")
     workshop.until(lambda: len(order) == 3)
     assert order == ["ready", "soon", "connected"]
@@ -220,8 +232,8 @@ def test_a_handler_that_fails_takes_nothing_else_down(workshop: Workshop) -> Non
         other.recv(10)
         called.append("good")
 
-    workshop.poller.add(near.fileno(), READ, bad)
-    workshop.poller.add(other.fileno(), READ, good)
+    workshop.poller.add(near.fileno(), READ, Calls(bad))
+    workshop.poller.add(other.fileno(), READ, Calls(good))
     far.send(b"x")
     workshop.until(lambda: workshop.trouble)
     workshop.trouble.clear()
@@ -232,7 +244,7 @@ def test_a_handler_that_fails_takes_nothing_else_down(workshop: Workshop) -> Non
 
 def test_after_shut_nothing_turns(workshop: Workshop) -> None:
     near, far = _two(workshop)
-    workshop.poller.add(near.fileno(), READ, lambda _: pytest.fail("called"))
+    workshop.poller.add(near.fileno(), READ, Calls(lambda _: pytest.fail("called")))
     workshop.poller.soon(lambda: pytest.fail("called"))
     workshop.poller.shut()
     far.send(b"x")

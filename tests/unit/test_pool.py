@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.net.upstream import pool as module
 from proxy.net.upstream.pool import FORGIVEN, Pool, Pools
 from proxy.shared_memory.server_health import ServerHealth, keys_of
 
@@ -13,20 +12,21 @@ from ..support.clocks import FakeClock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import pytest
-
 
 class Node:
     """A scoreboard and the workers' pools of an upstream with servers 0, 1, 2 ..."""
 
-    def __init__(self, count: int, balance: str = "first", limit: int = 0, workers: int = 2) -> None:
+    def __init__(
+        self, count: int, balance: str = "first", limit: int = 0, workers: int = 2, max_waiting: int = 10
+    ) -> None:
         self.clock = FakeClock()
         self.board = ServerHealth(workers)
         self.names = [f"{number}:25" for number in range(count)]
         own, keys = keys_of("up", self.names)
         self.board.enlist([own, *keys])
         self.soon: list[Callable[[], None]] = []
-        self.all = [Pools(self.board.row(number), self.clock.now, self.soon.append) for number in range(workers)]
+        rows = [self.board.row(number) for number in range(workers)]
+        self.all = [Pools(row, self.clock.now, self.soon.append, max_waiting) for row in rows]
         self.pools: list[Pool] = [one.pool("up", self.names, balance, limit) for one in self.all]
         self.pool = self.pools[0]
 
@@ -36,7 +36,7 @@ class Node:
             action()
 
     def take(self, worker: int = 0) -> int | None:
-        return self.pools[worker].take(self.pools[worker].order())
+        return self.pools[worker].enter_first(self.pools[worker].order())
 
 
 class Client:
@@ -47,14 +47,25 @@ class Client:
         self.untried = pool.order()
         self.got: int | None = None
 
-    def place_free(self) -> bool:
-        self.got = self.pool.take(self.untried, first_in_line=True)
+    def try_again(self) -> bool:
+        self.got = self.pool.enter_first(self.untried, from_queue=True)
         return self.got is not None
+
+
+def tried(pool: Pool, order: list[int]) -> list[int]:
+    """The order in which one client comes to all of these servers."""
+    found = []
+    while order:
+        server = pool.enter_first(order)
+        assert server is not None
+        order.remove(server)
+        found.append(server)
+    return found
 
 
 def waiting(node: Node, worker: int = 0) -> Client:
     client = Client(node.pools[worker])
-    assert client.pool.line.join(client, node.clock.now())
+    assert client.pool.queue.join(client, node.clock.now())
     node.clock.advance(0.5)
     return client
 
@@ -98,9 +109,7 @@ def test_leastconn_takes_turns_among_equals() -> None:
 def test_what_is_down_comes_last() -> None:
     node = Node(3)
     node.pool.failed(0, node.clock.now(), "x")
-    untried = node.pool.order()
-    assert [node.pools[1].take(untried) for _ in range(3)] == [1, 2, 0]
-    assert untried == []
+    assert tried(node.pools[1], node.pool.order()) == [1, 2, 0]
 
 
 def test_when_all_are_down_they_are_tried_in_order() -> None:
@@ -109,8 +118,7 @@ def test_when_all_are_down_they_are_tried_in_order() -> None:
     for server in (0, 1):
         node.pool.failed(server, node.clock.now(), "x")
     assert not node.pool.healthy
-    untried = node.pool.order()
-    assert [node.pool.take(untried), node.pool.take(untried)] == [0, 1]
+    assert tried(node.pool, node.pool.order()) == [0, 1]
 
 
 def test_a_success_brings_it_back() -> None:
@@ -169,7 +177,7 @@ def test_who_waits_gets_the_next_place_in_order() -> None:
     node.pool.leave(0)
     node.turn()
     assert (first.got, second.got) == (0, None)
-    assert len(node.pool.line) == 1
+    assert len(node.pool.queue) == 1
     node.pool.leave(0)
     node.turn()
     assert second.got == 0
@@ -191,8 +199,8 @@ def test_who_goes_leaves_the_line() -> None:
     node = Node(1, limit=1)
     node.take()
     first, second = waiting(node), waiting(node)
-    node.pool.line.leave(first)
-    node.pool.line.leave(first)
+    node.pool.queue.leave(first)
+    node.pool.queue.leave(first)
     node.pool.leave(0)
     node.turn()
     assert (first.got, second.got) == (None, 0)
@@ -224,13 +232,12 @@ def test_a_tick_finds_places_that_nobody_told_of() -> None:
     assert client.got == 0
 
 
-def test_a_line_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_WAITING", 2)
-    node = Node(1, limit=1)
+def test_a_queue_has_an_end() -> None:
+    node = Node(1, limit=1, max_waiting=2)
     node.take()
     waiting(node)
     waiting(node)
-    assert not node.pool.line.join(Client(node.pool), node.clock.now())
+    assert not node.pool.queue.join(Client(node.pool), node.clock.now())
 
 
 def test_N7_a_line_outlives_a_reload() -> None:
@@ -238,8 +245,8 @@ def test_N7_a_line_outlives_a_reload() -> None:
     node.take()
     client = waiting(node)
     fresh = node.all[0].pool("up", node.names, "first", 2)
-    assert fresh.line is node.pool.line
-    assert fresh.take(fresh.order()) is None, "it has a place, but somebody waits"
+    assert fresh.queue is node.pool.queue
+    assert fresh.enter_first(fresh.order()) is None, "it has a place, but somebody waits"
     node.pool.leave(0)
     node.turn()
     assert client.got == 0

@@ -4,7 +4,6 @@ POP3."""
 from __future__ import annotations
 
 import base64
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -465,8 +464,8 @@ def test_G13_by_smtp_the_upstream_s_535_is_slowed_too(workshop: Workshop) -> Non
 class Door(Gate):
     """An SMTP listener with auth = "pop3", as under TLS, and the POP3 server that checks passwords (`box`)."""
 
-    def __init__(self, workshop: Workshop, limit: int = 0, **rules: Any) -> None:
-        """`limit`: failed_logins_per_address."""
+    def __init__(self, workshop: Workshop, limit: int = 0, box: Server | None = None, **rules: Any) -> None:
+        """`limit`: failed_logins_per_address; `box`: where it is thought to be."""
         super().__init__(workshop, "smtp")
         self.auth = "pop3"
         self.failed_logins_per_address = limit
@@ -475,14 +474,14 @@ class Door(Gate):
         self.password_upstream = Upstream(
             "box",
             "pop3",
-            [Server("127.0.0.1", self.box.getsockname()[1])],
+            [box or Server("127.0.0.1", self.box.getsockname()[1])],
             tls=None,
             implicit=False,
             connect_timeout=10.0,
             is_ours=lambda host, port: False,
         )
         self.greet()
-        self.link.session._tls = True
+        self.pretend_tls()
         self.say_ehlo()
 
     def asked(self, password: bytes = b"secret") -> Peer:
@@ -616,14 +615,7 @@ def test_G10_a_session_opened_by_a_password_is_bound_to_its_sender(
 
 
 def test_G15_where_no_server_can_be_reached_the_session_goes_on(workshop: Workshop, tmp_path: Path) -> None:
-    door = Door(workshop)
-    nobody = [Server("", 0, str(tmp_path / "nobody"))]
-    door.link.service = replace(
-        door.link.service,
-        password_upstream=Upstream(
-            "box", "pop3", nobody, tls=None, implicit=False, connect_timeout=10.0, is_ours=lambda host, port: False
-        ),
-    )
+    door = Door(workshop, box=Server("", 0, str(tmp_path / "nobody")))
     door.talk(("C", plain()), (">C", UNKNOWN))
     assert workshop.log.of("bug") == []
-    assert door.link.call_off is None, "nothing is held that could call it off, and the password with it"
+    assert door.link.requests.call_off is None, "nothing is held that could call it off, and the password with it"

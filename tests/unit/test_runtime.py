@@ -14,7 +14,7 @@ from proxy.leases.memory import MemoryStore
 from proxy.leases.redis.connection import Server
 from proxy.leases.redis.store import RedisStore
 from proxy.leases.sqlite import SqliteStore
-from proxy.net.upstream.announcement import Showing
+from proxy.net.upstream.announcement import Announcing
 from proxy.runtime import build_services, make_tls, needs_restart, open_store
 from proxy.session.contract import Wait
 from proxy.session.pop3.session import PopSettings
@@ -271,10 +271,10 @@ def _in(folder: Path, name: str, change: str) -> Config:
 def test_S12_how_the_client_s_address_is_shown_arrives(tmp_path: Path) -> None:
     shown = '[upstream.smtp]\nsend_proxy = "v2"\nshow_client = "always"\nsource = "192.0.2.1"\n'
     made = services(loaded(tmp_path, BOTH + 'source = "client"\n' + shown))
-    assert made["smtp"].upstream.showing == Showing("v2", False, "192.0.2.1", True)
-    assert made["pop3"].upstream.showing == Showing(source="client")
-    assert services(loaded(tmp_path, BOTH + "[upstream.smtp]\nxclient = true\n"))["smtp"].upstream.showing.xclient
-    assert services(loaded(tmp_path, BOTH))["smtp"].upstream.showing == Showing()
+    assert made["smtp"].upstream.announcing == Announcing("v2", False, "192.0.2.1", True)
+    assert made["pop3"].upstream.announcing == Announcing(source="client")
+    assert services(loaded(tmp_path, BOTH + "[upstream.smtp]\nxclient = true\n"))["smtp"].upstream.announcing.xclient
+    assert services(loaded(tmp_path, BOTH))["smtp"].upstream.announcing == Announcing()
 
 
 def test_no_servers_are_where_the_client_wanted_to_go(tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ def test_promise_7_G15_a_link_holds_no_password_when_it_has_been_checked(worksho
         is_ours=lambda host, port: False,
     )  # fmt: skip
     gate.greet()
-    gate.link.session._tls = True
+    gate.pretend_tls()
     gate.say_ehlo()
     gate.client.send(b"AUTH PLAIN %b\r\n" % PLAIN)
     up = workshop.accepted(box)
@@ -232,7 +232,7 @@ def test_promise_7_G15_a_link_holds_no_password_when_it_has_been_checked(worksho
         up.abort()
     gate.until(lambda: gate.client.look()[gate.client.told :].endswith(b"\r\n"))
     gate.client.told = len(gate.client.got)
-    assert gate.link.call_off is None
+    assert gate.link.requests.call_off is None
     assert secrets_in(gate.link) == []
     assert secrets_in(workshop.log.lines) == []
     assert not any(form in repr((gate.link, gate.link.session, workshop.log.lines)).encode() for form in FORMS)
@@ -255,7 +255,7 @@ def test_promise_7_G15_a_bug_in_the_check_shows_no_password(
 
     monkeypatch.setattr("proxy.net.link.requests.PopLogin", broken)
     gate.greet()
-    gate.link.session._tls = True
+    gate.pretend_tls()
     gate.say_ehlo()
     gate.client.send(b"AUTH PLAIN %b\r\n" % PLAIN)
     gate.until(gate.client.ended)

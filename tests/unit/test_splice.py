@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxy.net.sockets import splice
-from proxy.net.sockets.leg import LARGE, PEER_FULL, Leg
+from proxy.net.sockets.leg import LARGE, PEER_FULL, Leg, LegOwner
 from proxy.net.sockets.splice import MOST
 from proxy.wire.address import packed
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..support.workshop import Peer, Workshop
 
 
-class Way:
+class Way(LegOwner):
     """Two legs, and what the first reads goes to the second, as a link lets a mailbox pass."""
 
     def __init__(self, workshop: Workshop) -> None:
@@ -31,13 +31,13 @@ class Way:
         self.source = Leg(workshop.poller, ours, self)
         self.target = Leg(workshop.poller, theirs, self)
         self.read = 0  # octets that came through this process
-        self.source.streaming = self.take
+        self.source.stream_to(self.take)
 
     def take(self, leg: Leg, text: memoryview) -> None:
         self.read += len(text)
         self.target.stream(text)
         if len(text) == LARGE and self.target.ready:
-            self.source.splice_to = self.target
+            self.source.splice_to(self.target)
 
     def received(self, leg: Leg, data: bytes) -> None:
         raise AssertionError("it is streaming")
@@ -53,8 +53,6 @@ class Way:
 
     def write_unblocked(self, leg: Leg) -> None:
         self.source.hold(0)
-
-    tls_established = tls_failed = ended
 
     def flood(self, octets: int) -> bytes:
         """Send this much, and read it all at the other end; what came there."""

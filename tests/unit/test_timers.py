@@ -9,7 +9,7 @@ from proxy.net.timers import TICK, Deadlines, Queue
 
 class Item:
     def __init__(self, order: list[Item] | None = None) -> None:
-        self.deadlines: Queue | None = None
+        self.queue: Queue | None = None
         self.order = order if order is not None else []
 
     def expired(self) -> None:
@@ -24,7 +24,7 @@ class Waiter(Item):
         self.bench, self.seconds = bench, seconds
 
     def begins(self) -> None:
-        self.bench.deadlines.begun.append(self)
+        self.bench.deadlines.wait_began(self)
 
     def limit(self) -> float | None:
         return self.seconds
@@ -79,7 +79,7 @@ def test_disarmed_never_expires(bench: Bench) -> None:
     bench.deadlines.disarm(item)
     bench.tick_at(500.0)
     assert item.order == []
-    assert item.deadlines is None
+    assert item.queue is None
 
 
 def test_each_duration_in_order_of_time(bench: Bench) -> None:
@@ -141,7 +141,7 @@ def test_a_wait_that_is_over_before_the_tick_is_never_armed(bench: Bench) -> Non
     waiter.begins()
     waiter.seconds = None
     bench.tick_at(100.0 + TICK)
-    assert waiter.deadlines is None
+    assert waiter.queue is None
     bench.tick_at(200.0)
     assert waiter.order == []
 

@@ -41,7 +41,7 @@ def test_in_mid_connection(bench: Bench[TlsLeg], certificate: Path) -> None:
     bench.leg.send(b"220 go\r\n")
     bench.until(lambda: bench.peer.look() == b"220 go\r\n")
     client = tls_established(bench, certificate)
-    assert bench.leg.tls is not None
+    assert bench.owner.tls is not None
     client.send(b"inside")
     bench.until(lambda: bench.owner.text == b"inside")
     bench.leg.send(b"outside")
@@ -107,7 +107,7 @@ def test_streams_pass_whole_however_slow_the_reader(bench: Bench[TlsLeg], certif
     bench.until(lambda: client.look() == sent)
     assert bench.leg.sent == len(sent)
     streamed: list[bytes] = []
-    bench.leg.streaming = lambda _, text: streamed.append(bytes(text))
+    bench.leg.stream_to(lambda _, text: streamed.append(bytes(text)))
     for at in range(0, len(block), 1 << 14):
         client.send(block[at : at + (1 << 14)])
         bench.workshop.turns(2)

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from proxy.net.upstream import transparent
-from proxy.net.upstream.transparent import is_permitted, make_transparent, wanted
+from proxy.net.upstream.transparent import is_permitted, make_transparent, original_destination
 
 from ..support.needs import need
 from ..support.nobody import as_nobody
@@ -42,7 +42,7 @@ def test_what_was_not_rewritten_is_the_socket_s_own_address(family: socket.Addre
     with socket.create_server((host, 0), family=family) as server:
         name = server.getsockname()[:2]
         with socket.create_connection(name), server.accept()[0] as accepted:
-            assert wanted(accepted) == name
+            assert original_destination(accepted) == name
 
 
 @pytest.mark.parametrize(
@@ -64,4 +64,4 @@ def test_what_was_rewritten(family: socket.AddressFamily, raw: bytes, found: tup
             return raw
 
     with Rewritten(family) as sock:
-        assert wanted(sock) == found
+        assert original_destination(sock) == found

@@ -11,7 +11,7 @@ from proxy.config import schema
 from proxy.errors import UpstreamUnavailable
 from proxy.net.tls.contexts import upstream_context
 from proxy.net.upstream import upstream
-from proxy.net.upstream.announcement import Showing
+from proxy.net.upstream.announcement import Announcing
 from proxy.net.upstream.upstream import ORIGINAL, REMEMBER, Address, Server, Upstream, dial
 from proxy.session.upstream.opening import PopOpening, SmtpOpening
 from proxy.wire.address import packed
@@ -203,36 +203,36 @@ def test_N10_to_this_machine_or_from_it_is_a_loop(client: Any, wanted: Any) -> N
 def test_places_of_literals_are_known_and_those_of_names_are_not(tmp_path: Path) -> None:
     there, socket_ = Server("192.0.2.1", 25), Server("", 0, str(tmp_path / "sock"))
     upstream = made(there, Server("192.0.2.2", 25), socket_, is_ours=lambda host, port: host == "192.0.2.2")
-    assert upstream.known is not None
-    assert {server: targets(addresses) for server, addresses in upstream.known.items()} == {
+    assert upstream.fixed_addresses is not None
+    assert {server: targets(addresses) for server, addresses in upstream.fixed_addresses.items()} == {
         0: [("192.0.2.1", 25)],
         2: [socket_.path],
     }
-    assert made(there, Server("mail.example", 25)).known is None
-    assert made(ORIGINAL).known is None
+    assert made(there, Server("mail.example", 25)).fixed_addresses is None
+    assert made(ORIGINAL).fixed_addresses is None
 
 
 def test_plain_is_what_shows_nothing_and_says_nothing_before_the_session(tmp_path: Path) -> None:
     assert made(Server("192.0.2.1", 25)).is_plain
-    for showing in (
-        Showing(proxy="v1"),
-        Showing(xclient=True),
-        Showing(source=schema.CLIENT),
-        Showing(source="192.0.2.9"),
+    for announcing in (
+        Announcing(proxy="v1"),
+        Announcing(xclient=True),
+        Announcing(source=schema.CLIENT),
+        Announcing(source="192.0.2.9"),
     ):
-        assert not made(Server("192.0.2.1", 25), showing=showing).is_plain
+        assert not made(Server("192.0.2.1", 25), announcing=announcing).is_plain
     tls = upstream_context(tls_verify=False)
     for implicit in (True, False):
         assert not made(Server("192.0.2.1", 25), tls=tls, implicit=implicit).is_plain
 
 
 @pytest.mark.parametrize(
-    ("showing", "wants"),
+    ("announcing", "wants"),
     [
-        (Showing(), False), (Showing(source="192.0.2.9"), False), (Showing(proxy="v2"), True),
-        (Showing(xclient=True), True), (Showing(source=schema.CLIENT), True),
+        (Announcing(), False), (Announcing(source="192.0.2.9"), False), (Announcing(proxy="v2"), True),
+        (Announcing(xclient=True), True), (Announcing(source=schema.CLIENT), True),
     ],
 )  # fmt: skip
-def test_where_the_client_is_matters_where_it_is_shown(showing: Showing, wants: bool) -> None:
-    assert made(Server("192.0.2.1", 25), showing=showing).wants_ends is wants
-    assert made(ORIGINAL, showing=showing).wants_ends
+def test_where_the_client_is_matters_where_it_is_shown(announcing: Announcing, wants: bool) -> None:
+    assert made(Server("192.0.2.1", 25), announcing=announcing).wants_ends is wants
+    assert made(ORIGINAL, announcing=announcing).wants_ends

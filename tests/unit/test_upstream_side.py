@@ -12,8 +12,8 @@ import pytest
 
 from proxy.config.endpoint import CLIENT as SOURCE
 from proxy.errors import StoreUnavailable
-from proxy.net.upstream.announcement import Showing, endpoint
-from proxy.net.upstream.upstream import NOT_SHOWN, ORIGINAL, Server
+from proxy.net.upstream.announcement import Announcing, endpoint
+from proxy.net.upstream.upstream import ORIGINAL, UNANNOUNCED, Server
 from proxy.wire.address import packed
 from proxy.wire.proxyheader import Endpoint, read, tls_tlv
 
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FOREIGN, LOCAL = b"RCPT TO:<x@far.test>\r\n", b"RCPT TO:<u@local.test>\r\n"
-V1 = Showing(proxy="v1")
+V1 = Announcing(proxy="v1")
 
 
 @pytest.fixture
 def smtp(workshop: Workshop) -> Gate:
     gate = Gate(workshop, "smtp")
-    gate.showing = V1
+    gate.announcing = V1
     return gate
 
 
 @pytest.fixture
 def pop(workshop: Workshop) -> Gate:
     gate = Gate(workshop, "pop3")
-    gate.showing = V1
+    gate.announcing = V1
     return gate
 
 
@@ -86,14 +86,14 @@ def test_S12_who_has_a_lease_is_not(smtp: Gate) -> None:
 
 def test_S12_a_trusted_network_is_not(workshop: Workshop) -> None:
     gate = Gate(workshop, "smtp", store=SlowStore())
-    gate.showing, gate.trusted = V1, ["192.0.2.0/24"]
+    gate.announcing, gate.trusted = V1, ["192.0.2.0/24"]
     assert is_popgate(gate, connect(gate))
     assert gate.store.questions == [], "and the store is not asked"
 
 
 def test_S12_store_down_is_announced(workshop: Workshop) -> None:
     gate = Gate(workshop, "smtp", store=SlowStore())
-    gate.showing = V1
+    gate.announcing = V1
     gate.open()
     gate.until(lambda: gate.store.questions)
     gate.workshop.run(lambda: gate.store.questions[0][1](StoreUnavailable("busy")))
@@ -104,7 +104,7 @@ def test_S12_not_configured_nothing_is_asked_and_nothing_changes(workshop: Works
     gate = Gate(workshop, "smtp", store=SlowStore())
     gate.greet()
     assert gate.store.questions == []
-    assert gate.link.ends is None
+    assert gate.link.upstream.ends is None
     assert gate.up.look() == b""
     gate.client.close()
     assert "announced" not in gate.end()
@@ -112,7 +112,7 @@ def test_S12_not_configured_nothing_is_asked_and_nothing_changes(workshop: Works
 
 def test_S12_a_client_that_leaves_while_it_is_asked_has_no_upstream(workshop: Workshop) -> None:
     gate = Gate(workshop, "smtp", store=SlowStore())
-    gate.showing = V1
+    gate.announcing = V1
     gate.open()
     gate.until(lambda: gate.store.questions)
     gate.client.close()
@@ -132,7 +132,7 @@ def test_S12_pop3_clients_are_always_announced(pop: Gate) -> None:
 
 
 def test_S12_always_announces_everyone_and_never_moves(smtp: Gate) -> None:
-    smtp.showing = Showing(proxy="v1", always=True)
+    smtp.announcing = Announcing(proxy="v1", always=True)
     grant(smtp)
     assert connect(smtp)[0] == packed(CLIENT)
     smtp.say_ehlo()
@@ -153,7 +153,7 @@ def test_S12_G12_in_shadow_the_server_decides_as_if_popgate_were_not_there(smtp:
 
 @pytest.mark.parametrize("leased", [True, False])
 def test_S12_always_with_xclient_tells_the_login_of_a_lease(smtp: Gate, leased: bool) -> None:
-    smtp.showing = Showing(xclient=True, always=True)
+    smtp.announcing = Announcing(xclient=True, always=True)
     if leased:
         grant(smtp)
     smtp.open()
@@ -169,7 +169,7 @@ def test_S12_always_with_xclient_tells_the_login_of_a_lease(smtp: Gate, leased: 
 def test_S12_the_client_s_tls_is_told(smtp: Gate, certificate: Path) -> None:
     from proxy.net.tls.contexts import ServerTls
 
-    smtp.showing, smtp.implicit = Showing(proxy="v2"), True
+    smtp.announcing, smtp.implicit = Announcing(proxy="v2"), True
     smtp.tls = ServerTls("smtp", [certificate])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -249,7 +249,7 @@ def test_S12_no_second_connection_defers(smtp: Gate) -> None:
     begun(smtp)
     old = smtp.up
     upstream = smtp.link.service.upstream
-    upstream.known = {0: upstream._resolve(0, Server("127.0.0.1", refused_port()))}
+    upstream.fixed_addresses = {0: upstream._resolve(0, Server("127.0.0.1", refused_port()))}
     smtp.client.send(FOREIGN)
     stays(smtp, old)
 
@@ -303,7 +303,7 @@ def test_S12_a_client_that_leaves_meanwhile_takes_both_connections_along(smtp: G
 def test_S12_the_client_s_address_as_source(smtp: Gate) -> None:
     """Loopback addresses need no route back."""
     need("root")
-    smtp.showing = Showing(source=SOURCE)
+    smtp.announcing = Announcing(source=SOURCE)
     smtp.open("127.9.8.7")
     old = smtp.up = smtp.accepted()
     assert old.sock.getpeername()[0] == "127.9.8.7"
@@ -339,7 +339,7 @@ def test_S12_other_servers_facts_are_not_mixed_up(smtp: Gate, workshop: Workshop
 
 def test_N10_a_client_that_connects_to_popgate_itself_is_no_loop(smtp: Gate) -> None:
     """Loopback is this machine's, so all of it is refused; with foreign addresses: tests/e2e/test_transparent.py."""
-    smtp.showing, smtp.transparent, smtp.servers = NOT_SHOWN, True, [ORIGINAL]
+    smtp.announcing, smtp.transparent, smtp.servers = UNANNOUNCED, True, [ORIGINAL]
     client = smtp.open()
     smtp.gets(client, b"421 4.3.2 The mail server is not available, try again later\r\n")
     client.close()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ...session.balancer_check import BalancerCheckSession
-from ..sockets.leg import LINGER, OWN_FULL
+from ..sockets.leg import LINGER, OWN_FULL, LegOwner
 from ..sockets.tls_leg import TlsLeg
 
 if TYPE_CHECKING:
@@ -22,38 +22,53 @@ if TYPE_CHECKING:
     from ..timers import Queue
 
 LASTS: Final = 60.0
-"""Seconds for a whole check, its TLS included; checks have limits of their own, of a few seconds."""
+"""Seconds for a whole check, its TLS included; balancers have limits of their own, of a few seconds."""
 
 
-class BalancerCheck:
-    """See the module; the shape that a worker sees is a link's."""
+class BalancerCheck(LegOwner):
+    """One check; a `Connection` (net/service.py)."""
 
-    __slots__ = ("_began", "_leg", "_session", "_shared", "_why", "address", "deadlines", "id", "service", "shown")
+    __slots__ = ("_began", "_leg", "_session", "_shared", "_why", "address", "id", "queue", "service", "shown")
 
     def __init__(
         self, shared: Shared, service: Service, sock: socket.socket, address: bytes, shown: str, id_: str
     ) -> None:
-        """`sock`: accepted, non-blocking, behind its PROXY header; `address`, `shown`: the balancer's."""
-        self.service, self.address, self.shown, self.id = service, address, shown, id_
-        self.deadlines: Queue | None = None
+        """`sock`: accepted, non-blocking, its PROXY header read.  Nothing is said before `start`."""
+        self.id, self.service = id_, service
+        self.address, self.shown = address, shown
+        """The balancer's, as octets and as text."""
+        self.queue: Queue | None = None
+        """Of its deadline (net/timers.py)."""
         self._shared = shared
         self._began = shared.clock()
-        self._why = ""  # how it ended, once it has
+        """When it came, on the clock."""
+        self._why = ""
+        """How it ended, once it has."""
         self._session = BalancerCheckSession(service.protocol, service.upstream.healthy)
+        """What is said."""
         self._leg = TlsLeg(shared.poller, sock, self)
-        shared.deadlines.arm(self, LASTS)
-        if service.implicit_tls:
-            assert service.tls is not None
-            self._leg.start_tls(service.tls.wrap_for(address))
-        else:
-            self._say()
+        """The balancer's connection."""
 
-    # What the leg says
+    def start(self) -> None:
+        """Greet the balancer, or begin TLS with it."""
+        self._shared.deadlines.arm(self, LASTS)
+        if self.service.implicit_tls:
+            assert self.service.tls is not None
+            self._leg.start_tls(self.service.tls.wrap_for(self.address))
+        else:
+            self._send()
+
+    @property
+    def answered(self) -> bool:
+        """Whether our last words were said."""
+        return self._session.done
+
+    # What the leg reports
 
     def received(self, leg: Leg, data: bytes) -> None:
         if not self._why:
             self._session.client_bytes(data)
-            self._say()
+            self._send()
 
     def ended(self, leg: Leg) -> None:
         self._close("balancer left")
@@ -62,39 +77,41 @@ class BalancerCheck:
         self._close(f"balancer lost: {why}")
 
     def write_blocked(self, leg: Leg) -> None:
-        """It asks and does not read: it is not asked again before it has read."""
+        """A balancer that sends and does not read is not read until it has."""
         leg.hold(OWN_FULL)
 
     def write_unblocked(self, leg: Leg) -> None:
         leg.hold(0)
 
-    def tls_established(self, leg: Leg) -> None:
-        self._say()
+    def tls_established(self, leg: Leg, tls: ssl.SSLObject) -> None:
+        self._send()
 
-    def tls_failed(self, leg: Leg, error: ssl.SSLError) -> None:
+    def tls_failed(self, leg: Leg, tls: ssl.SSLObject, error: ssl.SSLError) -> None:
         self._close("TLS handshake failed")
 
     def expired(self) -> None:
         self._close("too slow")
 
-    # What the worker says
+    # What the worker asks for
 
     def drain(self) -> None:
-        """End now: a check cuts nothing."""
+        """End now: this interrupts no mail."""
         if not self._why:
             self._session.drain()
-            self._say()
+            self._send()
 
     def cut(self) -> None:
+        """End now (the limit of a drain)."""
         self._close("cut by a drain")
 
-    def _say(self) -> None:
+    def _send(self) -> None:
+        """Send what the session has to say, and half-close after its last words."""
         session = self._session
         out, session.to_client = session.to_client, []
         self._leg.send(b"".join(out))
         if session.done:
             self._why = "answered"
-            self._leg.finish_sending()  # and it closes: no reset may overtake our last words
+            self._leg.finish_sending()  # the balancer closes: a close of ours could overtake our last words by a reset
             self._shared.deadlines.arm(self, LINGER)
 
     def _close(self, why: str) -> None:

@@ -1,15 +1,17 @@
-"""A listening socket of one worker: takes connections, applies the limits on their number, and has links made of them.
+"""A listening socket of one worker: accepts connections, applies the limits on their number, and hands them on.
 
-All workers accept from the same inherited socket (rule N4); at most `ACCEPTS` a turn, so that an onslaught can't
+All workers accept from the same inherited socket (rule N4), at most `ACCEPTS` connections a turn, so that a flood can't
 starve the sessions that are there.  When descriptors run out it pauses for a moment and goes on, without spinning and
 without dying.
 
 Over `connections` or `connections_per_client` a client gets one line (421, -ERR [SYS/TEMP]) and is closed; under
-implicit TLS it is just closed, a handshake would cost more than the connection is worth.
+implicit TLS it is just closed, because a handshake would cost more than the connection is worth.
 
-A peer in `accept_proxy_from` is a load balancer: whose connection it is says its PROXY header
+A peer in `accept_proxy_from` is a load balancer: its PROXY header says whose connection it is
 (net/accept/proxy_header.py), and `connections_per_client` counts that address; balancers themselves are exempt (rule
 N1).
+
+Not here: what becomes of a connection (`accepted` is the worker's), the counters (shared_memory/connections.py).
 """
 
 from __future__ import annotations
@@ -32,11 +34,11 @@ if TYPE_CHECKING:
     from ...wire.proxyheader import ProxyHeader
     from ..service import Service, Shared
 
-    Welcome = Callable[[Service, socket.socket, bytes, str, ProxyHeader | None], None]
+    Accepted = Callable[[Service, socket.socket, bytes, str, ProxyHeader | None], None]
 
 ACCEPTS: Final = 16
-"""Connections a turn, rule N4."""
-ASIDE: Final = 64
+"""Connections a turn (rule N4)."""
+RESERVED: Final = 64
 """Descriptors of a worker that are no connection: store, log, listeners, epoll, look-ups."""
 PAUSE: Final = 0.2
 """Seconds without accepting when descriptors or memory have run out."""
@@ -58,14 +60,14 @@ _REASONS = {
 
 
 def descriptors(connections: int) -> int:
-    """How many descriptors a process needs for so many connections."""
-    return 2 * connections + ASIDE
+    """How many descriptors a process needs for this number of connections."""
+    return 2 * connections + RESERVED
 
 
 def capacity(limit: int | None = None) -> int:
-    """How many connections a process has descriptors for, two each, by a limit of so many; None: by this process's."""
+    """How many connections `limit` descriptors are enough for, at two each; None: the limit of this process."""
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if limit is None else limit
-    return max(1, (soft - ASIDE) // 2)
+    return max(1, (soft - RESERVED) // 2)
 
 
 class Listener:
@@ -82,42 +84,63 @@ class Listener:
         worker: int,
         connections: int,
         per_client: int,
-        welcome: Welcome,
+        accepted: Accepted,
+        pause: float = PAUSE,
+        most: int | None = None,
     ) -> None:
-        """`welcome(service, socket, address, shown, header)` makes the link; the limits are the node's.
-
-        `header`: what a balancer said; without a source it is a probe's, and the address the balancer's.
-        """
+        """`connections`, `per_client`: the node's limits.  Nothing is accepted before `start`."""
         self.adopt(service, connections, per_client)
         self.draining = False
+        """No more connections are accepted."""
         self._sock = sock
         self._shared, self._poller, self._loop = shared, shared.poller, loop
-        self._census, self._worker = counters, worker
-        self._welcome = welcome
-        self._capacity = capacity()
-        self._listening = True
-        self.arrivals: set[HeaderReader] = set()
+        self._counters, self._worker = counters, worker
+        """The node's connections, and our number in them."""
+        self._accepted = accepted
+        """Called with service, socket, address, its text and the header of each connection that is to be served.  A
+        header is what a balancer said; without a source it is a health check's, and the address the balancer's."""
+        self._pause_seconds = pause
+        """Without accepting, when descriptors have run out."""
+        self._capacity = capacity() if most is None else most
+        """How many connections this worker has descriptors for."""
+        self._listening = False
+        """The poller watches the socket."""
+        self._readers: set[HeaderReader] = set()
         """Connections of balancers whose header has not come."""
-        self._poller.add(sock.fileno(), READ, self._ready)
+
+    def start(self) -> None:
+        """Accept from now on."""
+        self._listening = True
+        self._poller.add(self._sock.fileno(), READ, self)
+
+    @property
+    def arriving(self) -> int:
+        """How many connections wait for their header."""
+        return len(self._readers)
 
     def adopt(self, service: Service, connections: int, per_client: int) -> None:
         """Serve by a new configuration from the next connection on."""
         self.service = service
         self.connections, self.per_client = connections, per_client
+        """The limits."""
         self._balancers = service.accept_proxy_from or None
+        """None: nobody sends a PROXY header."""
 
     def drain(self, *, turn_away: bool = True) -> None:
-        """Stop accepting (rule N6).  Who waits in the queue of a socket that closes now would be cut by it, and is
-        turned away before; where the socket stays open for a successor (`turn_away` False), he waits for that one."""
+        """Stop accepting (rule N6).
+
+        A client in the queue of a socket that closes now would be cut by it, and is turned away before; where the
+        socket stays open for a successor (`turn_away` False), it waits for that one.
+        """
         self.draining = True
         while turn_away and self._listening and self._accept():
             pass
         self.close()
 
     def cut(self) -> None:
-        """End what has not arrived (the limit of a drain)."""
-        for arrival in list(self.arrivals):
-            arrival.cut()
+        """End the connections whose header has not come (the limit of a drain)."""
+        for reader in list(self._readers):
+            reader.cut()
 
     def close(self) -> None:
         """Stop accepting; the socket itself stays open for the other workers."""
@@ -125,13 +148,13 @@ class Listener:
             self._listening = False
             self._poller.remove(self._sock.fileno())
 
-    def _ready(self, events: int) -> None:
+    def on_ready(self, events: int) -> None:
         for _ in range(ACCEPTS):
             if not self._accept():
                 return
 
     def _accept(self) -> bool:
-        """Take one connection; return whether there may be more."""
+        """Accept one connection; return whether there may be more."""
         try:
             sock, peer = self._sock.accept()
         except BlockingIOError:
@@ -142,43 +165,44 @@ class Listener:
                 return False
             return True  # of this connection alone (accept(2): treat network errors as EAGAIN)
         sock.setblocking(False)
-        self._take(sock, peer)
+        self._judge(sock, peer)
         return True
 
-    def _take(self, sock: socket.socket, peer: object) -> None:
+    def _judge(self, sock: socket.socket, peer: object) -> None:
+        """Serve the connection, read its header first, or turn it away."""
         assert isinstance(peer, tuple)
         host = peer[0]
         if "%" in host:
-            host = host.partition("%")[0]  # a zone id stands behind link-local ones, which are never leased
+            host = host.partition("%")[0]  # the zone id of a link-local address, which never gets a lease
         address = packed(host)
-        if self._census.connections_of(self._worker) >= self._capacity:
+        if self._counters.connections_of(self._worker) >= self._capacity:
             self._turn_away(sock, address, _TOO_MANY, "descriptors of this worker")
-        elif self._census.connections() >= self.connections:
+        elif self._counters.connections() >= self.connections:
             self._turn_away(sock, address, _TOO_MANY, "limits.connections")
         elif self._balancers is not None and address in self._balancers:
-            self._census.enter(self._worker, address)
-            arrival = HeaderReader(self._shared, self.service, sock, address, self._arrived)
-            self.arrivals.add(arrival)
-            arrival.start()
+            self._counters.enter(self._worker, address)
+            reader = HeaderReader(self._shared, self.service, sock, address, self._header_read)
+            self._readers.add(reader)
+            reader.start()
         else:
             self._admit(self.service, sock, address, None)
 
-    def _arrived(self, arrival: HeaderReader, header: ProxyHeader | None) -> None:
-        """A balancer has said whose connection it is; or it is closed."""
-        self.arrivals.discard(arrival)
+    def _header_read(self, reader: HeaderReader, header: ProxyHeader | None) -> None:
+        """A balancer has said whose connection it is; None: it is closed."""
+        self._readers.discard(reader)
         if header is not None and header.source is None and not self.draining:
-            self._welcome(arrival.service, arrival.sock, arrival.address, arrival.shown, header)
+            self._accepted(reader.service, reader.sock, reader.address, reader.shown, header)
             return
-        self._census.leave(self._worker, arrival.address)
+        self._counters.leave(self._worker, reader.address)
         if header is not None:
-            address = header.source[0] if header.source is not None else arrival.address
-            self._admit(arrival.service, arrival.sock, address, header)
+            address = header.source[0] if header.source is not None else reader.address
+            self._admit(reader.service, reader.sock, address, header)
 
     def _admit(self, service: Service, sock: socket.socket, address: bytes, header: ProxyHeader | None) -> None:
         if self.draining:
             self._turn_away(sock, address, _CLOSING, "draining")
-        elif self._census.admit(self._worker, address, self.per_client):
-            self._welcome(service, sock, address, shown(address), header)
+        elif self._counters.admit(self._worker, address, self.per_client):
+            self._accepted(service, sock, address, shown(address), header)
         else:
             self._turn_away(sock, address, _TOO_MANY, "limits.connections_per_client")
 
@@ -194,16 +218,15 @@ class Listener:
             if not self.service.implicit_tls:
                 sock.send(replies[protocol])
         except OSError:
-            pass  # it has gone already
+            pass  # the client has left already
         sock.close()
 
     def _pause(self, error: OSError) -> None:
         words = (("listener", self.service.name), ("why", error.strerror))
         self._shared.log.line("error", "popgate", "accept-failed", *words)
         self.close()
-        self._loop.call_later(PAUSE, self._resume)
+        self._loop.call_later(self._pause_seconds, self._resume)
 
     def _resume(self) -> None:
         if not self._listening and not self.draining:
-            self._listening = True
-            self._poller.add(self._sock.fileno(), READ, self._ready)
+            self.start()

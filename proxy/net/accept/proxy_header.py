@@ -1,19 +1,19 @@
 """A connection from a load balancer whose PROXY header has not come yet: who is the client?
 
-Peers in a listener's `accept_proxy_from` must say a header first, and nothing of ours is said before it (rule N1).  It
-is read exactly: what has come is looked at in the kernel's buffer (MSG_PEEK), and only what belongs to the header is
-taken out, so that the octets behind it, a ClientHello mostly, are there for the leg.  It may come in any pieces, within
+Peers in a listener's `accept_proxy_from` must send a header first, and popgate says nothing before it (rule N1).  It is
+read exactly: what has come is looked at in the kernel's buffer (MSG_PEEK), and only the octets of the header are taken
+out, so that those after it, mostly a ClientHello, are there for the leg.  It may come in any pieces, within
 `proxy_timeout` in all.
 
-What comes of it: `arrived(arrival, header)`, once.  A header without a source stands for a probe: LOCAL, UNKNOWN and
-the like, and the balancer naming itself, as HAProxy's checks do in version 1.  None: the connection is closed.  That is
-said in the log once an hour for each balancer and reason, because a balancer that forgets its header would else fill
-it; a peer that connects and leaves at once without an octet is a plain TCP check, and no fault.
+The result is one call, `arrived(reader, header)`.  A header without a source stands for a health check: LOCAL, UNKNOWN
+and the like, and the balancer naming itself, as HAProxy's checks do in version 1.  None: the connection is closed, and
+that is a warning in the log once an hour for each balancer and reason, because a balancer without its header would
+otherwise fill it; a peer that connects and leaves at once without an octet is a plain TCP check, and no fault.
 
 A header that claims an address from which nobody can come is refused: loopback, unspecified, multicast, our own.
 An address of another balancer is a client like any other, but never gets a lease (gate/policy.py).
 
-Not here: the grammar (wire/proxyheader.py), counting (net/accept/listener.py), the dialogue with a probe
+Not here: the grammar (wire/proxyheader.py), counting (net/accept/listener.py), the dialogue of a health check
 (net/accept/balancer_check.py).
 
 Rejected: reading on until the header is whole, and handing what is too much to the leg: every way into a leg would need
@@ -45,11 +45,11 @@ FORGOTTEN: Final = (
     "no PROXY header: set send-proxy or send-proxy-v2 at the balancer, and check-send-proxy for its checks"
 )
 AT_ONCE: Final = 0.5
-"""Seconds within which a TCP check has left: who stays longer waits for our greeting."""
+"""Seconds within which a TCP check has left: a peer that stays longer waits for our greeting."""
 
 
 class HeaderReader:
-    """See the module."""
+    """Reads the header of one connection."""
 
     __slots__ = (
         "_arrived",
@@ -58,7 +58,7 @@ class HeaderReader:
         "_shared",
         "_watched",
         "address",
-        "deadlines",
+        "queue",
         "service",
         "shown",
         "sock",
@@ -72,21 +72,27 @@ class HeaderReader:
         address: bytes,
         arrived: Callable[[HeaderReader, ProxyHeader | None], None],
     ) -> None:
-        """`sock`: accepted, non-blocking; `address`: the balancer's.  Nothing is read before `start`."""
+        """`sock`: accepted, non-blocking.  Nothing is read before `start`."""
         self.service, self.sock = service, sock
         self.address, self.shown = address, shown(address)
-        self.deadlines: Queue | None = None
+        """The balancer's, as octets and as text."""
+        self.queue: Queue | None = None
+        """Of its deadline (net/timers.py)."""
         self._shared = shared
         self._arrived = arrived
+        """Called once, with the result."""
         self._began = shared.clock()
-        self._data = b""  # of the header, so far
+        """When the balancer connected, on the clock."""
+        self._data = b""
+        """What has come of the header."""
         self._watched = False
+        """The poller watches the socket."""
 
     def start(self) -> None:
-        """Read; a header is mostly here already, since it is sent without waiting for anything."""
+        """Read; mostly the header is here already, since it is sent without waiting for anything."""
         if not self._read():
             self._watched = True
-            self._shared.poller.add(self.sock.fileno(), READ, self._ready)
+            self._shared.poller.add(self.sock.fileno(), READ, self)
             self._shared.deadlines.arm(self, self.service.proxy_timeout)
 
     def cut(self) -> None:
@@ -97,22 +103,22 @@ class HeaderReader:
         """`proxy_timeout` is over."""
         self._refuse("the PROXY header was not complete in time" if self._data else FORGOTTEN)
 
-    def _ready(self, events: int) -> None:
+    def on_ready(self, events: int) -> None:
         self._read()
 
     def _read(self) -> bool:
-        """Take what has come, not an octet beyond the header; whether this arrival is over."""
+        """Take what has come, not an octet beyond the header; return whether this is over."""
         try:
             seen = self.sock.recv(MAX_V2 - len(self._data), socket.MSG_PEEK)
             if not seen:
-                self._gone()
+                self._peer_left()
                 return True
             header = read(self._data + seen)
             self._data += self.sock.recv(len(seen) if header is None else header.size - len(self._data))
         except BlockingIOError:
             return False
         except OSError:
-            self._gone()
+            self._peer_left()
             return True
         except ProtocolError as error:
             self._refuse(FORGOTTEN if isinstance(error, NoHeader) else str(error))
@@ -122,7 +128,8 @@ class HeaderReader:
         self._judge(header)
         return True
 
-    def _gone(self) -> None:
+    def _peer_left(self) -> None:
+        """It has closed the connection, and may have been a plain TCP check."""
         if self._data:
             self._refuse("left in the PROXY header")
         elif self._shared.clock() - self._began > AT_ONCE:
@@ -133,6 +140,7 @@ class HeaderReader:
             self._end()
 
     def _judge(self, header: ProxyHeader) -> None:
+        """The header is whole: is it to be believed?"""
         if header.source is not None:
             address = header.source[0]
             if address == self.address:
@@ -140,10 +148,11 @@ class HeaderReader:
             elif why := _unbelievable(address):
                 self._refuse(f"the PROXY header claims {why}", shown(address))
                 return
-        self._leave()
+        self._stop_watching()
         self._arrived(self, header)
 
     def _refuse(self, why: str, claimed: str = "") -> None:
+        """Close the connection, with a line in the log; `claimed`: the address in the header."""
         log = self._shared.log
         self._shared.figures[self.service.name][TURNED_AWAY["header"]] += 1
         level = "warning" if log.first_this_hour((self.address, why)) else "debug"
@@ -152,12 +161,12 @@ class HeaderReader:
         self._end()
 
     def _end(self) -> None:
-        self._leave()
+        self._stop_watching()
         self._shared.poller.close(self.sock)
         self._arrived(self, None)
 
-    def _leave(self) -> None:
-        """Watch the socket no more: it is closed, or another's."""
+    def _stop_watching(self) -> None:
+        """Leave the socket alone: it is closed, or another's."""
         self._shared.deadlines.disarm(self)
         if self._watched:
             self._watched = False

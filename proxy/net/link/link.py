@@ -1,36 +1,34 @@
 """One client connection with its upstream: two legs, a session between them, and what the session asks for.
 
 The link carries octets; it decides nothing.  After every call of the session it takes what the session has for either
-side, sends it, and treats the events in order (`_pump`): those that concern the connections here, the others (may it
-relay, a login, facts for the log) in net/link/requests.py.  What may be read is net/link/flow.py, how it ends
-net/link/closing.py.  The session has no clock: the link arms the limits of [limits] (net/timers.py) and ends a verdict
-at the very second its lease ends, because it compares the clock each time before octets of the client are used
-(docs/architecture.md, promise 4).
+side, sends it, and treats the events in order (`_pump`): those that concern the connections here, the others in
+net/link/requests.py.  It puts its parts together, and each of them owns its state: the upstream's connection
+(upstream_side.py), which side may be read (flow.py), the limits (timeouts.py), the end (closing.py), the log
+(journal.py).  None of them knows the link; where one calls back, its Protocol says how.
 
-Life: client accepted → (TLS) → an upstream found (net/upstream/connector.py) → the session greets → ... → Finished →
-both legs closed, one line in the log.
+Life: client accepted → `begin` → (TLS) → an upstream found (net/upstream/connector.py) → the session greets → ... →
+Finished → both legs closed, one line in the log.
 
-An `except Exception` stands here and in leases/writer.py: a bug ends one session with a traceback in the log, and no
-other; in the store's thread it costs one turn's answers.
+Promises: a bug ends one session with a line in the log, and no other; that is why an `except Exception` stands here
+(and in leases/writer.py, where it costs one turn's answers).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
-from ...metrics import CONNECT_SECONDS, TLS_FAILURES
+from ...session.begin import new_session
 from ...session.contract import Cut, Wait
 from ...session.events import ClientDone, Finished, TlsAsked, UnannouncedAsked, UpstreamAborted
-from ...session.upstream.handshake import QUIT
-from ..sockets.leg import LARGE, OWN_FULL, PEER_FULL, Leg
+from ..sockets.leg import LARGE, Leg, LegOwner
 from ..sockets.tls_leg import TlsLeg
-from ..tracing import new_session
-from ..upstream.connector import Connector
-from . import closing as ending
-from . import flow, tallies
-from . import journal as account
-from . import requests as answers
-from . import upstream_side as announcing
+from .closing import Closing
+from .flow import FlowControl
+from .journal import Journal, Totals, tls_words
+from .requests import Requests
+from .timeouts import Limit, Timeouts
+from .upstream_side import UpstreamSide, ends
 
 if TYPE_CHECKING:
     import socket
@@ -42,43 +40,17 @@ if TYPE_CHECKING:
     from ...session.output import Output
     from ...wire.proxyheader import ProxyHeader
     from ..service import Service, Shared
-    from ..timers import Queue
-    from ..upstream.announcement import Announcement
+    from .journal import Word
+
+_QUIT: Final = len(b"QUIT\r\n")
 
 
-class Link:
-    """See the module; its parts call `received`, `ended`, `lost`, `write_unblocked`, `tls_established`, `tls_failed`
-    and `expired`."""
+class Link(LegOwner):
+    """One client's; a `Connection` (net/service.py), and what its parts call back."""
 
     __slots__ = (
-        "_noted",
-        "_step",
-        "_treating",
-        "_wait",
-        "address",
-        "announced",
-        "began",
-        "call_off",
-        "client",
-        "connector",
-        "deadlines",
-        "ends",
-        "figures",
-        "final",
-        "held",
-        "id",
-        "left",
-        "lingering",
-        "open_login",
-        "service",
-        "session",
-        "shared",
-        "shown",
-        "streaming",
-        "tls",
-        "upstream",
-        "upstream_name",
-        "verdict_ends",
+        "_flow", "_journal", "_pumping", "_shared", "_timeouts", "address", "client", "closing", "id", "requests",
+        "service", "session", "shown", "tls", "upstream",
     )  # fmt: skip
 
     def __init__(
@@ -91,56 +63,92 @@ class Link:
         id_: str,
         header: ProxyHeader | None = None,
     ) -> None:
-        """`sock`: accepted, non-blocking; `address`: the client's (wire/address.py), `shown` the same as text.
-
-        `header`: a load balancer's, that gave this address; None: the client itself has connected.
+        """`sock`: accepted, non-blocking; `header`: a load balancer's, that gave this address; None: the client itself
+        has connected.  Nothing happens before `begin`.
         """
-        self.shared, self.service = shared, service
-        self.address, self.shown, self.id = address, shown, id_
-        self.figures = shared.figures[service.name]
-        tallies.began(self)
-        self.deadlines: Queue | None = None
-        self.ends = announcing.ends(service, sock, address, header)
-        """The client's address and port, and where it wanted to go; only where that matters."""
-        self.connector: Connector | None = None
-        self.upstream: Leg | None = None
-        self.upstream_name = ""
-        self.announced = False
-        """Whether the upstream was shown the client's address."""
-        self.began = shared.clock()
-        """On the clock."""
-        self.verdict_ends: float | None = None
-        """On the clock, where the session has a verdict that ends."""
-        self.call_off: Callable[[], None] | None = None
-        """Stops the search for an answer that the session waits for, where it takes time."""
-        self.open_login: bytes | None = None
-        """Whose mailbox is open in this session, once it is."""
-        self._treating = False
-        self.held, self.streaming = 0, False  # what the client's leg was last told
-        self._noted = 0.0  # the tick after which a wait was last noted
-        self._step = -1  # the session's step and wait when its limit was armed
-        self._wait: Wait | None = None
-        self.final: Finished | None = None
-        """How the session ended, once it has."""
-        self.left = False  # it was the client who went
-        self.lingering = False  # all was said; the client's end is waited for
+        self.id = id_
+        """What the log calls it."""
+        self.address, self.shown = address, shown
+        """The client's (wire/address.py), as octets and as text."""
+        self.service = service
+        """Of its listener."""
         self.tls = ""
         """Version and cipher of the client's TLS, "TLSv1.3:TLS_AES_256_GCM_SHA384"."""
-        self.session: Session = new_session(service, shared.traces, address, shown, id_)
+        self._shared = shared
+        """What it shares with the worker's other links."""
+        self._pumping = False
+        """Events are being treated: what an answer brings about is carried by `_treat_events`."""
+        self.session: Session = _session(shared, service, address, shown, id_)
+        """What both sides say, and may say."""
         self.client = (Leg if service.tls is None else TlsLeg)(shared.poller, sock, self)
-        if service.implicit_tls:
+        """The client's connection."""
+        self._journal = Journal(shared, service, address, shown, id_)
+        """What is written of it."""
+        self._flow = FlowControl()
+        """Which side may be read."""
+        self._timeouts = Timeouts(shared, service, self.session, self)
+        """How long it may wait."""
+        self.closing = Closing()
+        """How far it is on its way to its end."""
+        self.upstream = UpstreamSide(shared, service.upstream, ends(service, sock, address, header), self._journal)
+        """The upstream's connection."""
+        self.requests = Requests(shared, service, self.upstream, self.closing, self._journal)
+        """What the session asks for."""
+
+    # What the worker asks for
+
+    def begin(self) -> None:
+        """Find an upstream for the client, after its TLS handshake where TLS comes first."""
+        self._journal.began()
+        if self.service.implicit_tls:
+            self._timeouts.handshake()
             self._start_tls()
         else:
-            announcing.find_upstream(self)
+            self._find_upstream()
 
-    # What the legs say
+    @property
+    def began(self) -> float:
+        """When the client came, on the clock."""
+        return self._timeouts.began
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its session is over; the last words may still be on their way."""
+        return self.closing.final is not None
+
+    def drain(self) -> None:
+        """End now if nothing is cut by it."""
+        if self.closing.final is None:
+            self._call(self.session.drain)
+
+    def cut(self) -> None:
+        """End now, whatever is under way (the limit of a drain)."""
+        if self.closing.final is None:
+            self._call(self.session.cut)
+
+    def kick(self) -> None:
+        """End now, because the administrator says so."""
+        if self.closing.final is None:
+            self._call(lambda: self.session.cut(Cut.KICK))
+
+    def snapshot(self) -> dict[str, str | float | None]:
+        """Where it is, for `popgate sessions`: the words of its last line, as they are now."""
+        words = [
+            ("id", self.id),
+            ("client", self.shown),
+            *self._facts(self._timeouts.lasted),
+            ("doing", self.session.doing),
+        ]
+        return dict(words)
+
+    # What the legs report
 
     def received(self, leg: Leg, data: bytes) -> None:
-        if self.final is not None:
+        if self.closing.final is not None:
             return  # lingering
-        if self.verdict_ends is not None:
-            self.check_verdict()
         session = self.session
+        if self.requests.verdict_ends is not None:
+            self.requests.check_verdict(session)
         try:
             if leg is self.client:
                 session.client_bytes(data)
@@ -153,171 +161,106 @@ class Link:
     def streamed(self, leg: Leg, text: memoryview) -> None:
         """Message text, or an open mailbox: mostly it goes to the other side as it stands in the leg's buffer."""
         client = leg is self.client
-        other = self.upstream if client else self.client
+        other = self.upstream.leg if client else self.client
         try:
-            if self.final is None and other is not None and self.session.forward_raw(text, from_client=client):
+            if self.closing.final is None and other is not None and self.session.forward_raw(text, from_client=client):
                 other.stream(text)
                 if len(text) == LARGE and self.session.raw_forever and leg.clear and other.ready:
-                    leg.splice_to = other
+                    leg.splice_to(other)
                 self._pump()
                 return
         except Exception as error:
             self._failed(error)
         self.received(leg, bytes(text))
 
-    def check_verdict(self) -> None:
-        """Before any octet is used, of the upstream too: a reply may set free lines that waited behind it."""
-        if self.verdict_ends is not None and self.shared.clock() >= self.verdict_ends:
-            self.verdict_ends = None
-            self.session.verdict_lapsed()
-
     def ended(self, leg: Leg) -> None:
         if leg is not self.client:
-            self.call(self.session.upstream_eof)
-        elif self.final is not None:
-            ending.close(self)
+            self._call(self.session.upstream_eof)
+        elif self.closing.final is not None:
+            self._close()
         else:
-            self.left = True
-            if self.open_login is not None:
-                self.shared.left(self)
-            if not self._has_gone():
-                self.call(self.session.client_eof)
+            self.closing.client_gone()
+            if self.requests.open_login is not None:
+                self._shared.left(self)
+            if not self._end_if_unreachable():
+                self._call(self.session.client_eof)
 
     def lost(self, leg: Leg, why: str) -> None:
         if leg is not self.client:
-            self.call(self.session.upstream_eof)
-        elif self.final is not None:
-            ending.close(self)
+            self._call(self.session.upstream_eof)
+        elif self.closing.final is not None:
+            self._close()
         else:
-            self.left = True
-            self.call(self.session.client_lost, why)
+            self.closing.client_gone()
+            self._call(self.session.client_lost, why)
 
     def write_blocked(self, leg: Leg) -> None:
         self.write_unblocked(leg)
 
     def write_unblocked(self, leg: Leg) -> None:
-        if self.final is None:
-            if not self._has_gone():
-                flow.regulate(self)
+        if self.closing.final is None:
+            if not self._end_if_unreachable():
+                self._flow.regulate(self.session, self.client, self.upstream.leg, self.streamed)
         elif leg is self.client:
-            ending.finish(self)
+            self._finish()
 
-    def _has_gone(self) -> bool:
-        """End if the client has said its last and can't be told anything: a mailbox would pass to nobody for hours."""
-        gone = self.left and self.client.broken and self.session.streaming
-        if gone:
-            self._end(f"client lost ({self.session.doing})")
-        return gone
-
-    def _start_tls(self) -> None:
-        client, service = self.client, self.service
-        assert isinstance(client, TlsLeg)
-        assert service.tls is not None
-        self.shared.deadlines.arm(self, service.handshake_timeout)
-        client.start_tls(service.tls.wrap_for(self.address))
-
-    def tls_established(self, leg: TlsLeg) -> None:
-        self.tls = account.tls(leg.tls)
-        tallies.tls_established(self)
+    def tls_established(self, leg: Leg, tls: ssl.SSLObject) -> None:
+        self.tls = tls_words(tls)
+        self._journal.tls_established(self.tls.partition(":")[0])
         if self.service.implicit_tls:
-            self.shared.deadlines.disarm(self)
-            announcing.find_upstream(self)
+            self._timeouts.handshake_over()
+            self._find_upstream()
         else:
-            self.call(self.session.answer, TlsAsked(), None)
+            self._call(self.session.answer, TlsAsked(), None)
 
-    def tls_failed(self, leg: TlsLeg, error: ssl.SSLError) -> None:
-        self.figures[TLS_FAILURES] += 1
+    def tls_failed(self, leg: Leg, tls: ssl.SSLObject, error: ssl.SSLError) -> None:
+        self._journal.tls_failed()
         reason = (error.reason or str(error)).lower().replace("_", " ")
         self._end(f"TLS handshake failed: {reason}")
 
-    def expired(self) -> None:
-        """The armed limit is over."""
-        if self.final is not None:
-            ending.close(self)
-        elif self._wait is None and self.service.implicit_tls:
-            self._end("client too slow in the TLS handshake")
-        else:  # `limit` has rounded what is left
-            whole = self._left(self.shared.clock()) < 0.5
-            self.call(lambda: self.session.out_of_time(session=whole))
+    # What the upstream's side reports (`UpstreamEvents`)
 
-    def _left(self, now: float) -> float:
-        """Seconds of the session's own limit."""
-        return self.began + self.service.session_timeout - now
-
-    # What the worker says
-
-    def drain(self) -> None:
-        """End now if nothing is cut by it."""
-        if self.final is None:
-            self.call(self.session.drain)
-
-    def cut(self) -> None:
-        """End now, whatever is under way (the limit of a drain)."""
-        if self.final is None:
-            self.call(self.session.cut)
-
-    def kick(self) -> None:
-        """End now, because the administrator says so."""
-        if self.final is None:
-            self.call(lambda: self.session.cut(Cut.KICK))
-
-    def glance(self) -> dict[str, str | float | None]:
-        """Where it is, for `popgate sessions`: the words of its last line, as they are now."""
-        words = [
-            ("id", self.id),
-            ("client", self.shown),
-            *ending.facts(self, ending.lasted(self)),
-            ("doing", self.session.doing),
-        ]
-        return dict(words)
-
-    # The upstream
-
-    def dial(
-        self,
-        found: Callable[[Leg, bytes], None],
-        failed: Callable[[], None],
-        announcement: Announcement | None,
-        again: tuple[bytes, bytes] | None = None,
-    ) -> None:
-        """Search for a connection to the upstream (net/upstream/connector.py)."""
-        shared = self.shared
-        self.connector = Connector(
-            self.service.upstream, shared.poller, shared.deadlines,
-            found=found, failed=failed, said=self.upstream_failed, announcement=announcement, again=again,
-            ends=self.ends,
-        )  # fmt: skip
-
-    def found_upstream(self, leg: Leg, data: bytes) -> None:
-        self.take_upstream(leg)
+    def upstream_found(self, leg: Leg, data: bytes) -> None:
+        leg.hand_to(self)
+        if self.upstream.is_provisional:
+            self.session.upstream_announced()
         self.received(leg, data)
 
-    def take_upstream(self, leg: Leg) -> None:
-        """From now on this is the upstream; the one before, if there is one, is taken leave of."""
-        connector, self.connector = self.connector, None
-        assert connector is not None
-        self.upstream_name = connector.name
-        CONNECT_SECONDS.note(self.figures, connector.took)
-        if self.upstream is not None:
-            self.upstream.send(QUIT)
-            self.upstream.send_close_notify()
-            self.upstream.close()
-            leg.hold(PEER_FULL if self.held & OWN_FULL else 0)
-        self.upstream = leg
-        leg.hand_to(self)
+    def upstream_unavailable(self) -> None:
+        self._call(self.session.upstream_failed)
 
-    def no_upstream(self) -> None:
-        self.connector = None
-        self.call(self.session.upstream_failed)
+    def upstream_replaced(self, leg: Leg | None, offer: bytes | None) -> None:
+        if leg is not None:
+            leg.hand_to(self)
+            self._flow.hold_upstream(leg)
+            self.requests.check_verdict(self.session)
+        self._call(self.session.answer, UnannouncedAsked(b"", b""), offer)
 
-    def upstream_failed(self, server: str, why: str) -> None:
-        """A server of an upstream does not serve."""
-        self.upstream_name = server
-        self.say("warning", "upstream-failed", ("upstream", server), ("why", why))
+    # What its limits report (`TimeoutEvents`)
+
+    def timed_out(self, limit: Limit) -> None:
+        if limit is Limit.CLOSING:
+            self._close()
+        elif limit is Limit.HANDSHAKE:
+            self._end("client too slow in the TLS handshake")
+        else:
+            self._call(lambda: self.session.out_of_time(session=limit is Limit.SESSION))
+
+    # What its requests need (`Asker`)
+
+    def reply(self, question: Question, result: Answer) -> None:
+        if self.closing.final is None:
+            self._call(self.session.answer, question, result)
+
+    def take_password(self) -> tuple[bytes, bytes]:
+        return self.session.take_password()
+
+    def end_for_client_left(self) -> None:
+        self._call(self.session.client_eof)
 
     # The session
 
-    def call(self, method: Callable[..., None], *arguments: Question | Answer | str) -> None:
+    def _call(self, method: Callable[..., None], *arguments: Question | Answer | str) -> None:
         """Call the session and carry what it produced."""
         try:
             method(*arguments)
@@ -326,92 +269,131 @@ class Link:
             self._failed(error)
 
     def _failed(self, error: Exception) -> None:
-        self.say("error", "bug", *account.bug(error))
+        self._journal.bug(error)
         self._end("a bug in popgate")
 
     def _pump(self) -> None:
         """Send what the session has for either side and treat its events, until it has nothing more."""
-        if self._treating:
+        if self._pumping:
             return  # an answer that came at once: `_treat_events` goes on with what it produced
-        session, client, upstream = self.session, self.client, self.upstream
+        session = self.session
         output = session.output
         if output.to_upstream or output.to_client:
             self._carry(output)
         if output.events:
             self._treat_events(output)
-            upstream = self.upstream
-            if self.final is not None:
-                ending.finish(self)
+            if self.closing.final is not None:
+                self._finish()
                 return
-        full = client.rest or (upstream is not None and upstream.rest)
-        if full or session.holding or self.held or session.streaming is not self.streaming:
-            flow.regulate(self)
-        deadlines = self.shared.deadlines
-        if self._noted != deadlines.now:
-            self._noted = deadlines.now
-            deadlines.begun.append(self)
+        flow, upstream = self._flow, self.upstream.leg
+        full = self.client.rest or (upstream is not None and upstream.rest)
+        if full or session.holding or flow.held or session.streaming is not flow.streaming:
+            flow.regulate(session, self.client, upstream, self.streamed)
+        timeouts = self._timeouts
+        if timeouts.recorded != timeouts.deadlines.now:
+            timeouts.record()
 
     def _carry(self, output: Output) -> None:
         """Send what the session has for either side."""
         if output.to_upstream:
             octets = output.take_to_upstream()
-            if self.upstream is not None:
-                self.upstream.send(octets)
+            if self.upstream.leg is not None:
+                self.upstream.leg.send(octets)
         if output.to_client:
             self.client.send(output.take_to_client())
 
     def _treat_events(self, output: Output) -> None:
         """Treat events, and what their answers bring about, until there are none."""
-        self._treating = True
+        self._pumping = True
         try:
             while output.events:
                 for event in output.take_events():
                     self._treat(event)
                 self._carry(output)
         finally:
-            self._treating = False
+            self._pumping = False
 
     def _treat(self, event: Event) -> None:
         match event:
             case TlsAsked():
+                self._timeouts.handshake_in_session()
                 self._start_tls()
-                self._step, self._wait = self.session.step, self.session.wait
             case UnannouncedAsked():
-                announcing.move(self, event)
+                self.upstream.replace(self, (event.hello, event.mail))
             case ClientDone():
                 self._carry(self.session.output)
-                if self.upstream is not None:
-                    self.upstream.finish_sending()
+                if self.upstream.leg is not None:
+                    self.upstream.leg.finish_sending()
             case UpstreamAborted():
-                if self.upstream is not None:
-                    self.upstream.close()
-                    self.upstream = None
+                self.upstream.abort()
             case Finished():
-                self.final = event
+                self.closing.session_over(event)
             case _:
-                answers.answer(self, event)
+                self.requests.take(event, self)
 
-    # Flow, limits, end
+    # Beginning and end
 
-    def limit(self) -> float | None:
-        """Seconds for the present wait, where it has begun since the last tick; a peer's octets alone do not prolong it
-        (net/timers.py)."""
-        session = self.session
-        wait = session.wait
-        if self.final is not None or (wait is self._wait and session.step == self._step):
-            return None
-        self._step, self._wait = session.step, wait
-        if wait is Wait.MAILBOX:  # it may stay open: rule G4 renews its lease for hours
-            return self.service.waits[wait]
-        left = self._left(self.shared.deadlines.now)
-        if left < 1.0 and self.deadlines is not None:
-            return None  # what was armed last is the session's end: no octet moves it any more
-        return min(self.service.waits[wait], max(1.0, round(left)))
+    def _find_upstream(self) -> None:
+        self.upstream.begin(self, self.service.policy, self.address, self.tls)
+
+    def _start_tls(self) -> None:
+        client, tls = self.client, self.service.tls
+        assert isinstance(client, TlsLeg)
+        assert tls is not None
+        client.start_tls(tls.wrap_for(self.address))
+
+    def _end_if_unreachable(self) -> bool:
+        """End if the client has said its last and can't be told anything: a mailbox would pass to nobody for hours."""
+        unreachable = self.closing.client_left and self.client.broken and self.session.streaming
+        if unreachable:
+            self._end(f"client lost ({self.session.doing})")
+        return unreachable
 
     def _end(self, why: str) -> None:
         """End for a reason that the session does not know."""
-        self.final = Finished(why)
-        ending.finish(self)
+        self.closing.session_over(Finished(why))
+        self._finish()
 
-    def say(self, level: str, event: str, *words: account.Word) -> None:
-        self.shared.log.line(level, self.service.protocol, event, ("client", self.shown), ("id", self.id), *words)
+    def _finish(self) -> None:
+        """Let the last words go out, then close; may come several times."""
+        self.requests.stop()
+        self.upstream.stop()
+        patience = self.service.waits[Wait.COMMAND]
+        if not self.client.closed and self.closing.finish(self.client, self._timeouts, patience):
+            self._close(with_fin=True)
+
+    def _close(self, *, with_fin: bool = False) -> None:
+        """Close the client's leg, too, and write the last line; once.  `with_fin`: see `Leg.close`."""
+        client, final = self.client, self.closing.final
+        assert final is not None
+        if client.closed:
+            return
+        client.close(with_fin=with_fin)
+        self._timeouts.stop()
+        self.requests.close()
+        # A health check connects, and perhaps looks or says QUIT.
+        silent = (self.closing.client_left and not client.received) or (final.clean and client.received <= _QUIT)
+        seconds = self._timeouts.lasted
+        totals = Totals(client.received, client.sent, self.session.messages, seconds)
+        self._journal.ended(final.why, self._facts(seconds), totals, silent=silent)
+        self._shared.closed(self)
+
+    def _facts(self, seconds: float) -> list[Word]:
+        """What the link is and did, as words for its line; `seconds`: since the client came."""
+        service, upstream = self.service, self.upstream
+        words: list[Word] = [("listener", service.name), ("tls", self.tls or "off"), ("upstream", upstream.name)]
+        if service.upstream.announcing.announces:
+            words.append(("announced", "yes" if upstream.announced else "no"))
+        words += self.session.facts()
+        words += ("in", self.client.received), ("out", self.client.sent), ("seconds", round(seconds, 3))
+        return words
+
+
+def _session(shared: Shared, service: Service, address: bytes, shown: str, id_: str) -> Session:
+    """The session of a link with this client, with a transcript if it is traced."""
+    tell, traces = None, shared.traces
+    if address in traces.clients:
+        tell = partial(traces.note, shown, id_, service.protocol)
+        tell("--", f"{shown} at listener {service.name}")
+    preauthorised = service.policy.preauthorised(address) if service.protocol == "smtp" else None
+    return new_session(service.settings, shown, tls=service.implicit_tls, preauthorised=preauthorised, tell=tell)

@@ -1,195 +1,210 @@
-"""What a session asks for, beside its two connections, and what becomes of what it tells.
+"""What a session asks for, apart from its two connections, and what becomes of what it tells.
 
-A question goes to the policy; its answer comes at once or later from the loop, by a call of the session (`link.call`),
-unless the link has ended meanwhile.  A fact becomes a line in the log (its words: net/link/journal.py).  Functions of a
-link, which holds all state; the events that concern its connections are treated in net/link/link.py.
+A question goes to the policy, and its answer comes at once or later from the loop: by `reply` of the asker, which is
+the link.  A fact goes to the journal (net/link/journal.py).
+
+Promises: a verdict ends at the very second its lease ends, because the clock is compared each time before octets are
+used (`check_verdict`; docs/architecture.md, promise 4).  After `stop` nothing is asked any more, and what is still
+answered reaches no session.
+
+Not here: who may relay and who gets a lease (gate/policy.py), what an answer does (the session), and the events that
+concern the connections (net/link/link.py).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ...errors import StoreUnavailable
-from ...gate.policy import CROWD, FOREVER
+from ...gate.policy import FOREVER
 from ...gate.verdict import Password, RelayAsked
 from ...leases.base import login_octets
-from ...metrics import LEASES_GRANTED, LOGINS, RELAYS, UNLEASED
 from ...session.events import LoggedIn, LoginFailed, ParametersDropped, PasswordGiven, Refused, Relayed
 from ...session.upstream.pop3_login import PopLogin
-from . import journal as account
-from . import tallies
-from . import upstream_side as announcing
+from ..service import Connection
 from .password_check import PasswordCheck
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ...gate.verdict import Verdict
-    from ...session.events import Event
+    from ...session.contract import Answer, Session
+    from ...session.events import Event, Question
+    from ..service import Service, Shared
     from ..timers import Queue
-    from .link import Link
+    from .closing import Closing
+    from .journal import Journal
+    from .upstream_side import UpstreamSide
 
 SLOWEST: Final = 20.0
 """Seconds that the answer to a failed login waits at most: a second for each failure over the limit (rule G13)."""
 
 
-def answer(link: Link, event: Event) -> None:
-    """Treat an event that does not concern the connections."""
-    match event:
-        case RelayAsked():
-            policy = link.service.policy
-            link.call_off = policy.judge(link.address, event, lambda verdict, left: _judged(link, event, verdict, left))
-        case LoggedIn():
-            _observe(link, event.login)
-            _logged_in(link, event)
-        case PasswordGiven():
-            _password_given(link, event)
-        case LoginFailed():
-            _login_failed(link, event)
-        case Refused():
-            tallies.refused(link, event)
-            link.say("info", "refused", *account.refused(event))
-        case ParametersDropped():
-            link.say("info", "parameters-dropped", ("command", event.command), ("names", ",".join(event.names)))
-        case Relayed():
-            link.figures[RELAYS["allowed"]] += 1
-            link.say("info", "relayed", *account.relayed(event))
-            if event.accepted:
-                verdict = event.verdict
-                _observe(link, verdict.login, lease=verdict.lease is not None)
-                link.service.policy.charge(verdict, event.foreign)
+class Asker(Connection, Protocol):
+    """The link, as far as its session's questions are concerned."""
+
+    tls: str
+    """Version and cipher of the client's TLS."""
+
+    def reply(self, question: Question, result: Answer) -> None:
+        """Answer the session, unless it has ended."""
+
+    def take_password(self) -> tuple[bytes, bytes]:
+        """Login and password of `PasswordGiven`, once: the session forgets them."""
+
+    def end_for_client_left(self) -> None:
+        """End the session: its client has left, and nothing more is to be done for it."""
 
 
-def _observe(link: Link, login: str, *, lease: bool = False) -> None:
-    """What this client needs, for the day when it is to be done without (`popgate report`)."""
-    version = link.tls.partition(":")[0]
-    link.shared.notes.note(link.address, login, link.service.protocol, tls=version, lease=lease)
+class Requests:
+    """Of one link."""
+
+    __slots__ = ("_closing", "_journal", "_service", "_shared", "_upstream", "call_off", "open_login", "verdict_ends")
+
+    def __init__(
+        self, shared: Shared, service: Service, upstream: UpstreamSide, closing: Closing, journal: Journal
+    ) -> None:
+        self._shared, self._service = shared, service
+        self._upstream, self._closing, self._journal = upstream, closing, journal
+        self.call_off: Callable[[], None] | None = None
+        """Stops the search for an answer that the session waits for, where it takes time."""
+        self.verdict_ends: float | None = None
+        """On the clock, where the session has a verdict that ends."""
+        self.open_login: bytes | None = None
+        """Whose mailbox is open in this session, once it is."""
+
+    def take(self, event: Event, asker: Asker) -> None:
+        """Treat an event that does not concern the connections."""
+        match event:
+            case RelayAsked():
+                judged = partial(self._judged, event, asker)
+                self.call_off = self._service.policy.judge(asker.address, event, judged)
+            case LoggedIn():
+                self._logged_in(event, asker)
+            case PasswordGiven():
+                self._password_given(event, asker)
+            case LoginFailed():
+                self._login_failed(event, asker)
+            case Refused():
+                self._journal.refused(event)
+            case ParametersDropped():
+                self._journal.parameters_dropped(event)
+            case Relayed():
+                self._journal.relayed(event, asker.tls.partition(":")[0])
+                if event.accepted:
+                    self._service.policy.charge(event.verdict, event.foreign)
+
+    def check_verdict(self, session: Session) -> None:
+        """Take the verdict from the session if it has ended.
+
+        Called before any octet is used, of the upstream too: a reply may release lines that waited for it.
+        """
+        if self.verdict_ends is not None and self._shared.clock() >= self.verdict_ends:
+            self.verdict_ends = None
+            session.verdict_lapsed()
+
+    def stop(self) -> None:
+        """The session is over: no answer is needed any more."""
+        if self.call_off is not None:
+            self.call_off()
+            self.call_off = None
+
+    def close(self) -> None:
+        """The link is closed, and with it the mailbox."""
+        if self.open_login is not None:
+            self._shared.counters.logins.remove(self._shared.worker, self.open_login)
+
+    # May it relay?
+
+    def _judged(self, event: RelayAsked, asker: Asker, verdict: Verdict, seconds: float) -> None:
+        self.call_off = None
+        self._journal.judged(event, verdict)
+        if self._closing.final is None:
+            self.verdict_ends = self._shared.clock() + seconds if seconds < FOREVER else None
+            asker.reply(event, verdict)
+
+    # A POP login
+
+    def _logged_in(self, event: LoggedIn, asker: Asker) -> None:
+        shared, policy, login, address = self._shared, self._service.policy, event.login, asker.address
+        self._journal.logged_in(login, asker.tls.partition(":")[0])
+        self.open_login = login_octets(login)
+        shared.counters.logins.add(shared.worker, self.open_login)
+        if why := policy.no_lease_reason(address, login, shared.failures.of(policy.lease_key(address))):
+            self._no_lease(event, asker, why)
+        else:
+            policy.grant(address, login, partial(self._granted, event, asker))
+
+    def _granted(self, event: LoggedIn, asker: Asker, logins: int | StoreUnavailable) -> None:
+        policy, login = self._service.policy, event.login
+        if isinstance(logins, StoreUnavailable):
+            self._journal.not_leased(login, logins)  # G7: a store that is down denies nobody the mailbox
+        elif policy.is_crowded(logins):
+            self._no_lease(event, asker, "max_logins_per_address")
+            return
+        else:
+            self._journal.leased(login, policy.window, logins)
+        if self._closing.final is None:
+            if not self._closing.client_left:  # one that is late is kept alive too, once it is there
+                self._shared.leased(asker, policy.key(asker.address, login))
+            asker.reply(event, None)
+
+    def _no_lease(self, event: LoggedIn, asker: Asker, why: str) -> None:
+        of_login = not self._service.policy.unattributable_reason(asker.address)
+        self._journal.no_lease(event.login, why, of_login=of_login)
+        asker.reply(event, None)
+
+    # A login that failed
+
+    def _login_failed(self, event: LoginFailed, asker: Asker) -> None:
+        shared, limit, policy = self._shared, self._service.failed_logins_per_address, self._service.policy
+        count = shared.failures.note(shared.worker, policy.lease_key(asker.address))
+        self._journal.login_failed(event.login)
+        over = count - limit
+        if not limit or over <= 0 or policy.preauthorised(asker.address):  # a webmail host fails for many users
+            asker.reply(event, False)
+            return
+        self._journal.slowed(count)
+        if self._closing.client_left:
+            asker.end_for_client_left()
+        else:  # G13: the reply comes late, and ends the session
+            shared.deadlines.arm(_LateReply(asker, event), min(float(over), SLOWEST))
+
+    # A password that popgate checks itself
+
+    def _password_given(self, event: PasswordGiven, asker: Asker) -> None:
+        shared, upstream = self._shared, self._service.password_upstream
+        assert upstream is not None
+        octets = login_octets(event.login)
+        check = PasswordCheck(
+            shared,
+            upstream,
+            PopLogin(*asker.take_password(), lambda: shared.counters.logins.of(octets) > 0),
+            partial(self._password_checked, event, asker),
+            self._upstream.server_failed,
+            self._upstream.announcement(asker.tls) if upstream.announcing.announces else None,
+        )
+        self.call_off = check.stop
+        check.begin()
+
+    def _password_checked(self, event: PasswordGiven, asker: Asker, result: Password) -> None:
+        self.call_off = None
+        if self._closing.final is None:
+            if result is Password.RIGHT:
+                self._journal.authenticated(event.login)
+            asker.reply(event, result)
 
 
-# May it relay?
+class _LateReply:
+    """The reply to a failed login that comes late; a `Timed` (net/timers.py)."""
 
+    __slots__ = ("_asker", "_event", "queue")
 
-def _judged(link: Link, event: RelayAsked, verdict: Verdict, seconds: float) -> None:
-    link.call_off = None
-    tallies.judged(link, verdict.outcome, shadowed=verdict.shadowed)
-    if verdict.shadowed:
-        what = account.sender(event.sender), ("recipient", event.recipient)
-        link.say("info", "would-refuse", *what, ("why", verdict.why))
-        link.shared.notes.would_refuse(link.address, event.login, link.service.protocol)
-    if link.final is None:
-        link.verdict_ends = link.shared.clock() + seconds if seconds < FOREVER else None
-        link.call(link.session.answer, event, verdict)
-
-
-# A POP login
-
-
-def _logged_in(link: Link, event: LoggedIn) -> None:
-    login = event.login
-    shared, policy = link.shared, link.service.policy
-    link.figures[LOGINS["accepted"]] += 1
-    link.open_login = login_octets(login)
-    shared.counters.logins.add(shared.worker, link.open_login)
-    if why := policy.no_lease_reason(link.address, login, shared.failures.of(policy.lease_key(link.address))):
-        _no_lease(link, event, why)
-    else:
-        policy.grant(link.address, login, lambda logins: _granted(link, event, logins))
-
-
-def _granted(link: Link, event: LoggedIn, logins: int | StoreUnavailable) -> None:
-    policy, login = link.service.policy, event.login
-    if isinstance(logins, StoreUnavailable):
-        link.figures[UNLEASED] += 1
-        link.say("warning", "not-leased", ("login", login), ("why", str(logins)))
-    elif policy.is_crowded(logins):
-        _no_lease(link, event, "max_logins_per_address")
-        return
-    else:
-        link.figures[LEASES_GRANTED] += 1
-        link.say("info", "leased", ("login", login), ("seconds", round(policy.window)))
-        if logins >= CROWD and link.shared.log.first_this_hour((link.address, "crowd")):
-            link.say("warning", "crowded", ("logins", logins))
-    if link.final is None:
-        if not link.left:  # one that is late is kept alive too, once it is there
-            link.shared.leased(link, policy.key(link.address, login))
-        _go_on(link, event)
-
-
-def _no_lease(link: Link, event: LoggedIn, why: str) -> None:
-    login = event.login
-    link.figures[UNLEASED] += 1
-    level = "warning" if link.shared.log.first_this_hour((link.address, why)) else "debug"
-    link.say(level, "no-lease", ("login", login), ("why", why))
-    if not link.service.policy.unattributable_reason(
-        link.address
-    ):  # it is this login's, not the address's: worth a note
-        link.shared.notes.unleased(link.address, login, link.service.protocol, why)
-    _go_on(link, event)
-
-
-def _go_on(link: Link, event: LoggedIn) -> None:
-    """The client may see its +OK."""
-    if link.final is None:
-        link.call(link.session.answer, event, None)
-
-
-# A login that failed
-
-
-def _login_failed(link: Link, event: LoginFailed) -> None:
-    login = event.login
-    shared, limit = link.shared, link.service.failed_logins_per_address
-    count = shared.failures.note(shared.worker, link.service.policy.lease_key(link.address))
-    link.figures[LOGINS["failed"]] += 1
-    link.say("info", "login-failed", ("login", login))
-    over = count - limit
-    if not limit or over <= 0 or link.service.policy.preauthorised(link.address):  # a webmail host fails for many users
-        link.call(link.session.answer, event, False)
-        return
-    if shared.log.first_this_hour((link.address, "failures")):
-        link.say("warning", "slowed", ("failures", count), ("why", "limits.failed_logins_per_address"))
-    if link.left:  # nobody waits for it
-        link.call(link.session.client_eof)
-    else:
-        shared.deadlines.arm(_Slowness(link, event), min(float(over), SLOWEST))
-
-
-class _Slowness:
-    """The reply to a failed login, held back; the session ends with it."""
-
-    __slots__ = ("_event", "_link", "deadlines")
-
-    def __init__(self, link: Link, event: LoginFailed) -> None:
-        self.deadlines: Queue | None = None
-        self._link, self._event = link, event
+    def __init__(self, asker: Asker, event: LoginFailed) -> None:
+        self.queue: Queue | None = None
+        """Of its deadline."""
+        self._asker, self._event = asker, event
 
     def expired(self) -> None:
-        if self._link.final is None:
-            self._link.call(self._link.session.answer, self._event, True)
-
-
-# A password that popgate checks itself
-
-
-def _password_given(link: Link, event: PasswordGiven) -> None:
-    shared, upstream = link.shared, link.service.password_upstream
-    assert upstream is not None
-    octets = login_octets(event.login)
-    attempt = PopLogin(*link.session.take_password(), lambda: shared.counters.logins.of(octets) > 0)
-    check = PasswordCheck(
-        shared,
-        upstream,
-        attempt,
-        lambda result: _password_checked(link, event, result),
-        link.upstream_failed,
-        announcing.announcement(link) if upstream.showing.announces else None,
-    )
-    link.call_off = check.stop
-    check.begin()
-
-
-def _password_checked(link: Link, event: PasswordGiven, result: Password) -> None:
-    link.call_off = None
-    if link.final is None:
-        if result is Password.RIGHT:
-            link.figures[LOGINS["accepted"]] += 1
-            link.say("info", "authenticated", ("login", event.login))
-        link.call(link.session.answer, event, result)
+        self._asker.reply(self._event, True)

@@ -1,24 +1,31 @@
-"""One side of a link: a non-blocking socket.
+"""One side of a link: a non-blocking socket, and the owner that it reports to.
 
-A leg reads when the poller says so and hands octets to its link; it writes at once what the socket takes and keeps the
-rest. While a rest exists the leg is full, and the link stops reading what causes it: that is the whole flow control
-(docs/architecture.md).  A leg that may come to speak TLS is a `TlsLeg` (net/sockets/tls_leg.py).
+A leg reads when the poller says so and hands octets to its owner.  It writes at once what the socket takes and keeps
+the rest.  While a rest exists the leg is full, and the owner stops reading the side that causes it: that is the whole
+flow control (docs/architecture.md).  A leg that may come to speak TLS is a `TlsLeg` (net/sockets/tls_leg.py).
+
+Message text may go from one leg to another within the kernel, by splice(2) (net/sockets/splice.py): it begins once a
+piece has filled the buffer that legs read into and has gone out at once, because below that there is nothing to win.
+A side that does not take all of it is slow: its text is read and sent again, until another such piece.  So a leg keeps
+at most `splice.MOST` octets of rest.
 
 Promises (rule N2): a socket that is hung up or broken is read to its end or, while it may not be read, leaves the
 epoll, so that no dead peer costs a turn.  `received` is never called while reading is held.  A leg never raises for
-what a peer or the network does; it tells its link `ended` or `lost`, once.
+what a peer or the network does; it tells its owner `ended` or `lost`, once.
 
-Rejected: asyncio's transports and streams (measured: more CPU a session, sixteen times the memory of an idle TLS
-connection, and octets lost or injected around their `start_tls`).
+Not here: which side is to be read (net/link/flow.py), TLS (net/sockets/tls_records.py), deadlines (net/timers.py).
+
+Rejected: splicing a message after a look at it by MSG_PEEK (a client on this machine may change the pages that it has
+sent between the look and the splice); asyncio's transports and streams (measured: more CPU a session, sixteen times the
+memory of an idle TLS connection, and octets lost or injected around their `start_tls`).
 """
 
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from .poller import BROKEN, READ, WRITE
-from .splice import spliced
 
 if TYPE_CHECKING:
     import ssl
@@ -26,7 +33,6 @@ if TYPE_CHECKING:
 
     from .poller import Poller
     from .splice import Pipe
-    from .tls_leg import TlsLeg
 
 LARGE: Final = 262144
 """Octets read at once while message text passes; also what the other side's peer can make us keep by not reading."""
@@ -41,8 +47,8 @@ _BUFFER = bytearray(LARGE)  # one a process: what is read there is sent or copie
 _VIEW = memoryview(_BUFFER)
 
 
-# Why a leg may not be read now; each reason comes and goes by itself.  Plain integers: an IntFlag costs a microsecond
-# a use.
+# Why a leg may not be read now; each reason comes and goes by itself.  Plain integers, because an IntFlag costs a
+# microsecond at each use.
 PEER_FULL: Final = 1
 """The other side does not take what this one sends."""
 OWN_FULL: Final = 2
@@ -52,29 +58,36 @@ SESSION: Final = 4
 ENDED: Final = 8
 """The peer has said its last octet."""
 STEP: Final = 16
-"""A step of the TLS handshake waits for its turn: what came meanwhile would only pile up in memory."""
+"""A step of the TLS handshake waits for its turn: what comes in the meantime would only pile up in memory."""
 
 
-class Owner(Protocol):
-    """What a leg tells its link."""
+class LegOwner:
+    """What a leg reports to.  A base class and no Protocol, so that an owner implements only what can happen to it."""
 
-    def received(self, leg: Leg, data: bytes) -> None: ...
+    __slots__ = ()
+
+    def received(self, leg: Leg, data: bytes) -> None:
+        """Octets of the peer."""
+        raise NotImplementedError
+
     def ended(self, leg: Leg) -> None:
         """The peer sends no more (end of file, close_notify)."""
+        raise NotImplementedError
 
     def lost(self, leg: Leg, why: str) -> None:
         """The connection is gone, or was never made."""
+        raise NotImplementedError
 
     def write_blocked(self, leg: Leg) -> None:
-        """The leg has become full at the end of a turn."""
+        """The leg has become full.  Nothing to do for an owner that sends no more than a few lines."""
 
     def write_unblocked(self, leg: Leg) -> None:
-        """The leg is not full any more, or is broken: what waited is lost."""
+        """The leg is not full any more, or is broken: then what waited is lost."""
 
-    def tls_established(self, leg: TlsLeg) -> None:
-        """The handshake that `start_tls` began is complete."""
+    def tls_established(self, leg: Leg, tls: ssl.SSLObject) -> None:
+        """The handshake that `start_tls` began is complete.  Never called for an owner that begins none."""
 
-    def tls_failed(self, leg: TlsLeg, error: ssl.SSLError) -> None:
+    def tls_failed(self, leg: Leg, tls: ssl.SSLObject, error: ssl.SSLError) -> None:
         """That handshake has failed."""
 
 
@@ -82,6 +95,7 @@ class Leg:
     """A socket and what is on its way through it."""
 
     __slots__ = (
+        "_at_close",
         "_broken",
         "_gone",
         "_held",
@@ -90,41 +104,49 @@ class Leg:
         "_poller",
         "_queued",
         "_sock",
+        "_splice_to",
+        "_streamed",
         "_then",
         "_watched",
-        "at_close",
         "received",
         "rest",
         "sent",
-        "splice_to",
-        "streaming",
     )  # fmt: skip
 
-    def __init__(self, poller: Poller, sock: socket.socket, owner: Owner, first: bytes = b"") -> None:
-        """`sock`: non-blocking, connected or on its way to be; its end is the leg's business from now on.
+    def __init__(self, poller: Poller, sock: socket.socket, owner: LegOwner, first: bytes = b"") -> None:
+        """`sock`: non-blocking, connected or on its way to be; the leg closes it.
 
-        `first`: sent before all else, in the clear, once it is connected (a PROXY header); no text, so not counted.
+        `first`: sent before all else, in the clear, once it is connected (a PROXY header).  It is not counted as text.
         """
         self._poller = poller
         self._sock = sock
-        self._owner: Owner | None = owner
-        self._watched: int | None = READ | WRITE if first else READ  # events asked for; None: not in the epoll
+        self._owner: LegOwner | None = owner
+        """None once the leg is closed."""
+        self._watched: int | None = READ | WRITE if first else READ
+        """The events that the epoll is asked for; None: the socket is not in the epoll."""
         self._held = 0
-        self._queued = b""  # what is sent at the end of this turn
+        """The reasons why it may not be read now (PEER_FULL ...)."""
+        self._queued = b""
+        """What is sent at the end of this turn."""
         self.rest = first
-        """What the socket did not take at once, with what of it has gone since; while there is any the leg is full."""
-        self._gone = 0  # octets of it that have gone
-        self._then: Callable[[], None] | None = None  # to be done when the rest has gone
-        self._broken = False  # nothing can be sent any more
-        self._large = LARGE  # octets read at once while message text passes
-        self.at_close: Callable[[], None] | None = None  # what is to be done once, whoever closes it
-        self.streaming: Callable[[Leg, memoryview], None] | None = None
-        """Who gets what is read while message text passes, instead of the owner's `received`, in large chunks; they are
-        good during the call only, and empty for what has gone `splice_to`."""
-        self.splice_to: Leg | None = None
-        """Where the text may go without being read (net/sockets/splice.py)."""
-        self.received = self.sent = 0  # octets of text
-        poller.add(sock.fileno(), self._watched or READ, self._ready)
+        """What the socket did not take at once, with the part of it that has gone since; not empty: the leg is full."""
+        self._gone = 0
+        """How many octets of `rest` have gone."""
+        self._then: Callable[[], None] | None = None
+        """What is to be done when the rest has gone."""
+        self._broken = False
+        """Nothing can be sent any more."""
+        self._large = LARGE
+        """Octets read at once while message text passes."""
+        self._at_close: Callable[[], None] | None = None
+        """Called once when the leg is closed, whoever closes it."""
+        self._streamed: Callable[[Leg, memoryview], None] | None = None
+        """Gets what is read while message text passes, instead of the owner's `received`."""
+        self._splice_to: Leg | None = None
+        """The leg to which text may go without being read."""
+        self.received = self.sent = 0
+        """Octets of text."""
+        poller.add(sock.fileno(), self._watched or READ, self)
 
     # State
 
@@ -147,11 +169,26 @@ class Leg:
         """Whether what is sent now is sent at once, and as it stands."""
         return self.clear and not (self.rest or self._queued or self._broken or self._owner is None)
 
-    def hand_to(self, owner: Owner) -> None:
-        """From now on another one is told."""
+    def hand_to(self, owner: LegOwner) -> None:
+        """Report to another owner from now on."""
         self._owner = owner
 
+    def call_at_close(self, action: Callable[[], None]) -> None:
+        """Call `action` once when the leg is closed, whoever closes it."""
+        self._at_close = action
+
     # Reading
+
+    def stream_to(self, streamed: Callable[[Leg, memoryview], None] | None) -> None:
+        """Message text passes: hand it to `streamed` in large chunks, instead of the owner's `received`; None: no more.
+
+        A chunk is valid during the call only, and empty where the text has gone by `splice_to`.
+        """
+        self._streamed = streamed
+
+    def splice_to(self, other: Leg) -> None:
+        """Text that passes may go to this leg without being read, as long as it takes all of it at once."""
+        self._splice_to = other
 
     def hold(self, reasons: int) -> None:
         """Read only while `reasons` (PEER_FULL ...) is 0; the leg's own reasons stay whatever is said."""
@@ -160,13 +197,13 @@ class Leg:
             self._resume()
 
     def _resume(self) -> None:
-        """Nothing holds it any more."""
+        """Read again: nothing holds it any more."""
         if self._watched is None:
             self._poller.soon(self._read_on)
         elif not self._watched & READ:
             self._watch(self._watched | READ)
 
-    def _ready(self, events: int) -> None:
+    def on_ready(self, events: int) -> None:
         if events == READ and not self._held:
             self._read()
             return
@@ -188,13 +225,13 @@ class Leg:
         if self._owner is None:
             return
         try:
-            if self.streaming is None:
+            if self._streamed is None:
                 data: bytes | memoryview = self._sock.recv(SMALL)
-            elif self.splice_to is not None and spliced(self._poller.pipe, self._sock, self, self.splice_to):
+            elif self._splice_to is not None and self._splice(self._splice_to):
                 self._take(_VIEW[:0])
                 return
             else:
-                # apart: mypyc evaluates the bounds of a memoryview's slice twice
+                # Two statements, because mypyc evaluates the bounds of a memoryview's slice twice.
                 count = self._sock.recv_into(_BUFFER, self._large)
                 data = _VIEW[:count]
         except BlockingIOError:
@@ -207,17 +244,32 @@ class Leg:
         else:
             self._end()
 
+    def _splice(self, to: Leg) -> bool:
+        """Move what has arrived to the other leg within the kernel, once; False: it must be read.
+
+        Raises what reading from a socket raises.
+        """
+        pipe = self._poller.pipe
+        count = pipe.fill(self._sock) if to.ready and not pipe.refused else 0
+        if not count:
+            self._splice_to = None
+            return False  # or it was the end: reading reports it again
+        self.received += count
+        if not to.send_from_pipe(pipe, count):
+            self._splice_to = None
+        return True
+
     def _take(self, data: bytes | memoryview) -> None:
         """Hand on what was read."""
         self.received += len(data)
         if isinstance(data, bytes):
             assert self._owner is not None
             self._owner.received(self, data)
-        elif self.streaming is not None:
-            self.streaming(self, data)
+        elif self._streamed is not None:
+            self._streamed(self, data)
 
     def _read_on(self) -> None:
-        """Read what has left the epoll to its end, a turn a chunk."""
+        """Read a socket that has left the epoll to its end, one chunk a turn."""
         if not self._held and self._owner is not None:
             self._read()
         if not self._held and self._owner is not None:
@@ -233,7 +285,7 @@ class Leg:
     def _lose(self, why: str) -> None:
         owner = self._owner
         assert owner is not None
-        self._broken = True  # and no `write_unblocked`: `lost` says it
+        self._broken = True  # `lost` reports it, not `write_unblocked`
         self._queued = self.rest = b""
         self._held |= ENDED
         if self._watched is not None:
@@ -254,7 +306,7 @@ class Leg:
             self._poller.queued.append(self)
 
     def stream(self, text: memoryview) -> None:
-        """As `send`, for message text; of `text` nothing is kept but a copy of what does not go at once."""
+        """As `send`, for message text: only a copy of what does not go at once is kept."""
         if len(text) < SMALL or self.rest or self._queued:
             self.send(bytes(text))
         elif not self._broken:
@@ -262,7 +314,7 @@ class Leg:
             self._write(text)
 
     def send_from_pipe(self, pipe: Pipe, count: int) -> bool:
-        """Send the `count` octets that are in a pipe, when the leg is `ready`; whether they went at once."""
+        """Send the `count` octets that are in a pipe (the leg is `ready`); return whether they went at once."""
         self.sent += count
         rest = pipe.empty_into(self._sock, count)
         if rest:
@@ -270,7 +322,7 @@ class Leg:
         return not rest
 
     def _send(self, data: bytes) -> None:
-        """Send at once, or behind what waits."""
+        """Send at once, or after what waits."""
         if self.rest:
             self.rest = self.rest[self._gone :] + data
             self._gone = 0
@@ -282,7 +334,7 @@ class Leg:
                 self._poller.queued.append(self)
 
     def flush(self, flags: int = 0) -> None:
-        """Send what was put off to the end of the turn; with MORE, together with the end of the connection."""
+        """Send what was put off to the end of the turn; with CORK, in one packet with the end of the connection."""
         data = self._queued
         if data:
             self._queued = b""
@@ -301,7 +353,7 @@ class Leg:
             self._keep(bytes(data[count:]))
 
     def _keep(self, rest: bytes) -> None:
-        """The socket takes no more."""
+        """Keep what the socket does not take now."""
         self.rest, self._gone = rest, 0
         if self._watched is None:
             self._break()
@@ -332,7 +384,7 @@ class Leg:
             self._owner.write_unblocked(self)
 
     def _break(self) -> None:
-        """Nothing can be sent any more.  What can still be read is read: an upstream's last reply may be among it."""
+        """Give up sending.  What can still be read is read: an upstream's last reply may be among it."""
         if self._broken:
             return
         self._broken = True
@@ -358,19 +410,19 @@ class Leg:
             self._break()
 
     def close(self, *, with_fin: bool = False) -> None:
-        """Close now; what has not gone out is lost, but (`with_fin`) what was flushed with MORE."""
+        """Close now; what has not gone out is lost, but (`with_fin`) what was flushed with CORK."""
         if self._owner is None:
             return
         self._owner = None
         self.flush()
         self.rest = b""
-        self._then = self.streaming = self.splice_to = None
+        self._then = self._streamed = self._splice_to = None
         self._poller.close(self._sock, with_fin=with_fin)
-        if self.at_close is not None:
-            self.at_close()
+        if self._at_close is not None:
+            self._at_close()
 
     def send_close_notify(self) -> None:
-        """Say that this is the end, where there is a word for it, before `close`."""
+        """Announce the end before `close`, where the protocol has a message for it; in the clear it has none."""
 
     # The epoll
 
@@ -380,7 +432,7 @@ class Leg:
             self._poller.change(self._sock.fileno(), events)
 
     def _leave(self) -> None:
-        """Leave the epoll: a hang-up can't be masked there."""
+        """Leave the epoll, because a hang-up can't be masked there."""
         if self._watched is not None:
             self._watched = None
             self._poller.remove(self._sock.fileno())

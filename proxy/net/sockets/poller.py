@@ -9,11 +9,11 @@ Promises (rule N2): a handler is called only for the socket that it was added fo
 end of a turn and no number is used again inside a batch; established connections are served before handshakes, of
 which at most `HANDSHAKES` steps are made in a turn, so that a flood of handshakes can't starve mail.
 
-Connections are begun, and what a turn has to send goes out, at its end, in one sweep (`connect`, `queued`): what finds
-its peer asleep costs several times what finds it at work, and what follows closely finds it at work (measured: a third
-of all CPU).
+Connections are begun, and what a turn has to send goes out, at its end, in one sweep (`connect`, `queued`): a packet
+that wakes its receiver costs several times one that finds it awake, and packets that follow closely find it awake
+(measured: a third of all CPU).
 
-Level-triggered.  No timers (net/timers.py), no reading or writing (net/sockets/leg.py).
+Level-triggered.  Not here: timers (net/timers.py), reading and writing (net/sockets/leg.py).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import contextlib
 import select
 import socket
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from .splice import Pipe
 
@@ -30,14 +30,25 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from .leg import Leg
-
 READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
 BROKEN: Final = select.EPOLLHUP | select.EPOLLERR  # reported whether asked for or not
 
 HANDSHAKES: Final = 8  # steps a turn; one costs 0.1 to 1 ms, so a turn stays under 10 ms (rule N2)
 _BATCH: Final = 256  # events a turn: bounds how long the loop's timers and signals wait
+
+
+class Handler(Protocol):
+    """What watches a socket.  An object and no function, because a bound method would cost memory for each socket."""
+
+    def on_ready(self, events: int) -> None:
+        """Some of the events that were asked for, or BROKEN, are true."""
+
+
+class Flushable(Protocol):
+    """Something that has octets to send at the end of a turn: a leg."""
+
+    def flush(self) -> None: ...
 
 
 class Poller:
@@ -53,20 +64,26 @@ class Poller:
         self._epoll = select.epoll()
         self.pipe = Pipe()
         """For octets that go from one of the sockets to another."""
-        self._handlers: dict[int, Callable[[int], None]] = {}
+        self._handlers: dict[int, Handler] = {}
+        """By the descriptor that is watched."""
         self._handshakes: deque[Callable[[], None]] = deque()
+        """Steps of TLS handshakes that wait for their turn."""
         self._soon: list[Callable[[], None]] = []
+        """What is done at the end of this turn."""
         self._connecting: deque[Callable[[], None]] = deque()
-        self.queued: list[Leg] = []
-        """Those that have something to send at the end of this turn; only for use in a turn."""
+        """Connections to begin at the end of this turn."""
+        self.queued: list[Flushable] = []
+        """What has octets to send at the end of this turn; only for use in a turn."""
         self._closing: list[socket.socket] = []
+        """Closed at the end of this turn."""
         self._parting: list[socket.socket] = []
+        """Those of them that are shut down before."""
         self.in_turn = False
         """Whether handlers are being called now: what is sent may wait for the end of the turn."""
         loop.add_reader(self._epoll.fileno(), self._turn)
 
-    def add(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
-        """Call `handler(events)` whenever one of `events`, or BROKEN, is true of `fd`."""
+    def add(self, fd: int, events: int, handler: Handler) -> None:
+        """Call `handler.on_ready` whenever one of `events`, or BROKEN, is true of `fd`."""
         self._handlers[fd] = handler
         self._epoll.register(fd, events)
 
@@ -81,8 +98,8 @@ class Poller:
     def close(self, sock: socket.socket, *, with_fin: bool = False) -> None:
         """Close a socket, watched or not: its handler is never called again, its number not reused within this turn.
 
-        `with_fin`: words that wait for the end (net/sockets/leg.py, MORE) go out with it, whatever the peer has sent
-        meanwhile: a close alone would throw them away then, and send a reset.
+        `with_fin`: octets that wait for the end (net/sockets/leg.py, CORK) go out with it, even if the peer has sent
+        something in the meantime: then a close alone would discard them, and send a reset.
         """
         self._handlers.pop(sock.fileno(), None)  # the kernel takes a closed descriptor out of the epoll by itself
         if with_fin:
@@ -125,7 +142,7 @@ class Poller:
             for fd, events in self._epoll.poll(0, _BATCH):
                 handler = handlers.get(fd)
                 if handler is not None:
-                    handler(events)
+                    handler.on_ready(events)
             if self._soon:
                 actions, self._soon = self._soon, []
                 for action in actions:
@@ -136,6 +153,7 @@ class Poller:
             self._sweep()
 
     def _close(self) -> None:
+        """Close what is to be closed."""
         for sock in self._parting:
             with contextlib.suppress(OSError):  # the peer has gone
                 sock.shutdown(socket.SHUT_WR)
@@ -150,8 +168,8 @@ class Poller:
             while self._connecting:
                 self._connecting.popleft()()
         finally:
-            for leg in self.queued:
-                leg.flush()
+            for one in self.queued:
+                one.flush()
             self.queued.clear()
             self.in_turn = False
             if self._closing:

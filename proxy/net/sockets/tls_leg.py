@@ -1,12 +1,14 @@
 """A leg that may come to speak TLS: in the clear at first, and text inside of TLS from `start_tls` on.
 
-Its link sees text before and after; the switch is between two octets, so that nothing that was said in the clear can
-come out as text of TLS.  TLS itself is net/sockets/tls_records.py, which knows no socket.
+Its owner sees text before and after.  The switch is between two octets, so that nothing that was sent in the clear can
+come out as text of TLS.
 
-Promises: a handshake waits for its turn step by step, and is not read on before, so that a flood of handshakes neither
-starves who is established nor fills memory (rule N2).  Text that waits in TLS because reading was held is handed on
-when it may be; no octet of the socket has to come for that.  Tickets go with the first text: one packet less, and a
-client is not woken for them.
+Promises: each step of a handshake waits for its turn, and nothing is read before it, so that a flood of handshakes
+neither starves established connections nor fills memory (rule N2).  Text that waits in TLS because reading was held is
+handed on when it may be; no octet of the socket has to come for that.  Session tickets go with the first text: one
+packet less, and a client is not woken for them.
+
+Not here: TLS itself, which is net/sockets/tls_records.py and knows no socket; contexts (net/tls/contexts.py).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from .leg import Owner
+    from .leg import LegOwner
     from .poller import Poller
 
 
@@ -30,16 +32,15 @@ class TlsLeg(Leg):
 
     __slots__ = ("_behind", "_shaking", "_tls")
 
-    def __init__(self, poller: Poller, sock: socket.socket, owner: Owner, first: bytes = b"") -> None:
+    def __init__(self, poller: Poller, sock: socket.socket, owner: LegOwner, first: bytes = b"") -> None:
         """As Leg's."""
         super().__init__(poller, sock, owner, first)
         self._tls: Records | None = None
+        """None in the clear, and once the leg is closed."""
         self._shaking = False
-        self._behind = False  # text is waiting in TLS that came while reading was held
-
-    @property
-    def tls(self) -> ssl.SSLObject | None:
-        return None if self._tls is None else self._tls.side
+        """A handshake is under way."""
+        self._behind = False
+        """Text is waiting in TLS, because it came while reading was held."""
 
     @property
     def clear(self) -> bool:
@@ -71,7 +72,7 @@ class TlsLeg(Leg):
         except ssl.SSLError as error:
             self._shaking = False
             self._send(tls.take())
-            owner.tls_failed(self, error)
+            owner.tls_failed(self, tls.side, error)
             return
         if done and tls.patient:
             pass  # goes with the first text
@@ -80,7 +81,7 @@ class TlsLeg(Leg):
         if done:
             self._shaking = False
             self._behind = tls.waiting  # text may have come in one segment with the end of the handshake
-            owner.tls_established(self)
+            owner.tls_established(self, tls.side)
             self._read_behind()
 
     # Reading
@@ -115,7 +116,7 @@ class TlsLeg(Leg):
         if out := tls.take():
             self._send(out)
         if text:
-            Leg._take(self, text if self.streaming is not None else bytes(text))
+            Leg._take(self, text if self._streamed is not None else bytes(text))
         if over and self._owner is not None:
             self._end()
 
@@ -154,7 +155,7 @@ class TlsLeg(Leg):
                 self._write_records(records)
 
     def _write_records(self, records: list[bytes]) -> None:
-        """As `_write`: no record is copied to stand behind another."""
+        """As `_write`, without copying the records into one piece."""
         try:
             count = self._sock.sendmsg(records)
         except BlockingIOError:

@@ -1,8 +1,8 @@
-"""Our side of TLS with a client: it hears the ClientHello before OpenSSL does.
+"""Our side of TLS with a client: it reads the ClientHello before OpenSSL does.
 
 Promises: OpenSSL sees no octet of a client whose ALPN names another protocol than the listener's (rule S11; the alert
-is `no_application_protocol`), whose first message is none, or whose server name is not ASCII.  Who is welcome is
-switched to the certificate of the name it asked for, in time for the first step.
+is `no_application_protocol`), whose first message is no ClientHello, or whose server name is not ASCII.  Any other is
+switched to the certificate of the name that it asked for, in time for the first step.
 
 Not here: the contexts and which name has which (net/tls/contexts.py), the parser (wire/clienthello.py).
 
@@ -35,19 +35,22 @@ class ClientSide(ssl.SSLObject):
     outgoing BIO holds the alert; send it and close.
     """
 
-    def stand_before(
+    def read_before(
         self,
         incoming: ssl.MemoryBIO,
         outgoing: ssl.MemoryBIO,
         protocol: str,
         switch: Callable[[ssl.SSLObject, str], None],
     ) -> None:
-        """`protocol`: what ALPN must name, if there is any; `switch(side, server_name)` is called once."""
+        """Read what comes before OpenSSL does; an SSLObject can't be given this when it is made."""
         self._incoming = incoming
         self._outgoing = outgoing
         self._protocol = protocol.encode()
+        """What ALPN must name, if there is any."""
         self._switch = switch
-        self._heard: bytes | None = b""  # the ClientHello so far; None: it was judged good
+        """Called once, with this and the server name."""
+        self._heard: bytes | None = b""
+        """The ClientHello so far; None: it was accepted."""
 
     def do_handshake(self) -> None:
         """As SSLObject's; raises SSLError with `reason` set if the client's first message is refused."""

@@ -3,29 +3,29 @@
 Promises, clients' side (`ServerTls`, one for all listeners of a protocol):
 - A certificate is chosen by SNI; without a match the first one is shown.  Where two have one name the first counts.
 - ALPN that is offered and does not name the listener's protocol ends the handshake (rule S11).
-- Tickets: made by one context that lives as long as the process and is made before the workers are forked, so that
-  every worker takes them, also after a reload (N7).  A ticket of the POP3 listeners means nothing to the SMTP
+- Tickets are made by one context that lives as long as the process and is made before the workers are forked, so that
+  every worker accepts them, after a reload too (N7).  A ticket of the POP3 listeners means nothing to the SMTP
   listeners: their contexts have other keys, and OpenSSL makes those keys at random.  All names of one protocol are one
-  service: a ticket got under one name is taken under another.
+  service: a ticket that was issued under one name is accepted under another.
 - No renegotiation, no compression.  TLS 1.2 at least, unless the operator says otherwise, and then for that context
-  alone (N9).  Clients of `old_clients` meet a context of their own, with other ticket keys, chosen by their address
+  alone (N9).  Clients of `old_clients` get a context of their own, with other ticket keys, chosen by their address
   before the first octet; what it allows is allowed to nobody else.
 
 Promises, upstream's side (`UpstreamTls`): exactly one of four ways of trust decides (see `upstream_context`), and a
-failure says what to write into the configuration.
+failure tells what to write into the configuration.
 
 How the clients' side works: every certificate has a context.  All connections begin in the living one, the first
-that was made, and so have its tickets' keys; when the ClientHello is here, a connection that is to see another
-certificate is switched to that one's context.  A reload swaps new contexts in; what is under way keeps what it has.
+that was made, and so they share its ticket keys; when the ClientHello has come, a connection that is to see another
+certificate is switched to the context of that one.  A reload swaps new contexts in; connections keep what they have.
 
 Not here: what a client asks for, and what it is refused for (net/tls/client_hello.py); sockets
 (net/sockets/tls_leg.py); files (certificates.py).
 
 Rejected: loading a new pair into the living context.  A pair that does not fit breaks it, and a pair of another kind
-(RSA, ECDSA) does not replace the old one but stands beside it, so that some clients go on seeing the expired
-certificate.  `ssl`'s own ALPN: it goes on without a match, and does not tell that something was offered.  Asking for
-client certificates.  `sni_callback`: paid for in every handshake, to tell what was read here anyway.  Changing the
-tickets' keys by time: `ssl` does not reach them; they live as long as the process.
+(RSA, ECDSA) is added to the old one and does not replace it, so that some clients go on seeing the expired
+certificate.  `ssl`'s own ALPN: it goes on without a match, and does not tell that anything was offered.  Asking for
+client certificates.  `sni_callback`: it costs something in every handshake, and tells what was read here anyway.
+Changing the tickets' keys by time: `ssl` does not reach them; they live as long as the process.
 
 RFC 8446, RFC 5246, RFC 5746 (renegotiation), RFC 6066 (SNI), RFC 7301 (ALPN); rules S11, N7, N9.
 """
@@ -72,12 +72,10 @@ _TICKETS = 1  # OpenSSL's two are for browsers; mail clients keep the last one, 
 
 
 class ServerTls:
-    """TLS for the listeners of one protocol, "pop3" or "smtp"; it outlives every reload.
-
-    `certificates` is what is shown now, in the configured order.
-    """
+    """TLS for the listeners of one protocol, "pop3" or "smtp"; it outlives every reload."""
 
     certificates: tuple[Certificate, ...]
+    """What is shown now, in the configured order."""
 
     def __init__(
         self,
@@ -113,7 +111,7 @@ class ServerTls:
                 problems += error.problems
         if problems:
             raise ConfigError(problems)
-        # Who knows TLS 1.0 alone often knows no elliptic curves.
+        # A client that speaks only TLS 1.0 often has no elliptic curves.
         for_old = sorted(found, key=lambda one: not one.rsa) if old_clients else []
         old_contexts = [self._old.shown(certificate, OLDEST) for certificate in for_old]
         # From here on nothing can fail.
@@ -125,7 +123,7 @@ class ServerTls:
         self.certificates = tuple(found)
 
     def wrap_for(self, address: bytes) -> Wrap:
-        """`wrap` for a client at this address (wire/address.py)."""
+        """What makes the TLS of a client at this address (wire/address.py)."""
         return self._old.wrap if address in self._old_clients else self._side.wrap
 
     def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ClientSide:
@@ -161,11 +159,11 @@ class _Side:
         self._first, self._contexts = contexts[0], by_name
 
     def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ClientSide:
-        """The way in, because the ClientHello is judged there and nowhere else."""
+        """The only way in, because the ClientHello is judged there."""
         assert self._living is not None
         side = self._living.wrap_bio(incoming, outgoing, server_side=True)
         assert isinstance(side, ClientSide)
-        side.stand_before(incoming, outgoing, self._protocol, self._switch)
+        side.read_before(incoming, outgoing, self._protocol, self._switch)
         return side
 
     def _switch(self, side: ssl.SSLObject, name: str) -> None:
@@ -207,7 +205,7 @@ class UpstreamTls:
             raise UpstreamUnavailable(f'the server shows another certificate; if that is right: tls_pin = "{seen}"')
 
     def refused(self, error: ssl.SSLError, side: ssl.SSLObject) -> UpstreamUnavailable:
-        """A handshake that failed, in words for the log, with the setting that mends it where there is one.
+        """A handshake that failed, in words for the log, with the setting that fixes it where there is one.
 
         Before Python 3.13 `ssl` shows no certificate of a handshake that failed; then the words point to `popgate
         selftest`, which connects again by `unverified` to see it.
@@ -346,6 +344,6 @@ def _harden(context: ssl.SSLContext, protocol: str, min_version: str) -> None:
 
 def _set_minimum(context: ssl.SSLContext, version: str) -> None:
     with warnings.catch_warnings():
-        # Python calls the old versions deprecated; who writes them into the configuration knows.
+        # Python calls the old versions deprecated; an operator that configures them knows.
         warnings.simplefilter("ignore", DeprecationWarning)
         context.minimum_version = VERSIONS[version]

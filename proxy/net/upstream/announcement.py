@@ -1,12 +1,12 @@
-"""How the servers of an upstream are shown the client's address, where they are (rule S12).
+"""How the servers of an upstream are shown the client's address, if they are (rule S12).
 
-Three ways: a PROXY header, the first octets of every connection, before TLS; XCLIENT, said by a speech
-(session/upstream/handshake.py); the client's own address as the source of the connection.  A connection is *announced*,
-with an `Announcement` of the client, or *unannounced*: then it is popgate's own, and a PROXY header, which the server
-expects on every connection, names popgate's own address.  Not LOCAL or UNKNOWN: to some servers that is a health check,
-and Postfix takes no UNKNOWN.
+There are three ways: a PROXY header, the first octets of every connection, before TLS; XCLIENT
+(session/upstream/handshake.py); and the client's own address as the source of the connection.  A connection is
+*announced*, with an `Announcement` of the client, or *unannounced*: then it is popgate's own, and a PROXY header, which
+the server expects on every connection, names popgate's own address.  Not LOCAL or UNKNOWN: to some servers that is a
+health check, and Postfix refuses UNKNOWN.
 
-Who is announced is decided by net/link/upstream_side.py, the connection is made by net/upstream/connector.py.
+Not here: who is announced (net/link/upstream_side.py), and the connection (net/upstream/connector.py).
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Announcement:
     """What is said of a client."""
 
     client: Endpoint
+    """Its address and port."""
     destination: Endpoint
     """Where it connected to."""
     tls: tuple[str, str] | None = None
@@ -42,36 +43,38 @@ class Announcement:
 
 
 @dataclass(frozen=True, slots=True)
-class Showing:
-    """The keys of one upstream."""
+class Announcing:
+    """How one upstream is shown clients' addresses, as configured."""
 
     proxy: Literal["off", "v1", "v2"] = "off"
+    """The version of the PROXY header."""
     xclient: bool = False
+    """Whether XCLIENT is said."""
     source: str = ""
-    """The address that connections come from: "", CLIENT, or a fixed one, which shows nobody."""
+    """The address that connections come from: "" (the system's choice), CLIENT, or a fixed one, which shows nobody."""
     always: bool = False
-    """Whether clients that may relay are announced, too."""
+    """Whether clients that may relay are announced, too (`show_client`)."""
     announces: bool = field(init=False)
-    """Whether there is any way of showing."""
+    """Whether clients' addresses are shown in any way."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "announces", self.proxy != "off" or self.xclient or self.source == CLIENT)
 
     @classmethod
-    def of(cls, upstream: Upstream) -> Showing:
-        """What the configuration says."""
+    def from_config(cls, upstream: Upstream) -> Announcing:
+        """By the keys of [upstream.NAME]."""
         return cls(upstream.send_proxy, upstream.xclient, upstream.source, upstream.show_client == "always")
 
-    def source_of(self, announcement: Announcement | None) -> str:
+    def source_address(self, announcement: Announcement | None) -> str:
         """The address to connect from; "": the system's choice."""
         if self.source != CLIENT:
             return self.source
         return shown(announcement.client[0]) if announcement else ""
 
-    def header(
+    def proxy_header(
         self, announcement: Announcement | None, sock: socket.socket, target: SocketName | str, *, probe: bool = False
     ) -> bytes:
-        """The first octets of a connection that has just been begun to `target` (its own address is settled).
+        """The first octets of a connection to `target` that has just been begun: by then its own address is known.
 
         `probe`: it is for no client, but to see how the server is.
         """

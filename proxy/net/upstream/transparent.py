@@ -20,14 +20,14 @@ _SOCKADDR: Final = 28  # octets of a sockaddr_in6, which is the longer one
 
 
 def make_transparent(sock: socket.socket) -> None:
-    """Let it be bound to any address; PermissionError without the right to it.  systemd may have done it already."""
+    """Allow it to be bound to any address; raise PermissionError without the right to it.  systemd may have done it."""
     option = _IPV6_TRANSPARENT if sock.family == socket.AF_INET6 else _IP_TRANSPARENT
     if not sock.getsockopt(*option):
         sock.setsockopt(*option, 1)
 
 
 def is_permitted() -> bool:
-    """Whether this process may make one."""
+    """Whether this process may make a transparent socket."""
     with socket.socket() as probe:
         try:
             make_transparent(probe)
@@ -36,8 +36,8 @@ def is_permitted() -> bool:
     return True
 
 
-def wanted(sock: socket.socket) -> tuple[str, int]:
-    """The address and port that the client of an accepted connection wanted."""
+def original_destination(sock: socket.socket) -> tuple[str, int]:
+    """The address and port that the client of an accepted connection wanted to reach."""
     level = socket.IPPROTO_IPV6 if sock.family == socket.AF_INET6 else socket.IPPROTO_IP
     try:
         raw = sock.getsockopt(level, _ORIGINAL_DST, _SOCKADDR)

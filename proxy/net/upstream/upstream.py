@@ -1,12 +1,12 @@
 """The servers behind popgate: their addresses, and how a connection to one begins.
 
-`Upstream.addresses` gives the addresses of all servers, in the configured order; `dial` begins a connection without
-waiting for it; which server is next is net/upstream/pool.py's.  A server that is named is looked up when the first
-client wants it and then remembered for `REMEMBER` seconds; a look-up never blocks the loop.  An address at which
-popgate itself listens is left out: a loop would eat all descriptors (rule N10).
+`Upstream.addresses` gives the addresses of all servers, in the configured order; `dial` begins a connection
+without waiting for it.  A server that is named is looked up when the first client wants it and then remembered for
+`REMEMBER` seconds; a look-up never blocks the loop.  An address at which popgate itself listens is left out: a loop
+would eat all descriptors (rule N10).
 
-The dialogue before the session (STARTTLS, XCLIENT) is session/upstream/opening.py, driven by net/upstream/connector.py,
-which also tries the next address; how the client's address is shown is net/upstream/announcement.py.
+Not here: which server is next (net/upstream/pool.py); the dialogue before the session (session/upstream/opening.py) and
+the attempts (net/upstream/connector.py); how the client's address is shown (net/upstream/announcement.py).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ...errors import UpstreamUnavailable
-from ...session.upstream.handshake import introduction, replay
+from ...session.upstream import handshake
 from ...session.upstream.opening import Opening, PopOpening, SmtpOpening
 from ...shared_memory.server_health import ServerHealth, keys_of
 from ...wire.address import shown
 from ..local_addresses import is_local
-from .announcement import Showing
+from .announcement import Announcing
 from .pool import Pools
 from .transparent import make_transparent
 
@@ -36,12 +36,11 @@ if TYPE_CHECKING:
     from .announcement import Announcement, SocketName
     from .pool import Pool
 
-NOT_SHOWN: Final = Showing()
+UNANNOUNCED: Final = Announcing()
+"""The servers are never shown a client's address."""
 _IP_BIND_ADDRESS_NO_PORT: Final = 24  # linux/in.h
 REMEMBER: Final = 60.0
 """Seconds that a looked-up name is believed: mail servers move by hand, and the old address lives on for a while."""
-
-
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 
 
@@ -54,7 +53,9 @@ class Address:
     """Where a connection goes."""
 
     family: int
+    """AF_INET, AF_INET6 or AF_UNIX."""
     target: SocketName | str
+    """What `connect` takes."""
     host: str
     """The name that TLS compares with the certificate."""
     shown: str
@@ -68,8 +69,10 @@ class Server:
     """One server as configured: a host and port, or the path of a unix socket."""
 
     host: str
+    """A name or an address."""
     port: int
     path: str = ""
+    """Where it is a unix socket."""
 
     def __str__(self) -> str:
         if self.path:
@@ -81,16 +84,18 @@ ORIGINAL: Final = Server("original", 0)
 """Stands for the server that the client of a transparent listener wanted."""
 
 
-Places: TypeAlias = dict[int, list[Address]]
+AddressesByServer: TypeAlias = dict[int, list[Address]]
 """The addresses of each server, by its number; a server without any is not in it."""
+Replay: TypeAlias = tuple[bytes, bytes]
+"""The lines of EHLO and MAIL that bring a fresh connection to where a session is (session/upstream/handshake.py)."""
 
 
-def places_of(addresses: Iterable[Address]) -> Places:
+def by_server(addresses: Iterable[Address]) -> AddressesByServer:
     """Addresses by their server, in order."""
-    places: Places = {}
+    found: AddressesByServer = {}
     for address in addresses:
-        places.setdefault(address.server, []).append(address)
-    return places
+        found.setdefault(address.server, []).append(address)
+    return found
 
 
 class Upstream:
@@ -106,29 +111,42 @@ class Upstream:
         implicit: bool,
         connect_timeout: float,
         is_ours: Callable[[str, int], bool],
-        showing: Showing = NOT_SHOWN,
+        announcing: Announcing = UNANNOUNCED,
         pool: Pool | None = None,
         health_interval: float = 0.0,
     ) -> None:
-        """`is_ours(host address, port)`: whether popgate listens there.  Without a `pool` it is alone on the node."""
+        """Without a `pool` it is alone on the node."""
         self.name, self.protocol = name, protocol
-        self.tls, self.implicit = tls, implicit
-        self.connect_timeout, self.health_interval = connect_timeout, health_interval
-        self.pool = pool or _alone(name, servers)
-        self.showing = showing
-        self.is_original = ORIGINAL in servers
-        self.wants_ends = showing.announces or self.is_original
-        """Whether it matters where the client is, and where it wanted to go."""
-        self.is_plain = tls is None and showing == NOT_SHOWN
-        """Whether a connection is fit for a session as it is: nothing is shown, and nothing said, before."""
         self.servers = servers
+        """As configured."""
+        self.tls = tls
+        """None: connections stay in the clear."""
+        self.implicit = implicit
+        """TLS comes before the greeting."""
+        self.connect_timeout = connect_timeout
+        """Seconds until a greeting, for each server."""
+        self.health_interval = health_interval
+        """Seconds between probes; 0: none."""
+        self.pool = pool or _alone(name, servers)
+        """Which server is next."""
+        self.announcing = announcing
+        """How a client's address is shown."""
+        self.is_original = ORIGINAL in servers
+        """Each client goes where it wanted to go."""
+        self.wants_ends = announcing.announces or self.is_original
+        """It matters where the client is, and where it wanted to go."""
+        self.is_plain = tls is None and announcing == UNANNOUNCED
+        """A connection is fit for a session as it is: nothing is shown, and nothing said, before."""
         self._is_ours = is_ours
-        self.known: Places | None = None
-        """The places of all servers, where none is a name."""
-        self._addresses: list[Address] | None = None  # looked up
+        """Whether popgate listens at this host address and port."""
+        self._addresses: list[Address] | None = None
+        """What the last look-up found."""
         self._until = 0.0
+        """How long that is believed, on the loop's clock."""
+        self.fixed_addresses: AddressesByServer | None = None
+        """The addresses of all servers, where none is a name."""
         if not self.is_original and all(server.path or _is_literal(server.host) for server in servers):
-            self.known = places_of(self._look_up())
+            self.fixed_addresses = by_server(self._look_up())
 
     def __str__(self) -> str:
         return self.name
@@ -140,20 +158,20 @@ class Upstream:
 
     def addresses(self, then: Callable[[list[Address]], None]) -> None:
         """Call `then` with the addresses to try: at once when they are known, else from the loop; none if all fails."""
-        if self.known is not None:
-            then([address for addresses in self.known.values() for address in addresses])
+        if self.fixed_addresses is not None:
+            then([address for addresses in self.fixed_addresses.values() for address in addresses])
             return
         loop = asyncio.get_running_loop()
         if self._addresses is not None and loop.time() < self._until:
             then(self._addresses)
             return
-        looking = loop.run_in_executor(None, self._look_up)
-        looking.add_done_callback(lambda done: then(self._found(done.result(), loop.time())))
+        look_up = loop.run_in_executor(None, self._look_up)
+        look_up.add_done_callback(lambda done: then(self._remembered(done.result(), loop.time())))
 
     def original(self, client: Endpoint, wanted: Endpoint) -> list[Address]:
         """The address of the server that a client wanted to reach; raise UpstreamUnavailable if that would be a loop.
 
-        A connection to this machine, or from it, has come here once more on a wrong way (rule N10).
+        N10: a connection to this machine, or from it, has come here a second time.
         """
         host, port = shown(wanted[0]), wanted[1]
         text = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -164,22 +182,21 @@ class Upstream:
         family = socket.AF_INET if len(wanted[0]) == 4 else socket.AF_INET6
         return [Address(family, (host, port), host, text)]
 
-    def opening(
-        self, announcement: Announcement | None = None, again: tuple[bytes, bytes] | None = None
-    ) -> Opening | None:
-        """What must be said to a fresh connection before the session, or None.
+    def opening(self, announcement: Announcement | None = None, replay: Replay | None = None) -> Opening | None:
+        """What must be said on a fresh connection before the session, or None.
 
-        `again`: the lines of EHLO and MAIL to say again, for a session that was begun with another connection.
+        `replay`: for a session that was begun on another connection, or on none.
         """
         starttls = self.tls is not None and not self.implicit
         if self.protocol == "pop3":
             return PopOpening() if starttls else None
-        handshake = None
-        if again is not None:
-            handshake = replay(*again)
-        elif announcement is not None and self.showing.xclient:
-            handshake = introduction(_our_name(), announcement.client, announcement.destination, announcement.login)
-        return SmtpOpening(_our_name(), starttls=starttls, handshake=handshake) if starttls or handshake else None
+        name, dialogue = _our_name(), None
+        if replay is not None:
+            dialogue = handshake.replay(*replay)
+        elif announcement is not None and self.announcing.xclient:
+            client, destination = announcement.client, announcement.destination
+            dialogue = handshake.introduction(name, client, destination, announcement.login)
+        return SmtpOpening(name, starttls=starttls, handshake=dialogue) if starttls or dialogue else None
 
     def _look_up(self) -> list[Address]:
         """Resolve all names; in a thread, where there are any."""
@@ -191,7 +208,8 @@ class Upstream:
                 continue
         return found
 
-    def _found(self, addresses: list[Address], now: float) -> list[Address]:
+    def _remembered(self, addresses: list[Address], now: float) -> list[Address]:
+        """What was found now, or what was found before: a resolver that fails takes no server away."""
         if addresses:
             self._until = now + REMEMBER
             self._addresses = addresses
@@ -204,7 +222,7 @@ class Upstream:
         return [
             Address(family, target, server.host, str(server), number)  # type: ignore[arg-type]
             for family, _, _, _, target in infos
-            if not self._is_ours(str(target[0]), server.port)
+            if not self._is_ours(str(target[0]), server.port)  # N10: no loops
         ]
 
 
@@ -220,8 +238,7 @@ def dial(address: Address, source: str = "", *, foreign: bool = False) -> socket
     """Begin a connection; raise UpstreamUnavailable if that fails at once.
 
     `source`: the address to connect from, "": the system's choice; `foreign`: it is a client's
-    (net/upstream/transparent.py).  A client on this machine comes from this machine's address: nothing from loopback
-    leaves it.
+    (net/upstream/transparent.py).
     """
     try:
         sock = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -231,6 +248,7 @@ def dial(address: Address, source: str = "", *, foreign: bool = False) -> socket
         if address.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            # A client on this machine is shown by the address of this machine, because nothing from loopback leaves it.
             if source and not (foreign and _is_loopback(source) and not _is_loopback(str(address.target[0]))):
                 _bind(sock, source, foreign)
         sock.connect(address.target)
