@@ -227,7 +227,7 @@ class RedisLeases(MemoryLeases):
             client.flushall()
         assert isinstance(self.clock, OneWall)
         self.clock.advance(0)
-        self.store._notice()
+        self.store.check_state()
         for _ in range(3):  # what happened; what was brought back; and that is answered
             self.ask(self.store.all)
         self.model = {key: entry for key, entry in self.live().items() if key in self.ours}

@@ -243,13 +243,13 @@ def nodes() -> Iterator[ast.AST]:
 
 def said() -> dict[str, set[str]]:
     """Each event that the source puts into the log, with its levels: Log.line(level, subject, event, ...) and the
-    link's own say(level, event, ...)."""
+    journal's own _line(level, event, ...)."""
     found: dict[str, set[str]] = {}
-    places = {"line": 2, "say": 1}
+    places = {"line": 2, "_line": 1}
     for node in nodes():
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in places:
             if len(node.args) <= places[node.func.attr]:
-                continue  # another one's say(line)
+                continue  # another one's _line(line)
             level, event = node.args[0], node.args[places[node.func.attr]]
             for name in strings(event):
                 found.setdefault(name, set()).update(strings(level) or LEVELS)  # a variable may be any level
