@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxy.config.endpoint import CLIENT
+from proxy.config import endpoint
 from proxy.errors import UpstreamUnavailable
 from proxy.net.tls.contexts import upstream_context
 from proxy.net.upstream import upstream
@@ -217,7 +217,7 @@ def test_plain_is_what_shows_nothing_and_says_nothing_before_the_session(tmp_pat
     for announcing in (
         Announcing(proxy="v1"),
         Announcing(xclient=True),
-        Announcing(source=CLIENT),
+        Announcing(source=endpoint.CLIENT),
         Announcing(source="192.0.2.9"),
     ):
         assert not made(Server("192.0.2.1", 25), announcing=announcing).is_plain
@@ -230,7 +230,7 @@ def test_plain_is_what_shows_nothing_and_says_nothing_before_the_session(tmp_pat
     ("announcing", "wants"),
     [
         (Announcing(), False), (Announcing(source="192.0.2.9"), False), (Announcing(proxy="v2"), True),
-        (Announcing(xclient=True), True), (Announcing(source=CLIENT), True),
+        (Announcing(xclient=True), True), (Announcing(source=endpoint.CLIENT), True),
     ],
 )  # fmt: skip
 def test_where_the_client_is_matters_where_it_is_shown(announcing: Announcing, wants: bool) -> None:
