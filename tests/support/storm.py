@@ -28,6 +28,7 @@ _PIECES = [
     *[b"<", b">", b"%", b"!", b":", b"::", b",", b";", b"(", b")", b'"', b"\\", b"[", b"]", b"[127.0.0.1]", b" ", b"."],
     *[b"..", b"\0", b"\n", b"\r", b"\t", b"\x0b", b"\x7f", b"\xc2\x85", "\u2028".encode(), "\uff20".encode()],
     *["\uff05".encode(), "\u3002".encode(), b"|", b"/", b"=", b"+", b"{recipient}", b"@far.test", b"%far.test"],
+    *[b"<<", b">>", b" <", b"> ", b"\t<", b".a.", b"x" * 70, b"../"],
     *[b"far.test!", b"@local.test", b"user@local.test", b"v@far.test", b"RCPT TO:<v@far.test>", b"\xc0", b"\xa5"],
 ]
 _KNOWN = [b"user@local.test", b"v@far.test", b"a@s.test", b"", "user@b\u00fcro.test".encode(), b"postmaster"]
@@ -39,6 +40,8 @@ _RCPT_MORE = [
     b" NOTIFY=NEVER",
     b" ORCPT=rfc822;v@far.test",
     b" ORCPT=rfc822;<v@far.test>",
+    b" ORCPT=rfc822;v=x@far.test",
+    b"\tNOTIFY=BAD",
     b" X=<v@far.test>",
 ]
 _VERBS = [
