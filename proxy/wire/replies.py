@@ -2,7 +2,7 @@
 
 `ReplyBuffer` cuts the stream into whole replies, multi-line ones in one piece, so that nothing of ours can land inside
 one. It is strict (rule S6): three ASCII digits from 200 to 599, a space, a hyphen or the end of the line behind them,
-the same code on every line, CRLF, no CR, LF or NUL elsewhere, at most 100 lines and 64 KiB.  Anything else is a
+the same code on every line, CRLF, no CR, LF or NUL elsewhere, at most 500 lines and 64 KiB.  Anything else is a
 `ProtocolError`: an upstream whose replies can be read in two ways can make client and proxy count differently.
 
 What a reply answers is not known here (session/ledger.py), what is changed in it neither (session/smtp/session.py,
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ..errors import ProtocolError
 
-MAX_LINES = 100  # rule S6; the longest EHLO replies in the field have about 20
+MAX_LINES = 500  # rule S6; most EHLO replies have about 10, a few servers list more than 100 words
 MAX_OCTETS = 65536  # rule S6: of one reply, all its lines together
 _MAX_KNOWN = 256  # replies that are remembered whole: an upstream says the same few all day
 _MAX_KNOWN_OCTETS = 1024  # of one of them; a long reply to EHLO has 400
