@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from ..wire.lines import TOO_LONG, LineBuffer
+from ..wire.lines import BARE_LF, TOO_LONG, LineBuffer
 from ..wire.pop3 import MAX_LINE
 from ..wire.sasl import MECHANISMS
 from .pop3 import session as pop3
@@ -144,6 +144,8 @@ def _command(line: bytes, verbs: frozenset[bytes]) -> str:
     verb = line.partition(b" ")[0].upper()
     if line is TOO_LONG:
         return "(a line that is too long)"
+    if line is BARE_LF:
+        return "(a line that LF alone ends)"
     if verb in verbs:
         return _text(line)
     _, _, argument = line.partition(b" ")

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from proxy.wire.lines import TOO_LONG, LineBuffer, is_clean
+from proxy.wire.lines import BARE_LF, TOO_LONG, LineBuffer, is_clean
 
 
 def lines(buffer: LineBuffer) -> list[bytes]:
@@ -29,12 +29,35 @@ def test_S1_lines_in_one_piece_and_in_many() -> None:
         assert len(buffer) == 0
 
 
-@pytest.mark.parametrize("octets", [b"a\nb", b"a\rb", b"a\0b", b"a\r\rb", b"\n", b"a\r"])
+@pytest.mark.parametrize("octets", [b"a\rb", b"a\0b", b"a\r\rb", b"a\r"])
 def test_S1_other_newlines_stay_inside(octets: bytes) -> None:
     buffer = LineBuffer(100)
     buffer.feed(octets + b"\r\nNOOP\r\n")
     assert lines(buffer) == [octets, b"NOOP"]
     assert not is_clean(octets)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (b"a\nb\r\nNOOP\r\n", [BARE_LF, b"NOOP"]),
+        (b"\n\r\nNOOP\r\n", [BARE_LF, b"NOOP"]),
+        (b"EHLO pc\nQUIT\n", [BARE_LF, BARE_LF]),
+        (b"a\n\nb\nc\r\nNOOP\r\n", [BARE_LF, BARE_LF, BARE_LF, b"NOOP"]),
+        (b"a\n\rb\r\r\nNOOP\r\n", [BARE_LF, b"NOOP"]),
+        (b"x" * 200 + b"\nb\r\nNOOP\r\n", [TOO_LONG, b"NOOP"]),
+        (b"NOOP\r\na\nRCPT TO:<v@far.test>\r\nRSET\r\n", [b"NOOP", BARE_LF, b"RSET"]),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_S1_a_bare_lf_is_told_when_it_is_seen_and_nothing_around_it_is_a_line(
+    text: bytes, told: list[bytes], size: int
+) -> None:
+    buffer, taken = LineBuffer(100), []
+    for at in range(0, len(text), size):
+        buffer.feed(text[at : at + size])
+        taken += lines(buffer)
+    assert taken == told
 
 
 @pytest.mark.parametrize("octets", [b"", b"NOOP", b"\x0b\x0c\x1c\x85\xe2\x80\xa8\t\xff"])

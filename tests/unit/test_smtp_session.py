@@ -50,11 +50,11 @@ def test_S6_a_reply_without_end_is_not_kept() -> None:
 def test_S6_a_reply_of_many_lines() -> None:
     driver = ready()
     driver.client(b"NOOP\r\n")
-    reply = b"250-x\r\n" * 99 + b"250 x\r\n"
+    reply = b"250-x\r\n" * 499 + b"250 x\r\n"
     driver.upstream(reply)
     assert driver.to_client == reply
     driver.client(b"NOOP\r\n")
-    driver.upstream(b"250-x\r\n" * 100)
+    driver.upstream(b"250-x\r\n" * 500)
     assert driver.to_client == reply + b"421 4.3.0 The mail server does not follow the protocol\r\n"
 
 

@@ -16,7 +16,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ...errors import ProtocolError
-from ...wire.lines import TOO_LONG, LineBuffer
+from ...wire.lines import BARE_LF, TOO_LONG, LineBuffer
 from ...wire.pop3 import (
     MAX_LINE,
     MAX_REPLY_LINES,
@@ -346,6 +346,8 @@ class PopSession:
         self._commands += 1
         if line is TOO_LONG or len(line) > MAX_LINE:
             return self._error(texts.LINE_TOO_LONG)
+        if line is BARE_LF:  # P2: a lax server would have read a line here
+            return self._finish("client ended a line by LF alone", texts.BARE_LF)
         word, _, argument = line.partition(b" ")
         verb = VERBS.get(word.upper())
         raw = verb is not None and verb.raw
@@ -412,7 +414,7 @@ class PopSession:
 
     def _sasl_response(self, line: bytes) -> None:
         assert self._exchange is not None
-        line = self._exchange.response(b"*" if line is TOO_LONG else line)
+        line = self._exchange.response(b"*" if line is TOO_LONG or line is BARE_LF else line)
         self._send(AUTH, line + b"\r\n")
 
     def _utf8(self, argument: bytes) -> None:

@@ -17,6 +17,7 @@ PROBES_ONLY: Final = (
 )
 TIMEOUT: Final = b"-ERR Waited too long\r\n"
 UNKNOWN: Final = b"-ERR Unknown command\r\n"
+BARE_LF: Final = b"-ERR Lines end in CRLF, not in LF\r\n"
 BAD_OCTETS: Final = b"-ERR A control octet in a command\r\n"
 LINE_TOO_LONG: Final = b"-ERR Line too long\r\n"
 SYNTAX: Final = b"-ERR Bad arguments\r\n"

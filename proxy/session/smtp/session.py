@@ -28,7 +28,7 @@ from ...gate.verdict import Outcome, Password, Reason, RelayAsked, Verdict
 from ...wire import bulk
 from ...wire.address import literal
 from ...wire.esmtp import NO_OFFER
-from ...wire.lines import TOO_LONG, is_clean
+from ...wire.lines import BARE_LF, TOO_LONG, is_clean
 from ...wire.replies import Reply, fold
 from ...wire.sasl import MAX_LINE, MECHANISMS, BadResponse, Exchange, PasswordExchange, shown_login, split_auth
 from ..contract import Cut, Wait
@@ -412,6 +412,8 @@ class SmtpSession:
         if verb is None:
             if line is TOO_LONG:
                 return self._error(texts.LINE_TOO_LONG)
+            if line is BARE_LF:
+                return self._error(texts.BARE_LF)
             if not is_clean(line):  # S1: a server may take it for the end of the line
                 return self._error(texts.BAD_OCTETS)
             # S2: blanks before and behind an argument can't be read in two ways, and devices send them.
@@ -597,9 +599,9 @@ class SmtpSession:
         assert exchange is not None
         self._state = COMMANDS
         if isinstance(exchange, PasswordExchange):
-            self._answer_auth(auth, exchange, b"*" if line is TOO_LONG else line)
+            self._answer_auth(auth, exchange, b"*" if line is TOO_LONG or line is BARE_LF else line)
         else:
-            line = exchange.response(b"*" if line is TOO_LONG else line)
+            line = exchange.response(b"*" if line is TOO_LONG or line is BARE_LF else line)
             self.pipeline.send_last(line + b"\r\n", _AUTH)
         if self.pipeline.synchronising and self.pipeline.lines.waiting:
             self._protocol_violation("sent more before the reply")
