@@ -48,8 +48,8 @@ class Tracing:
             return
         self.followers[asker] = client
         self._control.stream(asker, seconds, lambda: self._end(asker))
+        self._tell()  # first: a client may come the moment that the terminal says so
         self._control.push(asker, {"tracing": client})
-        self._tell()
 
     def heard(self, message: Message) -> bool:
         """Take what a worker said, if it is lines of transcripts; return whether it was."""
