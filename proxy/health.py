@@ -11,7 +11,7 @@ kind: clients are better served by a server that comes too early, for they fail 
 
 A probe takes a place like a client (`max_connections`); a server that is full is not probed.
 
-asyncio's streams are right here, where we speak a dialogue ourselves (selftest/talk.py); sessions are net/.
+asyncio's streams are right here, where we speak a dialogue ourselves (upstream_client/talk.py); sessions are net/.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from .errors import PopgateError, UpstreamUnavailable
-from .selftest import talk
-from .selftest.pop3 import Pop3
-from .selftest.smtp import Smtp
+from .upstream_client import talk
+from .upstream_client.pop3 import Pop3
+from .upstream_client.smtp import Smtp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

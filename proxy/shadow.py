@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 from .errors import PopgateError
 from .selftest import servers_of
 from .selftest.servers import visit
-from .selftest.talk import addresses
+from .upstream_client.talk import addresses
 
 if TYPE_CHECKING:
     from .config import Config

@@ -17,15 +17,7 @@ OK: Final = "ok"
 WARN: Final = "warn"
 FAIL: Final = "FAIL"
 
-_MAX_SAID: Final = 120  # characters of a peer's line: a greeting and most refusals are shorter
 _TOPIC: Final = 12  # characters: the longest topic
-
-
-def said(octets: bytes) -> str:
-    """A peer's octets for people: in quotes, not printable ones escaped, cut; of several lines the first."""
-    first, _, rest = octets.strip(b"\r\n").partition(b"\r\n")
-    text = printable(first[: _MAX_SAID + 1].decode("ascii", "backslashreplace"))
-    return f'"{text[:_MAX_SAID]}"' + (" ..." if rest or len(text) > _MAX_SAID else "")
 
 
 class Findings:

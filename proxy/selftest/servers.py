@@ -22,9 +22,12 @@ from ..errors import ConfigError, PopgateError, ProtocolError, UpstreamUnavailab
 from ..net.local_addresses import listens_there
 from ..net.tls.contexts import shown_pin, upstream_context
 from ..net.upstream.announcement import Announcing
+from ..upstream_client.pop3 import Pop3
+from ..upstream_client.said import said
+from ..upstream_client.smtp import Smtp
+from ..upstream_client.talk import HandshakeFailed, Silent, addresses, connect
 from . import pop3, smtp
-from .findings import Findings, said
-from .talk import HandshakeFailed, Silent, addresses, connect
+from .findings import Findings
 
 if TYPE_CHECKING:
     import ssl
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
     from ..config.endpoint import Endpoint
     from ..config.schema import MailProtocol, Upstream
     from ..net.tls.contexts import UpstreamTls
-    from .talk import Address, Talk
+    from ..upstream_client.talk import Address, Talk
 
 VISIT: Final = 6  # times connect_timeout: a server whose every answer comes at the last moment is given up
 SOON: Final = 14  # days before its end at which a certificate is worth a warning; ACME clients renew at 30
@@ -96,7 +99,7 @@ async def _visit(server: Server, found: Findings) -> None:
             await speaker.upgrade()
             if not await _secure(server, found, talk, tls, address):
                 return
-        if isinstance(speaker, pop3.Pop3):
+        if isinstance(speaker, Pop3):
             await pop3.interrogate(speaker, found, server.checks)
         else:
             await smtp.interrogate(speaker, found, server.local_domains, server.auth, server.upstream.xclient)
@@ -106,8 +109,8 @@ async def _visit(server: Server, found: Findings) -> None:
         await talk.close()
 
 
-def _speaker(server: Server, talk: Talk) -> smtp.Smtp | pop3.Pop3:
-    return smtp.Smtp(talk) if server.protocol == "smtp" else pop3.Pop3(talk)
+def _speaker(server: Server, talk: Talk) -> Smtp | Pop3:
+    return Smtp(talk) if server.protocol == "smtp" else Pop3(talk)
 
 
 def _context(upstream: Upstream) -> UpstreamTls | None:

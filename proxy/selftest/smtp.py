@@ -10,31 +10,30 @@ mail, RFC 7505), or our sender (an unknown user of its own domain).  Such a refu
 `_verdict` tells it by the enhanced code (RFC 3463) or its words, and then the other sender and domain are tried.  The
 null sender is used only where no local domain is known: some servers relay by the sender's domain.
 
-RFC 5321, RFC 3207; replies are cut by wire/replies.py.
+The dialogue itself is upstream_client/smtp.py.
 """
 
 from __future__ import annotations
 
 import re
-import socket
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from ..errors import ProtocolError, UpstreamUnavailable
+from ..errors import UpstreamUnavailable
+from ..upstream_client.said import said
+from ..upstream_client.smtp import extensions
 from ..wire.recipients import LocalDomains
-from ..wire.replies import Reply, ReplyBuffer
 from ..wire.sasl import MECHANISMS
-from .findings import said
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..upstream_client.smtp import Smtp
+    from ..wire.replies import Reply
     from .findings import Findings
-    from .talk import Talk
 
 FOREIGN: Final = ("example.com", "example.net", "example.org", "popgate-selftest.invalid")
 _EXTENSIONS: Final = ("PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES", "STARTTLS", "XCLIENT")
-_NAME = re.compile(r"[!-~]{1,255}")
 # 556 and 521: RFC 7504; X.1.x is about addresses, X.4.x about routing there (RFC 3463, X.1.10: RFC 7505).
 _OTHER_CODES = re.compile(rb"(?:521|556)|5[0-9][0-9][ -]5\.[14]\.")
 _OTHER_WORDS = re.compile(
@@ -50,59 +49,6 @@ class Relays(Enum):
     YES = "yes"
     NO = "no"
     UNKNOWN = "unknown"
-
-
-class Smtp:
-    """A dialogue: each command with its one reply.  Raises UpstreamUnavailable, and ProtocolError for nonsense."""
-
-    def __init__(self, talk: Talk) -> None:
-        self._talk = talk
-        self._replies = ReplyBuffer()
-        self.name = socket.gethostname()
-        """What we call ourselves."""
-        if not _NAME.fullmatch(self.name):
-            self.name = "localhost"
-
-    async def greet(self) -> bytes:
-        """The greeting's octets; anything but 220 is UpstreamUnavailable."""
-        reply = await self._reply("greeting")
-        if reply.code != 220:
-            raise UpstreamUnavailable(f"it takes no mail now: {said(reply.octets)}")
-        return reply.octets
-
-    async def ask(self, command: str) -> Reply:
-        if len(self._replies):
-            raise ProtocolError("it says more than it was asked")
-        self._talk.say(command.encode("ascii"))
-        return await self._reply(f"answer to {command}")
-
-    async def upgrade(self) -> None:
-        """Go as far as TLS may start."""
-        offer = await self.ask(f"EHLO {self.name}")
-        if offer.code != 250 or "STARTTLS" not in extensions(offer):
-            raise UpstreamUnavailable('tls = "starttls", but it does not offer STARTTLS; "off" is left, or "implicit"')
-        reply = await self.ask("STARTTLS")
-        if reply.code != 220:
-            raise UpstreamUnavailable(f"STARTTLS is offered and refused: {said(reply.octets)}")
-        if len(self._replies):
-            raise ProtocolError("it sends more in the clear behind its answer to STARTTLS")
-
-    async def leave(self) -> None:
-        await self.ask("RSET")
-        await self.ask("QUIT")
-
-    async def _reply(self, what: str) -> Reply:
-        return await self._talk.until(what, self._replies.feed, self._replies.take)
-
-
-def extensions(offer: Reply) -> dict[str, list[str]]:
-    """The keywords of an answer to EHLO, in capitals, each with its parameters; what is not ASCII is left out."""
-    found: dict[str, list[str]] = {}
-    for text in offer.texts()[1:]:
-        if text.isascii() and (words := text.decode().upper().replace("AUTH=", "AUTH ", 1).split()):
-            known = found.setdefault(words[0], [])
-            known += [word for word in words[1:] if word not in known]
-    return found
 
 
 async def interrogate(smtp: Smtp, found: Findings, local_domains: Sequence[str], auth: bool, xclient: bool) -> None:

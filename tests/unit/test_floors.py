@@ -22,7 +22,8 @@ FLOORS = {
     "session": 4,
     "net": 5, "neighbours": 5,
     "runtime": 6,
-    "supervisor": 7, "worker": 7, "node": 7, "admin": 7, "selftest": 7, "health": 7, "shadow": 7, "queries": 7,
+    "supervisor": 7, "worker": 7, "node": 7, "admin": 7,
+    "selftest": 7, "upstream_client": 7, "health": 7, "shadow": 7, "queries": 7,
     "cli": 8, "__main__": 8, "demo": 8,
 }  # fmt: skip
 APART = [("session", "leases"), ("leases", "session")]

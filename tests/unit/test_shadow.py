@@ -11,8 +11,8 @@ import pytest
 
 from proxy import shadow
 from proxy.errors import UpstreamUnavailable
-from proxy.selftest.talk import Address
 from proxy.shadow import enforced, judged
+from proxy.upstream_client.talk import Address
 
 from ..support.configuration import loaded
 from ..support.workshop import KeptLog

@@ -1,4 +1,4 @@
-"""A connection on which the self-test itself speaks: one question, one awaited answer, in the clear or under TLS.
+"""A connection on which popgate itself asks a server: one question, one awaited answer, in the clear or under TLS.
 
 Promises: every problem leaves here as `UpstreamUnavailable` with a reason in words; an answer is awaited for
 `patience` seconds in all, so that a trickle does not stretch it.  How large an answer may grow is bounded by who cuts
