@@ -24,6 +24,7 @@ LIMIT = 16384  # octets of the message; a hello with a post-quantum key share an
 RECORDS = 16  # that it may be spread over; one is usual.  Bounds the work for a client that sends octet by octet
 
 _HANDSHAKE = 22  # record type, RFC 8446 5.1
+TLS_RECORD = bytes([_HANDSHAKE])  # how a client that speaks TLS begins; no command of a mail protocol does
 _CLIENT_HELLO = 1  # handshake type, RFC 8446 4
 _SERVER_NAME = 0  # extension types, RFC 8446 4.2
 _ALPN = 16

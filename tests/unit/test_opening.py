@@ -165,3 +165,11 @@ def test_a_speech_that_gives_up() -> None:
     opening.upstream_bytes(SAID[0][0])
     with pytest.raises(UpstreamUnavailable, match="reply to ONE: 550 no"):
         opening.upstream_bytes(b"550 no\r\n")
+
+
+@pytest.mark.parametrize("word", [b"STARTTLS ", b"STARTTLS\t", b" starttls"])
+def test_blanks_around_starttls_are_no_other_word(word: bytes) -> None:
+    opening = SmtpOpening("gate.test", starttls=True)
+    opening.upstream_bytes(b"220 hi\r\n")
+    opening.upstream_bytes(b"250-legacy\r\n250 " + word + b"\r\n")
+    assert opening.to_upstream[-1] == b"STARTTLS\r\n"

@@ -54,6 +54,15 @@ CODES = [
     (b"-ERR [IN-USE] locked\r\n", Password.UNKNOWN, Password.UNKNOWN),
     (b"-ERR [LOGIN-DELAY] soon\r\n", Password.UNKNOWN, Password.UNKNOWN),
     (b"-ERR [SYS/TEMP] later\r\n", Password.UNKNOWN, Password.UNKNOWN),
+    # In words: the mailbox, not the login
+    (b"-ERR Mailbox is locked by another POP3 session\r\n", Password.IN_USE, Password.IN_USE),
+    (b"-ERR POP lock for anna is busy. Is another session active?\r\n", Password.IN_USE, Password.IN_USE),
+    (b"-ERR maildrop already locked\r\n", Password.IN_USE, Password.IN_USE),
+    (b"-ERR Unable to lock maildrop\r\n", Password.IN_USE, Password.IN_USE),
+    (b"-ERR Can't get lock. Mailbox in use\r\n", Password.IN_USE, Password.IN_USE),
+    (b"-ERR mailbox is being used by somebody\r\n", Password.IN_USE, Password.IN_USE),
+    (b"-ERR account locked\r\n", Password.WRONG, Password.IN_USE),
+    (b"-ERR the password is in use since long\r\n", Password.WRONG, Password.IN_USE),
     # Without a code: believed to be in use where popgate sees that it is.
     (b"-ERR\r\n", Password.WRONG, Password.IN_USE),
     (b"-ERR no such user\r\n", Password.WRONG, Password.IN_USE),

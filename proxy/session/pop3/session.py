@@ -16,6 +16,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ...errors import ProtocolError
+from ...wire.clienthello import TLS_RECORD
 from ...wire.lines import BARE_LF, TOO_LONG, LineBuffer
 from ...wire.pop3 import (
     MAX_LINE,
@@ -172,6 +173,9 @@ class PopSession:
         elif state is TLS:
             self._finish("client sent in the clear behind STLS")
         elif state is not CLOSED:
+            if not self._commands and not self._lines.waiting and data.startswith(TLS_RECORD):
+                self._finish("client speaks TLS")  # words in the clear would be noise to it
+                return
             self._lines.feed(data)
             self._run()
 

@@ -27,6 +27,7 @@ from ...gate.local import is_local
 from ...gate.verdict import Outcome, Password, Reason, RelayAsked, Verdict
 from ...wire import bulk
 from ...wire.address import literal
+from ...wire.clienthello import TLS_RECORD
 from ...wire.esmtp import NO_OFFER
 from ...wire.lines import BARE_LF, TOO_LONG, is_clean
 from ...wire.replies import Reply, fold
@@ -243,12 +244,19 @@ class SmtpSession:
     def client_bytes(self, data: bytes) -> None:
         state = self._state
         if state is COMMANDS or state is SASL:
-            self.pipeline.lines.feed(data)
+            lines = self.pipeline.lines
+            if not self.counts.commands and not lines.waiting and data.startswith(TLS_RECORD):
+                self._disconnect("client speaks TLS")
+                return
+            lines.feed(data)
             self._run()
         elif state is BODY:
             self._message_bytes(data)
         elif state is GREETING:
-            self._protocol_violation("sent before the greeting")
+            if data.startswith(TLS_RECORD):
+                self._disconnect("client speaks TLS")  # words in the clear would be noise to it
+            else:
+                self._protocol_violation("sent before the greeting")
         elif state is TLS:
             self._protocol_violation("sent in the clear behind STARTTLS")
 

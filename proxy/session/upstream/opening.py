@@ -62,7 +62,7 @@ class SmtpOpening:
             self.greeting = reply.octets
             self._begin()
         elif self._asked == "EHLO":
-            offered = any(text.upper() == b"STARTTLS" for text in reply.texts())
+            offered = any(text.upper().split() == [b"STARTTLS"] for text in reply.texts())
             check(reply.code == 250 and offered, "EHLO (no STARTTLS)", reply)
             self._asked = "STARTTLS"
             self._ask(b"STARTTLS\r\n")

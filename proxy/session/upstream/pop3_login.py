@@ -5,8 +5,8 @@ one.  Greeting, USER, PASS; then the connection is closed without QUIT: no mailb
 waits for it.
 
 `-ERR` is no proof of a wrong password: the mailbox may be in use, by this very user's mail client.  Servers that know
-RFC 2449 and 3206 say so in a code; of a server without codes it is believed when popgate sees an open POP session of
-that login (`is_open`, asked when the answer comes).
+RFC 2449 and 3206 say so in a code; of a server without codes it is believed when its words say so, as those of known
+servers do, or when popgate sees an open POP session of that login (`is_open`, asked when the answer comes).
 """
 
 from __future__ import annotations
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _CODE = re.compile(rb"-ERR \[([A-Za-z0-9/-]{1,64})\]")
+# Dovecot, Cyrus, qpopper, UW, Courier, Exchange: "Mailbox is locked", "POP lock is busy", "maildrop already locked",
+# "Mailbox in use", "is being used".  Not "account locked": that is about the login.
+_IN_USE = re.compile(
+    rb"(?:mail ?(?:box|drop)|inbox|pop)\b[^\r\n]{0,40}\b(?:lock(?:ed)?|in use|being used|busy)"
+    rb"|\bunable to lock|can't get lock",
+    re.IGNORECASE,
+)
 _BUSY: Final = (b"IN-USE", b"LOGIN-DELAY", b"SYS/TEMP")  # RFC 2449 8.1, RFC 3206 4: not now; nothing of the password
 
 
@@ -65,4 +72,4 @@ class PopLogin:
         code = _CODE.match(line)
         if code is not None:
             return Password.UNKNOWN if code[1].upper() in _BUSY else Password.WRONG
-        return Password.IN_USE if self._is_open() else Password.WRONG
+        return Password.IN_USE if self._is_open() or _IN_USE.search(line) else Password.WRONG
