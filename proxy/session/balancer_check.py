@@ -49,7 +49,7 @@ class BalancerCheckSession:
         self._protocol = protocol
         self._lines = LineBuffer(MAX_LINE)
         self.to_client = [_GREETINGS[protocol] if healthy else _UNHEALTHY[protocol]]
-        """Octets for the client; the caller takes them after every call."""
+        """Octets for the client; take them after every call."""
         self.done = not healthy
         """Over, once these have gone out."""
 
@@ -60,6 +60,12 @@ class BalancerCheckSession:
             verb = line.partition(b" ")[0].upper()
             self.done = verb == b"QUIT" or verb not in replies
             self.to_client.append(replies.get(verb, _NOT_HERE[self._protocol]))
+
+    def take_to_client(self) -> bytes:
+        """Take the octets for the client."""
+        octets = b"".join(self.to_client)
+        self.to_client.clear()
+        return octets
 
     def drain(self) -> None:
         if not self.done:

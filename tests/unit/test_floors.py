@@ -169,3 +169,23 @@ def test_every_package_is_installed() -> None:
     assert listed == there
     folders = {path.parent for path in MODULES}
     assert all((folder / "__init__.py").is_file() for folder in folders), "no namespace packages"
+
+
+OWNED = {"self.counts", "self._refused", "entry", "waiting"}
+"""Objects of the same file, and a ledger's own entries: what holds them may change them."""
+
+
+@pytest.mark.parametrize("folder", ["session", "gate", "net/link"])
+def test_each_state_has_one_owner(folder: str) -> None:
+    """No function assigns a field of an object of another module: it calls a method of that object."""
+    for path in sorted((PACKAGE / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            targets: list[ast.expr] = []
+            if isinstance(node, ast.Assign):
+                targets = node.targets
+            elif isinstance(node, ast.AugAssign | ast.AnnAssign):
+                targets = [node.target]
+            for target in [one for each in targets for one in ast.walk(each)]:
+                if isinstance(target, ast.Attribute) and isinstance(target.ctx, ast.Store):
+                    what = ast.unparse(target)
+                    assert what.rpartition(".")[0] in OWNED | {"self"}, f"{path.name}:{target.lineno} assigns {what}"

@@ -107,8 +107,7 @@ class BalancerCheck(LegOwner):
     def _send(self) -> None:
         """Send what the session has to say, and half-close after its last words."""
         session = self._session
-        out, session.to_client = session.to_client, []
-        self._leg.send(b"".join(out))
+        self._leg.send(session.take_to_client())
         if session.done:
             self._why = "answered"
             self._leg.finish_sending()  # the balancer closes: a close of ours could overtake our last words by a reset

@@ -109,8 +109,7 @@ class PasswordCheck(LegOwner):
         if login.result is not None:
             self._end(login.result)
             return
-        out, login.to_upstream = login.to_upstream, []
-        leg.send(b"".join(out))
+        leg.send(login.take_to_upstream())
         self._deadlines.arm(self, self._upstream.connect_timeout)  # for each reply
 
     def ended(self, leg: Leg) -> None:

@@ -294,8 +294,7 @@ class Connector(LegOwner):
 
     def _speak(self, leg: Leg, opening: Opening) -> None:
         """Send what the opening has to say, and see what it needs next."""
-        out, opening.to_upstream = opening.to_upstream, []
-        leg.send(b"".join(out))
+        leg.send(opening.take_to_upstream())
         if opening.done:
             self._hand_over(leg, opening.greeting)
         elif opening.ready:

@@ -26,7 +26,7 @@ Raises UpstreamUnavailable when the upstream is not fit for it."""
 class SmtpOpening:
     """Greeting; EHLO, STARTTLS, 220; the speech."""
 
-    __slots__ = ("_asked", "_name", "_replies", "_speech", "_starttls", "done", "greeting", "ready", "to_upstream")
+    __slots__ = ("_asked", "_handshake", "_name", "_replies", "_starttls", "done", "greeting", "ready", "to_upstream")
 
     def __init__(self, name: str, *, starttls: bool = False, handshake: Handshake | None = None) -> None:
         """`name`: what we call ourselves in EHLO."""
@@ -38,7 +38,7 @@ class SmtpOpening:
         self.done = False
         """All is said."""
         self._name = name
-        self._starttls, self._speech = starttls, handshake
+        self._starttls, self._handshake = starttls, handshake
         self._asked = ""  # EHLO or STARTTLS; empty: the greeting is awaited, or the speech goes on
         self._replies = ReplyBuffer()
 
@@ -55,6 +55,12 @@ class SmtpOpening:
         self.ready = self._starttls = False
         self._asked = ""
         self._begin()
+
+    def take_to_upstream(self) -> bytes:
+        """Take the octets for the upstream."""
+        octets = b"".join(self.to_upstream)
+        self.to_upstream.clear()
+        return octets
 
     def _step(self, reply: Reply) -> None:
         if not self.greeting:
@@ -83,11 +89,11 @@ class SmtpOpening:
             self._speak(None)
 
     def _speak(self, reply: Reply | None) -> None:
-        if self._speech is None or self.done:
+        if self._handshake is None or self.done:
             self._end(self.greeting)
             return
         try:
-            self._ask(next(self._speech) if reply is None else self._speech.send(reply))
+            self._ask(next(self._handshake) if reply is None else self._handshake.send(reply))
         except StopIteration as end:
             self._end(end.value)
 
@@ -133,6 +139,12 @@ class PopOpening:
 
     def tls_started(self) -> None:
         self.ready, self.done = False, True
+
+    def take_to_upstream(self) -> bytes:
+        """Take the octets for the upstream."""
+        octets = b"".join(self.to_upstream)
+        self.to_upstream.clear()
+        return octets
 
 
 Opening: TypeAlias = SmtpOpening | PopOpening

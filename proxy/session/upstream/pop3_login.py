@@ -54,6 +54,12 @@ class PopLogin:
         except ProtocolError as error:
             raise UpstreamUnavailable(str(error)) from error
 
+    def take_to_upstream(self) -> bytes:
+        """Take the octets for the upstream."""
+        octets = b"".join(self.to_upstream)
+        self.to_upstream.clear()
+        return octets
+
     def _take(self, line: bytes) -> None:
         said = status(line)
         if said is Status.CONTINUE or (self._commands and len(self._lines)):
