@@ -110,3 +110,16 @@ def test_every_promise_that_is_named_is_one_of_the_eight() -> None:
     promises = re.compile(r"\b[Pp]romises?[ _](\d(?:(?:, | and | to )\d)*)")
     named = "".join(found for _, text in TEXTS for found in promises.findall(text))
     assert set(re.findall(r"\d", named)) <= set("12345678")
+
+
+_FOLDERS = (
+    "session|net|gate|wire|leases|node|admin|cli|queries|shared_memory|neighbours|config|selftest|upstream_client"
+)
+_FILE = re.compile(rf"\b((?:{_FOLDERS}|tests)/[\w/]+\.py)")
+
+
+@pytest.mark.parametrize("page", ["architecture.md", "rules.md", "glossary.md", "../CONTRIBUTING.md"])
+def test_the_files_that_a_page_names_are_there(page: str) -> None:
+    for name in _FILE.findall((ROOT / "docs" / page).read_text("utf-8")):
+        path = ROOT / name if name.startswith("tests/") else ROOT / "proxy" / name
+        assert path.is_file(), name

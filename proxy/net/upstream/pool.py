@@ -52,9 +52,9 @@ class WaitingQueue:
         most: int = MAX_WAITING,
     ) -> None:
         self.slot = slot
-        """The upstream's own on the scoreboard."""
+        """The upstream's own in the table of servers' health."""
         self._row = row
-        """The scoreboard, as this worker writes it."""
+        """The table of servers' health, as this worker writes it."""
         self._soon = soon
         """Calls later what would otherwise be called in the middle of a close."""
         self._most = most
@@ -120,11 +120,11 @@ class Pool:
         self.queue = queue
         """Where clients wait while all servers that are up are full."""
         self.clock = clock
-        """Seconds, as the scoreboard has them."""
+        """Seconds, as the table of servers' health has them."""
         self._row = row
-        """The scoreboard, as this worker reads and writes it."""
+        """The table of servers' health, as this worker reads and writes it."""
         self._slots = slots
-        """The servers' own on the scoreboard."""
+        """The servers' own in the table of servers' health."""
         self._balance = balance
         """"first", "roundrobin" or "leastconn"."""
         self._max = max_connections
@@ -213,9 +213,9 @@ class Pools:
         max_waiting: int = MAX_WAITING,
     ) -> None:
         self._row = row
-        """The scoreboard, as this worker reads and writes it."""
+        """The table of servers' health, as this worker reads and writes it."""
         self._clock = clock
-        """Seconds, as the scoreboard has them."""
+        """Seconds, as the table of servers' health has them."""
         self._soon = soon
         """The loop's call_soon; without it nobody can wait."""
         self._max_waiting = max_waiting
