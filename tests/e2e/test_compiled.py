@@ -111,7 +111,7 @@ def test_P5_S8_large_messages_are_sent_and_fetched_octet_for_octet(compiled: Pat
         SampleAppliance() as appliance,
         Popgate(config(appliance.pop3, appliance.smtp, certificate), env={"PYTHONPATH": str(compiled)}) as gate,
     ):
-        assert f"{compiled}/proxy/net/sockets/leg." in Path(f"/proc/{gate.workers()[0]}/maps").read_text(), (
+        assert f"{compiled}/proxy/net/link/link." in Path(f"/proc/{gate.workers()[0]}/maps").read_text(), (
             "or it is the pure one"
         )
         smtp = gate.address("smtp" + way)

@@ -291,7 +291,9 @@ def _stop_one(pair: Popgate) -> None:
         assert [lease["login"] for lease in leases(pair)] == ["alice"]
         assert pair.command("reload").returncode == 0
         assert pair.command("status").stdout.startswith("serving: pid ")
-        assert time.monotonic() - began < 10
+        assert (
+            time.monotonic() - began < 30
+        )  # four commands on a busy machine; a worker that held them up would for ever
         pop_login(pair.address("pop3"))
         assert send(pair.address("smtp"), [FRIEND]).startswith(b"250 ")
     finally:
